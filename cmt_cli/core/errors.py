@@ -1,0 +1,16 @@
+"""Errors that are the user's to mend: one readable paragraph, exit code 2, no traceback unless asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Say what was given, what is allowed and what to do; the command line prints it and exits with code 2."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest of `allowed`, or an empty string where nothing is close."""
+    matches = difflib.get_close_matches(name, list(allowed), n=1)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

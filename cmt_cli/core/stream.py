@@ -1,0 +1,129 @@
+"""The nouns of a task stream: documents, examples, tasks, test sets, meta-learning episodes and where they came from.
+
+A method sees `Task` (no test data in reach) and `Episodes`; only the evaluator sees `TestSet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text of a knowledge stream. `date` is ISO 8601 (`2020-05-17`) or None; ids are unique within a stream."""
+
+    id: str
+    text: str
+    date: str | None = None
+    title: str | None = None
+
+    def as_example(self) -> Example:
+        """Return the document as a language-modelling example: an empty prompt whose target is the text."""
+        return Example(id=self.id, prompt="", target=self.text, document_ids=(self.id,))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item to learn from or to score.
+
+    `prompt` is the complete model input, `target` what follows it (a leading space belongs to the target).
+    `references` are all accepted answers, without a leading space. Non-empty `choices` are scored by log-likelihood.
+    `document_ids` name the gold documents.
+    """
+
+    id: str
+    prompt: str
+    target: str
+    references: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    document_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a predictor is given: an example without its answer.
+
+    `text` is the templated model input.
+    `document_ids` name the gold documents; only oracle controls (`full_context`, gold-only banks) may read them.
+    """
+
+    id: str
+    text: str
+    choices: tuple[str, ...] = ()
+    document_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a predictor returns: text, and the documents it used with their weights (best first, weights sum to <= 1)."""
+
+    text: str
+    documents: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a method may see of one task.
+
+    `documents` is empty for labelled tasks; for a knowledge stream it holds the batch of new documents, and `train`
+    is the same texts as language-modelling examples.
+    """
+
+    name: str
+    index: int
+    train: Sequence[Example]
+    validation: Sequence[Example] = ()
+    documents: Sequence[Document] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """One column of the score matrix. `learned_at` is the index of its task; None marks a general-ability probe."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    name: str
+    examples: Sequence[Example]
+    metric: str
+    learned_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A meta-learning pair: documents, and questions that they answer."""
+
+    support: tuple[Document, ...]
+    query: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """The meta-training split of a stream and the split that settings are chosen on."""
+
+    train: Sequence[Episode] = ()
+    validation: Sequence[Episode] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the data came from. `source` is "real" or "generated"; `files` maps each file's name to its sha256."""
+
+    name: str
+    source: Literal["real", "generated"]
+    license: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Ordered tasks, their test sets, meta-learning episodes, and where all of it came from."""
+
+    name: str
+    tasks: Sequence[Task]
+    tests: Sequence[TestSet]
+    episodes: Episodes
+    provenance: Provenance
+    task_id_at_test: bool = False
