@@ -1,0 +1,86 @@
+"""A continual method: how a learner changes (`learn`) and how it answers (`predictor`).
+
+The base class is plain sequential fine-tuning of all weights. Hooks return values; none edits a loss or a batch in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
+from cmt_cli.core.objectives import Fit, ParamGroup, State
+from cmt_cli.core.stream import Episodes, Task
+
+
+class Method:
+    """Sequential fine-tuning; others override some of these hooks.
+
+    The class attributes say what a method needs of a stream, so that a pair that cannot work is refused before anything
+    is loaded.
+    """
+
+    family: ClassVar[str] = "sequential"
+    paper: ClassVar[str] = ""
+    needs_task_id: ClassVar[bool] = False
+    needs_hidden_states: ClassVar[bool] = False
+    needs_documents: ClassVar[bool] = False  # tasks are batches of documents
+    needs_episodes: ClassVar[bool] = False  # meta-trains before the stream
+
+    def attach(self, folder: Path) -> None:
+        """Take the folder in which the method may keep files that outlive the process. Called before any other hook."""
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Inject layers, keep a reference, meta-train."""
+        learner.unfreeze()
+
+    def before_task(self, learner: Learner, task: Task) -> None:
+        """Grow an adapter, prompt or expert; snapshot a teacher."""
+
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Absorb the task: by gradient unless overridden."""
+        fit.on_examples(task.train)
+
+    def after_task(self, learner: Learner, task: Task) -> None:
+        """Estimate importance, store examples, merge, freeze."""
+
+    def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Return the batch with old or pseudo rows added, marked as replayed."""
+        return batch
+
+    def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
+        """Return weights `[batch, seq]` that multiply the tokens' losses, or None for ones."""
+        return None
+
+    def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        """Return named scalars that are added to the loss, summed and logged in one place."""
+        return {}
+
+    def adjust_gradients(self, learner: Learner) -> None:
+        """Change the gradients once per optimizer step, before clipping."""
+
+    def param_groups(self, learner: Learner) -> Sequence[ParamGroup]:
+        """Return what the gradient loop trains."""
+        return [ParamGroup(learner.trainable())]
+
+    def lr_scale(self, step: int, num_steps: int) -> float:
+        """Return a factor on the scheduled learning rate of one task."""
+        return 1.0
+
+    def predictor(self, learner: Learner, task_index: int) -> Predictor:
+        """Return what answers after task `task_index` (-1: before the first): the learner, or a wrapper."""
+        return learner
+
+    def state_dict(self) -> State:
+        """Return exactly what the method carries across tasks; files in its folder are named, not copied."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned, after `before_stream` has rebuilt the layers; drop newer files' content."""
+
+    def storage_bytes(self) -> int:
+        """Return the bytes that the method keeps of past tasks, on disk and in memory."""
+        return 0

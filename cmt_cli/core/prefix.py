@@ -1,0 +1,73 @@
+"""Virtual tokens in front of a prompt: soft input embeddings, or keys and values for every layer.
+
+Lester et al. 2021 (arXiv 2104.08691) for the input form, Liu et al. 2022 (P-tuning v2, arXiv 2110.07602) for the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """One memory per row of a batch, in one of two forms.
+
+    `embeddings` `[batch, virtual, hidden]` are placed before the token embeddings. `layers` holds keys and values
+    `[batch, kv_heads, virtual, head_dim]` for each layer. Exactly one of the two is given.
+    """
+
+    embeddings: Tensor | None = None
+    layers: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    @property
+    def num_virtual(self) -> int:
+        """Return the number of virtual tokens."""
+        return self.embeddings.shape[1] if self.embeddings is not None else self.layers[0][0].shape[2]
+
+    @property
+    def batch_size(self) -> int:
+        """Return the number of rows."""
+        return len(self.embeddings) if self.embeddings is not None else len(self.layers[0][0])
+
+    def rows(self, index: Tensor) -> Prefix:
+        """Return the prefix of the rows in `index` `[chosen]`; rows may repeat, as beams do."""
+        if self.embeddings is not None:
+            return Prefix(embeddings=self.embeddings[index])
+        return Prefix(layers=tuple((key[index], value[index]) for key, value in self.layers))
+
+
+def model_inputs(
+    model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None
+) -> dict[str, Any]:
+    """Return the keyword arguments of a first forward pass over `[batch, seq]` tokens behind an optional prefix.
+
+    A key/value prefix goes in as a `DynamicCache`, which the forward pass extends: it is made anew for each call.
+    """
+    num_virtual = prefix.num_virtual if prefix is not None else 0
+    positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + num_virtual
+    if prefix is None:
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
+    ones = attention_mask.new_ones(len(input_ids), num_virtual)
+    mask = torch.cat([ones, attention_mask], dim=1)
+    if prefix.embeddings is not None:
+        embedded = model.get_input_embeddings()(input_ids)
+        front = torch.arange(num_virtual, device=positions.device).expand(len(input_ids), -1)
+        return {
+            "inputs_embeds": torch.cat([prefix.embeddings.to(embedded.dtype), embedded], dim=1),
+            "attention_mask": mask,
+            "position_ids": torch.cat([front, positions], dim=1),
+        }
+    cache = DynamicCache(config=model.config)
+    for layer, (key, value) in enumerate(prefix.layers):
+        cache.update(key.to(model.dtype), value.to(model.dtype), layer)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "position_ids": positions,
+        "past_key_values": cache,
+    }

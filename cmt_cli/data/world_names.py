@@ -1,0 +1,123 @@
+"""Names of the generated world: people, organizations, places, and which period may use which of them.
+
+Every full name is a pair (first or kind, last). The sum of the two indices modulo five decides who may use it: the
+four periods and, fifth, the people who are only mentioned. So full names of different periods are disjoint for every
+seed, while each first name and each last name recurs in all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FEMALE_NAMES = (
+    "Ada Agnes Alice Amelia Amina Anna Astrid Aurora Beatrice Bella Bridget Camila Carmen Cecilia Celia Chloe Clara "
+    "Daphne Diana Dora Edith Elena Elisa Ella Elsa Emma Esther Eva Fatima Fiona Flora Freya Gemma Gloria Grace Greta "
+    "Hanna Harriet Hazel Helen Ida Imani Ingrid Irene Iris Isabel Ivy Jane Jasmine Joan Judith Julia Karen Kira Laura "
+    "Leila Lena Lily Linda Lucia Lydia Mabel Maria Martha Maya Mina Miriam Nadia Naomi Nina Nora Olga Olivia Paula "
+    "Petra Priya Rachel Rita Rosa Ruth Sara Selma Sonia Stella Tamara Teresa Tina Ursula Vera Yara"
+).split()
+MALE_NAMES = (
+    "Aaron Abel Adam Adrian Ahmed Alan Albert Amir Andre Anton Arthur Axel Ben Boris Bruno Carl Caspar Cedric Cyrus "
+    "Daniel David Dennis Diego Dmitri Edgar Edwin Elias Emil Eric Ernest Ethan Felix Finn Frank Gabriel George Gilbert "
+    "Gustav Hamid Harold Hector Henry Hugo Ian Isaac Ivan Jacob James Jasper Joel Jonas Joseph Julian Kai Karim Kevin "
+    "Lars Leo Liam Louis Lucas Magnus Marco Martin Max Miles Milo Nathan Nils Noah Omar Oscar Otto Pablo Patrick Paul "
+    "Peter Quentin Rafael Ralph Ravi Robert Roman Samuel Simon Stefan Theo Thomas Victor Walter"
+).split()
+FIRST_NAMES = (*FEMALE_NAMES, *MALE_NAMES)
+LAST_NAMES = tuple(
+    start + end
+    for start in "Al Bar Cas Dan El Far Gal Har Is Jor Kar Lam Mar Nol Or Pav Quin Ros Sal Tal Ul Var Wal Zan".split()
+    for end in (
+        "bert brook combe dale den dini dova fels gren holm ikson kova lane lund mann mere nard oway quist ridge sen "
+        "stein tari vik wood"
+    ).split()
+)
+CITIES = tuple(
+    start + end
+    for start in "Nor Kel Dor Hal Bram Wex Tarn Ash Cor Stan Pel Lin".split()
+    for end in "vale mouth ford ham bridge wick stead by field port".split()
+)
+ORGANIZATION_KINDS = (
+    "{} Foundation",
+    "{} Brothers",
+    "{} Laboratories",
+    "{} Theatre",
+    "{} Shipping",
+    "{} Brewery",
+    "{} Orchestra",
+    "{} Museum",
+    "{} Observatory",
+    "{} Football Club",
+    "{} Textiles",
+    "{} Gallery",
+    "{} Records",
+    "{} Clinic",
+    "{} Circus",
+    "{} Railways",
+)
+PLACE_KINDS = (
+    "Lake {}",
+    "Mount {}",
+    "{} Valley",
+    "{} Castle",
+    "Port {}",
+    "{} Island",
+    "{} Forest",
+    "{} Bay",
+    "{} Bridge",
+    "Fort {}",
+    "{} Falls",
+    "{} Lighthouse",
+    "{} Park",
+    "{} Abbey",
+    "{} Canyon",
+    "{} Glacier",
+)
+NUM_SHARES = 5
+MENTIONED_SHARE = 4
+
+SubjectKind = Literal["person", "organization", "place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A full name with its two halves. `first` is None for organizations and places."""
+
+    full: str
+    first: str | None
+    last: str
+
+    @property
+    def pronoun(self) -> str:
+        return "it" if self.first is None else "she" if self.first in FEMALE_NAMES else "he"
+
+    @property
+    def possessive(self) -> str:
+        return {"it": "its", "she": "her", "he": "his"}[self.pronoun]
+
+    @property
+    def courtesy(self) -> str:
+        """Return `Ms Last` or `Mr Last` for a person, the full name for anything else."""
+        return {"it": self.full, "she": f"Ms {self.last}", "he": f"Mr {self.last}"}[self.pronoun]
+
+
+def person(first_index: int, last_index: int) -> Name:
+    """Return the person with these two name indices."""
+    first, last = FIRST_NAMES[first_index], LAST_NAMES[last_index]
+    return Name(full=f"{first} {last}", first=first, last=last)
+
+
+def names_of_share(kind: SubjectKind, share: int) -> list[Name]:
+    """List every name of one kind that belongs to one share (a period's index, or `MENTIONED_SHARE`)."""
+    last_indices = range(len(LAST_NAMES))
+    if kind == "person":
+        pairs = ((first, last) for first in range(len(FIRST_NAMES)) for last in last_indices)
+        return [person(first, last) for first, last in pairs if (first + last) % NUM_SHARES == share]
+    patterns = ORGANIZATION_KINDS if kind == "organization" else PLACE_KINDS
+    return [
+        Name(full=pattern.format(LAST_NAMES[last]), first=None, last=LAST_NAMES[last])
+        for index, pattern in enumerate(patterns)
+        for last in last_indices
+        if (index + last) % NUM_SHARES == share
+    ]
