@@ -133,10 +133,7 @@ class Learner:
             pieces = self.segments(example.target, max_tokens=room, stride=room)
             last = len(pieces) - 1
             ends = [[self.eos_id] if i == last else [] for i in range(len(pieces))]
-            return [
-                Row(example.id, tuple(bos + ids + end), len(bos))
-                for ids, end in zip(pieces, ends, strict=True)
-            ]
+            return [Row(example.id, tuple(bos + ids + end), len(bos)) for ids, end in zip(pieces, ends, strict=True)]
         whole, prompt = self.encode(example.prompt + example.target), self.encode(example.prompt)
         shared = _common_length(whole, prompt)
         sequence = [*bos, *whole, self.eos_id]
@@ -185,9 +182,7 @@ class Learner:
         return Outputs(token_nll(out.logits, batch.labels, kept), out.logits, kept, states)
 
     @torch.no_grad()
-    def generate(
-        self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None
-    ) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
         """Answer prompts in batches of `decoding.batch_size`, longest together; the result does not depend on batching."""
         encoded = [self.prompt_ids(prompt.text) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
@@ -195,9 +190,7 @@ class Learner:
         for start in range(0, len(order), decoding.batch_size):
             chosen = order[start : start + decoding.batch_size]
             part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
-            tokens = decode(
-                self.model, *self._left_padded([encoded[i] for i in chosen]), part, decoding, self.eos_id
-            )
+            tokens = decode(self.model, *self._left_padded([encoded[i] for i in chosen]), part, decoding, self.eos_id)
             for i, ids in zip(chosen, tokens, strict=True):
                 answers[i] = Answer(self.decode(ids).strip())
         return answers
@@ -227,9 +220,7 @@ class Learner:
             chosen = {name: chosen[name] for name in names}
         for name, parameter in chosen.items():
             if not parameter.is_floating_point():
-                raise ValueError(
-                    f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained."
-                )
+                raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
             self._unfrozen.add(name)

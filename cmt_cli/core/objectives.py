@@ -54,9 +54,7 @@ class Objective(Protocol):
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return what is trained."""
 
-    def backward(
-        self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int
-    ) -> dict[str, Tensor]:
+    def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of the batch's loss; return its detached terms by name, the sum under "loss".
 
         The result does not depend on `micro_batch_size` beyond floating-point rounding.

@@ -41,9 +41,7 @@ class Prefix:
         return Prefix(layers=tuple((key[index], value[index]) for key, value in self.layers))
 
 
-def model_inputs(
-    model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None
-) -> dict[str, Any]:
+def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None) -> dict[str, Any]:
     """Return the keyword arguments of a first forward pass over `[batch, seq]` tokens behind an optional prefix.
 
     A key/value prefix goes in as a `DynamicCache`, which the forward pass extends: it is made anew for each call.

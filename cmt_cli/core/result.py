@@ -81,9 +81,7 @@ class RunResult:
             )
         fields = {name: record[name] for name in RunResult.__dataclass_fields__}
         fields["matrices"] = {
-            name: ScoreMatrix(
-                m["metric"], tuple(m["tests"]), tuple(m["learned_at"]), tuple(map(tuple, m["rows"]))
-            )
+            name: ScoreMatrix(m["metric"], tuple(m["tests"]), tuple(m["learned_at"]), tuple(map(tuple, m["rows"])))
             for name, m in record["matrices"].items()
         }
         reasons = record.get("reasons", {})
