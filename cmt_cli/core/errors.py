@@ -14,3 +14,11 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of `allowed`, or an empty string where nothing is close."""
     matches = difflib.get_close_matches(name, list(allowed), n=1)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+class Interrupted(RuntimeError):
+    """A signal asked the run to stop; the latest state has been saved and the run can be continued."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became NaN or infinite; the last good checkpoint is kept."""

@@ -33,11 +33,6 @@ LAST_NAMES = tuple(
         "stein tari vik wood"
     ).split()
 )
-CITIES = tuple(
-    start + end
-    for start in "Nor Kel Dor Hal Bram Wex Tarn Ash Cor Stan Pel Lin".split()
-    for end in "vale mouth ford ham bridge wick stead by field port".split()
-)
 ORGANIZATION_KINDS = (
     "{} Foundation",
     "{} Brothers",
