@@ -1,8 +1,8 @@
-"""Names of the generated world: people, organizations, places, and which period may use which of them.
+"""Names of the generated world: people, organizations, places, and which period may use which.
 
-Every full name is a pair (first or kind, last). The sum of the two indices modulo five decides who may use it: the
-four periods and, fifth, the people who are only mentioned. So full names of different periods are disjoint for every
-seed, while each first name and each last name recurs in all of them.
+Every full name is a pair (first or kind, last). The sum of the two indices modulo five decides who may use
+it: one of the four periods or, fifth, people who are only mentioned. So full names of different periods are
+disjoint for every seed, while each first name and each last name recurs in all of them.
 """
 
 from __future__ import annotations
@@ -11,26 +11,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 FEMALE_NAMES = (
-    "Ada Agnes Alice Amelia Amina Anna Astrid Aurora Beatrice Bella Bridget Camila Carmen Cecilia Celia Chloe Clara "
-    "Daphne Diana Dora Edith Elena Elisa Ella Elsa Emma Esther Eva Fatima Fiona Flora Freya Gemma Gloria Grace Greta "
-    "Hanna Harriet Hazel Helen Ida Imani Ingrid Irene Iris Isabel Ivy Jane Jasmine Joan Judith Julia Karen Kira Laura "
-    "Leila Lena Lily Linda Lucia Lydia Mabel Maria Martha Maya Mina Miriam Nadia Naomi Nina Nora Olga Olivia Paula "
-    "Petra Priya Rachel Rita Rosa Ruth Sara Selma Sonia Stella Tamara Teresa Tina Ursula Vera Yara"
+    "Ada Agnes Alice Amelia Amina Anna Astrid Aurora Beatrice Bella Bridget Camila Carmen Cecilia Celia "
+    "Chloe Clara Daphne Diana Dora Edith Elena Elisa Ella Elsa Emma Esther Eva Fatima Fiona Flora Freya "
+    "Gemma Gloria Grace Greta Hanna Harriet Hazel Helen Ida Imani Ingrid Irene Iris Isabel Ivy Jane "
+    "Jasmine Joan Judith Julia Karen Kira Laura Leila Lena Lily Linda Lucia Lydia Mabel Maria Martha Maya "
+    "Mina Miriam Nadia Naomi Nina Nora Olga Olivia Paula Petra Priya Rachel Rita Rosa Ruth Sara Selma "
+    "Sonia Stella Tamara Teresa Tina Ursula Vera Yara"
 ).split()
 MALE_NAMES = (
-    "Aaron Abel Adam Adrian Ahmed Alan Albert Amir Andre Anton Arthur Axel Ben Boris Bruno Carl Caspar Cedric Cyrus "
-    "Daniel David Dennis Diego Dmitri Edgar Edwin Elias Emil Eric Ernest Ethan Felix Finn Frank Gabriel George Gilbert "
-    "Gustav Hamid Harold Hector Henry Hugo Ian Isaac Ivan Jacob James Jasper Joel Jonas Joseph Julian Kai Karim Kevin "
-    "Lars Leo Liam Louis Lucas Magnus Marco Martin Max Miles Milo Nathan Nils Noah Omar Oscar Otto Pablo Patrick Paul "
-    "Peter Quentin Rafael Ralph Ravi Robert Roman Samuel Simon Stefan Theo Thomas Victor Walter"
+    "Aaron Abel Adam Adrian Ahmed Alan Albert Amir Andre Anton Arthur Axel Ben Boris Bruno Carl Caspar "
+    "Cedric Cyrus Daniel David Dennis Diego Dmitri Edgar Edwin Elias Emil Eric Ernest Ethan Felix Finn "
+    "Frank Gabriel George Gilbert Gustav Hamid Harold Hector Henry Hugo Ian Isaac Ivan Jacob James Jasper "
+    "Joel Jonas Joseph Julian Kai Karim Kevin Lars Leo Liam Louis Lucas Magnus Marco Martin Max Miles "
+    "Milo Nathan Nils Noah Omar Oscar Otto Pablo Patrick Paul Peter Quentin Rafael Ralph Ravi Robert "
+    "Roman Samuel Simon Stefan Theo Thomas Victor Walter"
 ).split()
 FIRST_NAMES = (*FEMALE_NAMES, *MALE_NAMES)
 LAST_NAMES = tuple(
     start + end
-    for start in "Al Bar Cas Dan El Far Gal Har Is Jor Kar Lam Mar Nol Or Pav Quin Ros Sal Tal Ul Var Wal Zan".split()
+    for start in (
+        "Al Bar Cas Dan El Far Gal Har Is Jor Kar Lam Mar Nol Or Pav Quin Ros Sal Tal Ul Var Wal Zan"
+    ).split()
     for end in (
-        "bert brook combe dale den dini dova fels gren holm ikson kova lane lund mann mere nard oway quist ridge sen "
-        "stein tari vik wood"
+        "bert brook combe dale den dini dova fels gren holm ikson kova lane lund mann mere nard oway quist "
+        "ridge sen stein tari vik wood"
     ).split()
 )
 ORGANIZATION_KINDS = (
@@ -85,10 +89,12 @@ class Name:
 
     @property
     def pronoun(self) -> str:
+        """Return she, he or it."""
         return "it" if self.first is None else "she" if self.first in FEMALE_NAMES else "he"
 
     @property
     def possessive(self) -> str:
+        """Return her, his or its."""
         return {"it": "its", "she": "her", "he": "his"}[self.pronoun]
 
     @property
