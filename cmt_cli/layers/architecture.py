@@ -1,0 +1,67 @@
+"""Where the parts sit in the model families: linear layers by name, key/value shape.
+
+What differs between architectures is told here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from cmt_cli.core.errors import UserError
+
+# Names of the projections that hold keys and values: Llama, Qwen, Mistral and others; GPT-2; GPT-NeoX.
+KEY_VALUE_NAMES = ("k_proj", "v_proj", "c_attn", "query_key_value")
+ATTENTION_NAMES = (*KEY_VALUE_NAMES, "q_proj", "o_proj")
+GROUPS = {"attention": ATTENTION_NAMES, "key_value": KEY_VALUE_NAMES}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValueShape:
+    """The shape of one position's keys (and of its values) in every layer."""
+
+    num_layers: int
+    num_heads: int  # key/value heads, fewer than query heads with grouped-query attention
+    head_dim: int
+
+
+def key_value_shape(model: Any) -> KeyValueShape:
+    """Read the key/value shape from a model's configuration."""
+    config = model.config.get_text_config()
+    num_heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // num_heads
+    return KeyValueShape(config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or num_heads, head_dim)
+
+
+def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
+    """Return (inputs, outputs) of a linear layer, GPT-2's transposed `Conv1D` included; None for other modules."""
+    if isinstance(module, nn.Linear):  # bitsandbytes' quantized layers are subclasses
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D":
+        rows, columns = module.weight.shape
+        return int(rows), int(columns)
+    return None
+
+
+def linear_layers(model: Any, targets: str | Sequence[str]) -> dict[str, nn.Module]:
+    """Return the linear layers of the decoder blocks by name.
+
+    `targets` is "all", "attention", "key_value", or the last parts of module names such as `q_proj`.
+    """
+    output = model.get_output_embeddings()
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if linear_sizes(module) is not None and module is not output
+    }
+    if targets == "all":
+        return found
+    names = GROUPS[targets] if isinstance(targets, str) and targets in GROUPS else targets
+    chosen = {name: module for name, module in found.items() if name.rsplit(".", 1)[-1] in names}
+    if not chosen:
+        allowed = sorted({name.rsplit(".", 1)[-1] for name in found})
+        raise UserError(f"No linear layer is named {targets!r}. This model has {allowed}; 'all' takes every one.")
+    return chosen

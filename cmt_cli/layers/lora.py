@@ -1,0 +1,77 @@
+"""Low-rank updates that can be switched on for a part of the computation (Hu et al. 2021, arXiv 2106.09685).
+
+y = W x + (alpha / rank) B A x. The update is added by forward hooks, so that the base modules keep their names and types
+(quantized ones too) and the frozen model stays exactly itself outside `active()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmt_cli.layers.architecture import linear_layers, linear_sizes
+
+
+class LoraLayers(nn.Module):
+    """A down `[rank, inputs]` and an up `[outputs, rank]` matrix for each target layer; up starts at zero."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        rank: int,
+        alpha: float,
+        targets: str | Sequence[str],
+        seed: int,
+        last_layers: int | None = None,
+    ) -> None:
+        """Hook the target layers of `model`; `last_layers` keeps only those of the last decoder blocks."""
+        super().__init__()
+        self.scale = alpha / rank
+        self._is_active = False
+        generator = torch.Generator().manual_seed(seed)
+        self.down, self.up = nn.ParameterList(), nn.ParameterList()
+        device = model.get_input_embeddings().weight.device
+        for index, (_, module) in enumerate(_of_last_layers(model, targets, last_layers)):
+            inputs, outputs = linear_sizes(module) or (0, 0)
+            bound = inputs**-0.5
+            down = (torch.rand(rank, inputs, generator=generator) * 2 - 1) * bound
+            self.down.append(nn.Parameter(down.to(device)))
+            self.up.append(nn.Parameter(torch.zeros(outputs, rank, device=device)))
+            module.register_forward_hook(self._hook(index))
+
+    def _hook(self, index: int) -> Any:
+        def add_update(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if not self._is_active:
+                return None
+            down, up = self.down[index], self.up[index]
+            update = (inputs[0].to(down.dtype) @ down.T) @ up.T
+            return output + (self.scale * update).to(output.dtype)
+
+        return add_update
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Add the updates to every forward pass inside the block."""
+        previous, self._is_active = self._is_active, True
+        try:
+            yield
+        finally:
+            self._is_active = previous
+
+
+def _of_last_layers(model: Any, targets: str | Sequence[str], last_layers: int | None) -> list[tuple[str, nn.Module]]:
+    chosen = linear_layers(model, targets)
+    if last_layers is None:
+        return list(chosen.items())
+    first = model.config.get_text_config().num_hidden_layers - last_layers
+    return [(name, module) for name, module in chosen.items() if _block_index(name) >= first]
+
+
+def _block_index(name: str) -> int:
+    """Return the decoder block that a module's name points into: its first numeric part."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), -1)

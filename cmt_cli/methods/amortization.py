@@ -1,0 +1,221 @@
+"""What the amortized memory methods (cmt, mac, mbc) share: encode, store, ask.
+
+A compressor turns a document into a few vectors, a question into a query; an aggregator joins memories into one; an
+injection hands it to the frozen language model. Learning a document is one forward pass and an append to the bank.
+Meta-training goes over (question, document) pairs whose batch is the bank.
+Shapes: batch (questions), docs, slots, width, key.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.prefix import Prefix
+from cmt_cli.core.stream import Answer, Episode, Example, Prompt
+from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings, seeded_linear
+
+Documents = tuple[tuple[str, float], ...]
+
+
+class ModuleSettings(Protocol):
+    """Settings that build a part once the learner is there; see `layers/compressor.py` and `layers/injection.py`."""
+
+    def build(self, learner: Learner, *arguments: int) -> Any:
+        """Make the module."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AmortizerSettings:
+    """The parts of an amortizer. `question_compressor` None shares the document compressor."""
+
+    compressor: ModuleSettings
+    question_compressor: ModuleSettings | None
+    aggregator: CrossAttentionSettings
+    injection: ModuleSettings
+    key_width: int
+
+
+class Amortizer(nn.Module):
+    """Compressor, question encoder, aggregator and injection, everything that meta-training trains."""
+
+    def __init__(self, learner: Learner, settings: AmortizerSettings, seed: int) -> None:
+        super().__init__()
+        self.compressor = settings.compressor.build(learner, seed)
+        other = settings.question_compressor
+        self.question_compressor = self.compressor if other is None else other.build(learner, seed + 10)
+        width, slots = self.compressor.width, self.compressor.num_slots
+        self.aggregator = CrossAttention(width, settings.aggregator, seed + 20)
+        self.injection = settings.injection.build(learner, slots, seed + 30)
+        generator = torch.Generator().manual_seed(seed + 40)
+        self.document_key = seeded_linear(width, settings.key_width, generator)
+        self.question_key = seeded_linear(width, settings.key_width, generator)
+        self.to(learner.device)
+
+    @property
+    def num_slots(self) -> int:
+        """Return the number of vectors per memory."""
+        return int(self.compressor.num_slots)
+
+    @property
+    def width(self) -> int:
+        """Return the size of a memory vector."""
+        return int(self.compressor.width)
+
+    def encode_documents(self, segments: Sequence[Sequence[int]]) -> Tensor:
+        """Compress token sequences to memories `[docs, slots, width]`."""
+        return self.compressor(segments)
+
+    def encode_questions(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Compress tokenized prompts to states `[batch, slots, width]`."""
+        return self.question_compressor(sequences)
+
+    def keys(self, memories: Tensor) -> Tensor:
+        """Return unit-length retrieval keys `[docs, key]` of memories `[docs, slots, width]`."""
+        return F.normalize(self.document_key(memories.mean(dim=1)).float(), dim=-1)
+
+    def queries(self, states: Tensor) -> Tensor:
+        """Return unit-length retrieval queries `[batch, key]` of question states `[batch, slots, width]`."""
+        return F.normalize(self.question_key(states.mean(dim=1)).float(), dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of the meta-training split with the tokens it needs."""
+
+    document_id: str
+    document: tuple[int, ...]
+    question: tuple[int, ...]
+    row: Row
+
+
+def make_items(learner: Learner, amortizer: Amortizer, episodes: Sequence[Episode], seed: int) -> list[Item]:
+    """Tokenize every question with its document; of a segmented document take the segment that holds the answer, else any."""
+    rng = random.Random(seed)
+    items = []
+    for episode in episodes:
+        segments = {d.id: amortizer.compressor.segments(d.text) for d in episode.support}
+        for example in episode.query:
+            document_id = example.document_ids[0]
+            answer = tuple(learner.encode(example.target))
+            holding = [s for s in segments[document_id] if len(segments[document_id]) == 1 or _contains(s, answer)]
+            segment = rng.choice(holding or segments[document_id])
+            question = amortizer.question_compressor.segments(example.prompt)[-1]
+            items.append(Item(document_id, tuple(segment), tuple(question), learner.rows(example)[0]))
+    if not items:
+        raise UserError(
+            "This method meta-trains on documents with questions, and the stream's training split has none."
+        )
+    return items
+
+
+def _contains(ids: Sequence[int], part: Sequence[int]) -> bool:
+    return any(tuple(ids[i : i + len(part)]) == tuple(part) for i in range(len(ids) - len(part) + 1))
+
+
+def in_chunks(function: Callable[..., Tensor], size: int, *arguments: Any) -> Tensor:
+    """Apply a function to aligned slices of its arguments and join the results.
+
+    With more than one chunk, activations are recomputed in the backward pass, so that only one chunk's are ever held;
+    the gradient is the whole batch's.
+    """
+    total = len(arguments[0])
+    if total <= size:
+        return function(*arguments)
+    parts = []
+    for start in range(0, total, size):
+        chunk = [argument[start : start + size] for argument in arguments]
+        parts.append(checkpoint(function, *chunk, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(parts)
+
+
+def answer_nll(learner: Learner, amortizer: Amortizer, memories: Tensor, rows: Sequence[Row]) -> Tensor:
+    """Return each answer's summed negative log-likelihood in nats, `[batch]`, behind its aggregated memory."""
+    batch = learner.collate(rows)
+    return learner.forward(batch, prefix=amortizer.injection(memories)).token_nll.sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """A meta-training batch: memories `[docs, slots, width]`, question states `[batch, slots, width]`, who owns what."""
+
+    rows: list[Row]
+    documents: list[tuple[int, ...]]
+    memories: Tensor
+    states: Tensor
+    gold: Tensor  # [batch], index of each question's document
+    num_target_tokens: int
+
+
+def encode_batch(amortizer: Amortizer, items: Sequence[Item], micro_batch_size: int) -> EncodedBatch:
+    """Encode the distinct documents and all questions of a batch."""
+    documents: dict[tuple[str, tuple[int, ...]], int] = {}
+    gold = [documents.setdefault((item.document_id, item.document), len(documents)) for item in items]
+    texts = [tokens for _, tokens in documents]
+    memories = in_chunks(amortizer.encode_documents, micro_batch_size, texts)
+    states = in_chunks(amortizer.encode_questions, micro_batch_size, [item.question for item in items])
+    rows = [item.row for item in items]
+    num_targets = sum(len(row.input_ids) - row.num_prompt_tokens for row in rows)
+    return EncodedBatch(rows, texts, memories, states, torch.tensor(gold, device=memories.device), num_targets)
+
+
+Recall = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor | None, list[Documents]]]
+
+
+class AmortizedPredictor:
+    """Answer from a memory bank: encode the questions, recall one memory each, decode behind it."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        amortizer: Amortizer,
+        recall: Recall,
+        reading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`recall` maps question states `[batch, slots, width]` to memories of the same shape (None: nothing stored).
+
+        The language model answers inside the context `reading()`, in which a method may switch on layers of its own.
+        """
+        self.learner, self.amortizer, self.recall, self.reading = learner, amortizer, recall, reading
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
+        """Answer each prompt; the answers name the documents used."""
+        prefix, documents = self._prefix(prompts, decoding.batch_size)
+        with self.reading():
+            answers = self.learner.generate(prompts, decoding, prefix)
+        return [Answer(answer.text, used) for answer, used in zip(answers, documents, strict=True)]
+
+    @torch.no_grad()
+    def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
+        """Return log p(target | prompt) behind the recalled memories."""
+        prefix, _ = self._prefix(prompts, len(prompts))
+        with self.reading():
+            return self.learner.loglikelihood(prompts, targets, prefix)
+
+    def _prefix(self, prompts: Sequence[Prompt], batch_size: int) -> tuple[Prefix | None, list[Documents]]:
+        encoder = self.amortizer.question_compressor
+        tokens = [encoder.segments(prompt.text)[-1] for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: len(tokens[i]))
+        memories: list[Tensor] = [torch.empty(0)] * len(prompts)
+        documents: list[Documents] = [()] * len(prompts)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            states = self.amortizer.encode_questions([tokens[i] for i in chosen])
+            memory, used = self.recall(states, [prompts[i] for i in chosen])
+            if memory is None:
+                return None, documents
+            for i, one, names in zip(chosen, memory, used, strict=True):
+                memories[i], documents[i] = one, names
+        return self.amortizer.injection(torch.stack(memories)), documents

@@ -1,0 +1,188 @@
+"""The part of cmt, mac and mbc that is the same: meta-train once, then learn a document by encoding it into the bank."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, ParamGroup, State
+from cmt_cli.core.stream import Document, Episodes, Task
+from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.methods.amortization import (
+    Amortizer,
+    AmortizerSettings,
+    EncodedBatch,
+    Item,
+    encode_batch,
+    make_items,
+)
+
+
+class AmortizedMethod(Method):
+    """A frozen model, a meta-trained amortizer and a bank of memories."""
+
+    family = "amortized memory"
+    needs_documents = True
+    needs_episodes = True
+
+    def __init__(self, *, parts: AmortizerSettings, bank_dtype: str, encode_batch_size: int, seed: int) -> None:
+        """`bank_dtype` is "float32", "bfloat16", "int8" or "pq"; `encode_batch_size` counts documents per forward pass."""
+        self.parts = parts
+        self.bank_dtype = bank_dtype
+        self.encode_batch_size = encode_batch_size
+        self.seed = seed
+        self.folder: Path | None = None
+
+    def attach(self, folder: Path) -> None:
+        """Keep the bank in `folder`."""
+        self.folder = folder
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Build the amortizer, meta-train it through the frozen model and open the bank."""
+        self.amortizer = Amortizer(learner, self.parts, self.seed)
+        self.build_extra(learner)
+        fit.on_objective(self.objective(learner, make_items(learner, self.amortizer, episodes.train, self.seed)))
+        self.open_memory(learner)
+
+    def open_memory(self, learner: Learner) -> None:
+        """Open the bank in the run's folder."""
+        self.bank = DocumentBank(
+            folder=self.folder,
+            num_tokens=self.amortizer.num_slots,
+            width=self.amortizer.width,
+            key_width=self.parts.key_width,
+            dtype=self.bank_dtype,
+            cache_width=self.cache_width(),
+            device=str(learner.device),
+        )
+
+    def build_extra(self, learner: Learner) -> None:
+        """Build what the method trains besides the amortizer."""
+
+    def cache_width(self) -> int:
+        """Return how many numbers per document the bank keeps of the aggregator's keys and values."""
+        return 0
+
+    @abstractmethod
+    def objective(self, learner: Learner, items: Sequence[Item]) -> EpisodicObjective:
+        """Return what meta-training minimizes."""
+
+    @torch.no_grad()
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Encode the task's documents into the bank, like lengths together; no gradient is taken."""
+        pieces = [
+            (d, n, ids) for d in task.documents for n, ids in enumerate(self.amortizer.compressor.segments(d.text))
+        ]
+        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][2]))
+        memories: list[Tensor] = [torch.empty(0)] * len(pieces)
+        for start in range(0, len(order), self.encode_batch_size):
+            chosen = order[start : start + self.encode_batch_size]
+            for i, memory in zip(chosen, self.encode([pieces[i][2] for i in chosen]), strict=True):
+                memories[i] = memory
+        if pieces:
+            self.store([document for document, _, _ in pieces], [n for _, n, _ in pieces], torch.stack(memories))
+
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Return the memories `[docs, slots, width]` that the bank stores."""
+        return self.amortizer.encode_documents(sequences)
+
+    def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
+        """Append one memory per segment to the bank."""
+        width = self.cache_width()
+        self.bank.add(
+            document_ids=[d.id for d in documents],
+            segments=list(segments),
+            hashes=[hashlib.sha256(d.text.encode()).hexdigest() for d in documents],
+            dates=[d.date for d in documents],
+            memories=memories,
+            keys=self.amortizer.keys(memories),
+            cached=self.amortizer.aggregator.project(memories).flatten(1) if width else None,
+        )
+
+    def trained_modules(self) -> dict[str, torch.nn.Module]:
+        """Return the modules that meta-training trains, by the prefix of their names in the state."""
+        return {"amortizer": self.amortizer}
+
+    def state_dict(self) -> State:
+        """Return the trained weights and where the memory stands."""
+        state = self.memory_state()
+        for prefix, module in self.trained_modules().items():
+            state |= {f"{prefix}/{name}": value for name, value in trained_state(module).items()}
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the weights and drop bank records that are newer than the state."""
+        for prefix, module in self.trained_modules().items():
+            parameters = dict(module.named_parameters()) | dict(module.named_buffers())
+            for name in trained_state(module):
+                parameters[name].data.copy_(state[f"{prefix}/{name}"])
+        self.load_memory_state(state)
+
+    def memory_state(self) -> State:
+        """Return the bank's position; its records stay in its files."""
+        return {"bank": self.bank.position()}
+
+    def load_memory_state(self, state: State) -> None:
+        """Drop bank records that are newer than the state."""
+        self.bank.truncate(state["bank"])
+
+    def storage_bytes(self) -> int:
+        """Return the bank's bytes."""
+        return int(self.bank.storage_bytes())
+
+
+def trained_state(module: torch.nn.Module) -> State:
+    """Return a module's trainable parameters and persistent buffers, detached."""
+    trainable = {name for name, p in module.named_parameters() if p.requires_grad}
+    buffers = {name for name, _ in module.named_buffers()}
+    return {n: v.detach().clone() for n, v in module.state_dict().items() if n in trainable or n in buffers}
+
+
+class EpisodicObjective:
+    """Mean answer loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
+
+    def __init__(self, learner: Learner, amortizer: Amortizer, items: Sequence[Item], seed: int) -> None:
+        self.learner, self.amortizer, self.items, self.seed = learner, amortizer, items, seed
+
+    @property
+    def num_items(self) -> int:
+        """Return the number of questions."""
+        return len(self.items)
+
+    def lengths(self) -> Sequence[int] | None:
+        """Return the documents' lengths in tokens."""
+        return [len(item.document) for item in self.items]
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """Return the amortizer's parameters."""
+        return [ParamGroup([p for p in self.amortizer.parameters() if p.requires_grad])]
+
+    def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
+        """Add the gradient of one batch; see `Objective.backward`."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size)
+        terms = self.terms(batch, micro_batch_size, generator)
+        loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
+
+    @abstractmethod
+    def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss by name."""
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> State:
+        """Return nothing: every draw is made from the step's number."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore nothing."""
