@@ -23,7 +23,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix
-from cmt_cli.core.stream import Answer, Episode, Example, Prompt
+from cmt_cli.core.stream import Answer, Episode, Prompt
 from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings, seeded_linear
 
 Documents = tuple[tuple[str, float], ...]
@@ -101,7 +101,7 @@ class Item:
 
 
 def make_items(learner: Learner, amortizer: Amortizer, episodes: Sequence[Episode], seed: int) -> list[Item]:
-    """Tokenize every question with its document; of a segmented document take the segment that holds the answer, else any."""
+    """Tokenize every question with its document; of a segmented one take a segment that holds the answer, else any."""
     rng = random.Random(seed)
     items = []
     for episode in episodes:
@@ -148,7 +148,7 @@ def answer_nll(learner: Learner, amortizer: Amortizer, memories: Tensor, rows: S
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """A meta-training batch: memories `[docs, slots, width]`, question states `[batch, slots, width]`, who owns what."""
+    """A meta-training batch: memories `[docs, slots, width]`, question states `[batch, slots, width]`."""
 
     rows: list[Row]
     documents: list[tuple[int, ...]]

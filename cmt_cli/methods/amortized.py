@@ -1,4 +1,4 @@
-"""The part of cmt, mac and mbc that is the same: meta-train once, then learn a document by encoding it into the bank."""
+"""What cmt, mac and mbc do alike: meta-train once, then learn a document by encoding it into the bank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AmortizedMethod(Method):
     needs_episodes = True
 
     def __init__(self, *, parts: AmortizerSettings, bank_dtype: str, encode_batch_size: int, seed: int) -> None:
-        """`bank_dtype` is "float32", "bfloat16", "int8" or "pq"; `encode_batch_size` counts documents per forward pass."""
+        """`bank_dtype`: "float32", "bfloat16", "int8" or "pq"; `encode_batch_size` counts documents per forward pass."""
         self.parts = parts
         self.bank_dtype = bank_dtype
         self.encode_batch_size = encode_batch_size
@@ -146,7 +146,7 @@ def trained_state(module: torch.nn.Module) -> State:
 
 
 class EpisodicObjective:
-    """Mean answer loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
+    """A loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
 
     def __init__(self, learner: Learner, amortizer: Amortizer, items: Sequence[Item], seed: int) -> None:
         self.learner, self.amortizer, self.items, self.seed = learner, amortizer, items, seed

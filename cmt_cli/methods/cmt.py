@@ -1,14 +1,14 @@
 """CMT, Compression Memory Training (Li et al. 2024, arXiv 2412.07393): compress, store, retrieve, aggregate.
 
-A frozen language model; each new document becomes a few vectors in a bank; a question retrieves by self-matching, the top k
-memories are aggregated into one, and the model answers behind it. The paper's equations are not public where this was
-written: the three techniques below are our reading, each a switch.
+A frozen language model; each new document becomes a few vectors in a bank; a question retrieves by self-matching, the
+top k memories are aggregated into one, and the model answers behind it. The paper's equations are not public where this
+was written: the three techniques below are our reading, each a switch.
 
-- `memory_aware_objective` (encoding): besides the answer loss L_qa, the memory of the document alone must let the frozen
-  model continue the document (L_rec: mean nats per token over a random span) and answer better than another document's
-  memory (L_mrg: softplus(gamma - (log p(y | own) - log p(y | other)) / |y|)).
-- `self_matching` (retrieval): keys and queries are projections of the compressor's own states; symmetric InfoNCE over the
-  batch, all questions of one document being positives: L_sm with temperature tau (learned).
+- `memory_aware_objective` (encoding): besides the answer loss L_qa, the memory of the document alone must let the
+  frozen model write a span of the document (L_rec: mean nats per token) and answer better than another document's
+  memory does (L_mrg: softplus(gamma - (log p(y | own) - log p(y | other)) / |y|)).
+- `self_matching` (retrieval): keys and queries are projections of the compressor's own states; symmetric InfoNCE over
+  the batch, all questions of one document being positives: L_sm with temperature tau (learned).
 - `top_k_aggregation`: only the k best memories are joined. pi = softmax over them of the match scores; the result starts
   from the slot-wise mixture of the memories under pi^lambda, and lambda * log pi is added to the aggregator's attention
   logits, so the answer loss also trains the retrieval. In training the gold document is forced into the k with
@@ -150,7 +150,7 @@ class Cmt(AmortizedMethod):
 def aggregate_top_k(
     amortizer: Amortizer, matching: Matching, states: Tensor, memories: Tensor, logits: Tensor
 ) -> Tensor:
-    """Return `[batch, slots, width]`: the slot-wise mixture under the prior, refined by cross-attention to the k memories."""
+    """Return `[batch, slots, width]`: the mixture under the prior, refined by cross-attention to the k memories."""
     log_prior = matching.log_prior(logits)
     mixed = slot_mixture(memories, log_prior)
     return amortizer.aggregator(mixed, amortizer.aggregator.project(memories), log_prior)

@@ -5,8 +5,8 @@ L_vq = mse(sg z, e) + beta mse(z, sg e) and a straight-through gradient. Unused 
 each step of meta-training; the codebook is frozen in the stream. A LoRA on the keys and values of the last layers is on
 while the model answers.
 The bank is permutation-invariant attention over C distinct vectors, so with n_c the count of code c in the bank,
-sum_j exp(q k_j) v_j / sum_j exp(q k_j) = sum_c n_c exp(q k_c) v_c / sum_c n_c exp(q k_c): the aggregate is computed exactly
-from the histogram, at a cost per question that does not grow with the bank.
+sum_j exp(q k_j) v_j / sum_j exp(q k_j) = sum_c n_c exp(q k_c) v_c / sum_c n_c exp(q k_c): the aggregate is computed
+exactly from the histogram, at a cost per question that does not grow with the bank.
 Deliberate deviations from the released code: those of `mac`; the histogram instead of dequantizing the bank; codes are
 stored as 16-bit integers; resets draw from a seeded generator.
 """
@@ -25,7 +25,6 @@ from cmt_cli.layers.lora import LoraLayers
 from cmt_cli.memory.codebook import Codebook
 from cmt_cli.methods.amortization import (
     AmortizedPredictor,
-    Amortizer,
     AmortizerSettings,
     Documents,
     EncodedBatch,
