@@ -1,0 +1,221 @@
+"""The one gradient loop: accumulate, check, adjust, clip, step, save.
+
+    for each step:  gradient of the effective batch -> method's adjustment -> clipping -> AdamW at the scheduled rate
+
+Guarantees: a resumed fit continues bit for bit on a CPU. Where memory runs out, the same step is repeated with half the
+micro-batch and the same random numbers, so the effective batch stays. A loss or gradient that is not finite stops the
+run; no state that it touched is ever saved. On a CPU that is checked before every update. On other devices the flags
+are collected there and read at each log and before each checkpoint, because reading them costs a synchronization.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from cmt_cli.core.errors import Interrupted, NonFiniteLoss, UserError
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Budget, Objective, State
+from cmt_cli.training.batching import BatchPlan
+from cmt_cli.training.device_memory import free_memory, is_out_of_memory
+from cmt_cli.training.optimizer import Optimizer
+from cmt_cli.training.precision import autocast
+from cmt_cli.training.schedules import lr_factor
+from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
+
+if TYPE_CHECKING:
+    from cmt_cli.training.trainer import FitSession
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopSettings:
+    """What all fits of a run share; see `Trainer`."""
+
+    micro_batch_size: int | None
+    precision: str
+    max_steps: int | None
+    log_every_steps: int
+    checkpoint_every_seconds: float
+    seed: int
+
+
+class GradientLoop:
+    """One fit, from its first step or from a saved state."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        budget: Budget,
+        *,
+        settings: LoopSettings,
+        method: Method,
+        session: FitSession,
+        device: torch.device,
+    ) -> None:
+        """Plan the steps; parameters and optimizer are taken up in `run`."""
+        self._objective = objective
+        self._budget = budget
+        self._settings = settings
+        self._method = method
+        self._session = session
+        self._device = device
+        self._plan = BatchPlan(
+            objective.num_items, objective.lengths(), budget=budget, max_steps=settings.max_steps, seed=settings.seed
+        )
+        self._step = 0
+        self._num_tokens = 0
+        self._micro_batch_size = min(settings.micro_batch_size or budget.batch_size, budget.batch_size)
+        self._not_finite = torch.zeros((), dtype=torch.bool, device=device)
+        self._window: list[dict[str, Tensor]] = []
+
+    def run(
+        self, description: str, *, adjust_gradients: Callable[[], None], lr_scale: Callable[[int, int], float]
+    ) -> None:
+        """Take all steps; raise Interrupted when asked to stop, NonFiniteLoss, or UserError when memory runs out."""
+        if self._plan.num_steps == 0:
+            return
+        self._start()
+        saved_at = time.monotonic()
+        self._session.progress(description, self._step, self._plan.num_steps)
+        while self._step < self._plan.num_steps:
+            terms = self._accumulate()
+            adjust_gradients()
+            norm = nn.utils.clip_grad_norm_(self._optimizer.parameters, self._budget.max_grad_norm)
+            self._note({**terms, "gradient_norm": norm.detach()})
+            rate = self._learning_rate() * lr_scale(self._step, self._plan.num_steps)
+            self._update(rate)
+            self._report(description, rate)
+            if self._session.stop_requested():
+                self._save()
+                raise Interrupted(f"stopped after step {self._step} of {self._plan.num_steps}")
+            if time.monotonic() - saved_at >= self._settings.checkpoint_every_seconds:
+                self._save()
+                saved_at = time.monotonic()
+        self._check_finite()
+        self._optimizer.zero_grad()
+
+    def _start(self) -> None:
+        seed_generators(self._settings.seed)
+        saved = self._session.load()
+        if saved is None:
+            self._optimizer = Optimizer(self._objective.param_groups(), self._budget)
+            return
+        if (saved["num_steps"], saved["num_items"]) != (self._plan.num_steps, self._objective.num_items):
+            raise RuntimeError(
+                f"The checkpoint is of a fit with {saved['num_items']} items and {saved['num_steps']} steps; "
+                f"this one has {self._objective.num_items} and {self._plan.num_steps}."
+            )
+        self._method.load_state_dict(_part(saved, "method."))
+        self._objective.load_state_dict(_part(saved, "objective."))
+        self._optimizer = Optimizer(self._objective.param_groups(), self._budget)
+        self._optimizer.load_state_dict(_part(saved, "optimizer."))
+        self._step = saved["step"]
+        self._num_tokens = saved["num_tokens"]
+        self._micro_batch_size = saved["micro_batch_size"]
+        restore_generators(_part(saved, "generators."))
+
+    def _save(self) -> None:
+        self._check_finite()
+        self._session.save(
+            {
+                "step": self._step,
+                "num_steps": self._plan.num_steps,
+                "num_items": self._objective.num_items,
+                "num_tokens": self._num_tokens,
+                "micro_batch_size": self._micro_batch_size,
+                **_prefixed(self._optimizer.state_dict(), "optimizer."),
+                **_prefixed(self._objective.state_dict(), "objective."),
+                **_prefixed(self._method.state_dict(), "method."),
+                **_prefixed(generator_state(), "generators."),
+            }
+        )
+
+    def _accumulate(self) -> dict[str, Tensor]:
+        items = self._plan.items(self._step)
+        generators = generator_state()
+        while True:
+            self._optimizer.zero_grad()
+            try:
+                with autocast(self._settings.precision, self._device):
+                    return self._objective.backward(
+                        items,
+                        micro_batch_size=self._micro_batch_size,
+                        step=self._step,
+                        num_steps=self._plan.num_steps,
+                    )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = str(error).partition("\n")[0]
+            # Outside the handler, so that the error's traceback no longer holds the failed pass's activations.
+            self._halve_micro_batch(message)
+            restore_generators(generators)
+
+    def _halve_micro_batch(self, message: str) -> None:
+        self._optimizer.zero_grad()
+        free_memory()
+        if self._micro_batch_size == 1:
+            raise UserError(
+                f"Memory ran out in step {self._step + 1} although the batch was already cut into single items "
+                f"({message}). Lower model.max_tokens, load the model in bf16 or 4 bit, take a smaller model or use a "
+                "larger device."
+            )
+        self._micro_batch_size //= 2
+
+    def _learning_rate(self) -> float:
+        budget = self._budget
+        factor = lr_factor(
+            self._step, self._plan.num_steps, schedule=budget.schedule, warmup_fraction=budget.warmup_fraction
+        )
+        return budget.learning_rate * factor
+
+    def _note(self, values: dict[str, Tensor]) -> None:
+        self._window.append(values)
+        self._not_finite = self._not_finite | ~torch.isfinite(values["loss"] + values["gradient_norm"])
+        if self._device.type == "cpu":
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        if bool(self._not_finite):
+            terms = {name: float(value) for name, value in self._window[-1].items()} if self._window else {}
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+            raise NonFiniteLoss(
+                f"The loss or its gradient stopped being a finite number at or before step {self._step + 1} of "
+                f"{self._plan.num_steps} ({shown}). The last checkpoint is kept. Usual remedies: a lower "
+                "learning rate, more warm-up, tighter clipping, fp32."
+            )
+
+    def _update(self, rate: float) -> None:
+        self._optimizer.step(rate)
+        self._objective.after_step(self._step, self._plan.num_steps)
+        self._num_tokens += self._plan.num_tokens(self._step) or 0
+        self._step += 1
+
+    def _report(self, description: str, rate: float) -> None:
+        self._session.progress(description, self._step, self._plan.num_steps)
+        if self._step % self._settings.log_every_steps and self._step < self._plan.num_steps:
+            return
+        self._check_finite()
+        values = {"learning_rate": rate, "tokens": float(self._num_tokens), **_means(self._window)}
+        self._session.log(values, self._step)
+        self._window = []
+
+
+def _means(window: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Return each term's mean over the steps that have it, read from the device in one transfer."""
+    names = list(dict.fromkeys(name for terms in window for name in terms))
+    means = [torch.stack([terms[name].float() for terms in window if name in terms]).mean() for name in names]
+    return dict(zip(names, torch.stack(means).tolist(), strict=True))
+
+
+def _prefixed(state: State, prefix: str) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _part(state: State, prefix: str) -> State:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -1,0 +1,109 @@
+"""The loss of a labelled task or of new documents, with the outermost method's hooks.
+
+    loss = 1/N sum over labelled tokens of w_t * nll_t  +  sum over penalties
+
+N counts the labelled tokens of the *effective* batch, replayed rows included, so micro-batches do not change the loss.
+A penalty is either independent of the batch or a mean per labelled token: each micro-batch adds it by its share of N.
+`mix_batch` is called once per effective batch, before it is cut, so the replayed rows do not depend on the cut either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import ParamGroup, State
+from cmt_cli.core.stream import Example
+
+
+class SupervisedObjective:
+    """The next-token loss on examples; an item is one row of tokens."""
+
+    def __init__(self, learner: Learner, method: Method, examples: Sequence[Example]) -> None:
+        """Tokenize `examples` once."""
+        self._learner = learner
+        self._method = method
+        self._rows = [row for example in examples for row in learner.rows(example)]
+        self._mixed: tuple[int, Batch] | None = None
+
+    @property
+    def num_items(self) -> int:
+        """Return the number of rows."""
+        return len(self._rows)
+
+    def lengths(self) -> Sequence[int]:
+        """Return each row's number of tokens."""
+        return [len(row.input_ids) for row in self._rows]
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """Return what the method trains."""
+        return self._method.param_groups(self._learner)
+
+    def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
+        """Add the gradient of one effective batch; return "loss", "nll" and each penalty, detached."""
+        batch = self._batch(items, step)
+        num_labelled = _num_labelled(batch).clamp(min=1)
+        terms: dict[str, Tensor] = {}
+        for part in micro_batches(batch, micro_batch_size):
+            losses = self._losses(part, num_labelled)
+            loss = torch.stack(list(losses.values())).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": loss, **losses}.items():
+                terms[name] = terms[name] + value.detach() if name in terms else value.detach()
+        return terms
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        """Do nothing: all that changes belongs to the method."""
+
+    def state_dict(self) -> State:
+        """Return nothing: the rows follow from the examples."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore nothing."""
+
+    def _batch(self, items: Sequence[int], step: int) -> Batch:
+        # A step that is repeated after an out-of-memory error must see the same replayed rows.
+        if self._mixed is None or self._mixed[0] != step:
+            batch = self._learner.collate([self._rows[i] for i in items])
+            self._mixed = (step, self._method.mix_batch(self._learner, batch))
+        return self._mixed[1]
+
+    def _losses(self, batch: Batch, num_labelled: Tensor) -> dict[str, Tensor]:
+        outputs = self._learner.forward(batch, hidden_states=self._method.needs_hidden_states)
+        weights = self._method.token_weights(self._learner, batch, outputs)
+        nll = outputs.token_nll if weights is None else outputs.token_nll * weights
+        losses = {"nll": nll.sum() / num_labelled}
+        share = _num_labelled(batch) / num_labelled
+        for name, penalty in self._method.penalties(self._learner, batch, outputs).items():
+            if name in ("loss", "nll"):
+                raise ValueError(f"A penalty may not be named '{name}': that is the name of a term of the loop.")
+            losses[name] = share * penalty
+        return losses
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
+    """Cut a batch into parts of at most `size` rows, each padded only to its own longest row."""
+    if len(batch.ids) <= size:
+        yield batch
+        return
+    lengths = batch.attention_mask.sum(dim=1).tolist()
+    for start in range(0, len(batch.ids), size):
+        rows = slice(start, start + size)
+        longest = max(lengths[rows])
+        yield Batch(
+            batch.ids[rows],
+            batch.input_ids[rows, :longest],
+            batch.attention_mask[rows, :longest],
+            batch.labels[rows, :longest],
+            batch.replayed[rows],
+        )
+
+
+def _num_labelled(batch: Batch) -> Tensor:
+    return (batch.labels[:, 1:] != IGNORED).sum()

@@ -1,0 +1,135 @@
+"""The gradient loop of a run: what a method's `fit` does, how it is saved, resumed and stopped.
+
+`Trainer.bind` ties the loop to the outermost method and to one phase of the run, so that a composed method keeps every
+member's hooks. The loop itself is in `training/loop.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Budget, Fit, Objective, State
+from cmt_cli.core.stream import Example
+from cmt_cli.training.loop import GradientLoop, LoopSettings
+from cmt_cli.training.precision import check_precision
+from cmt_cli.training.schedules import check_budget
+from cmt_cli.training.supervised import SupervisedObjective
+
+
+class FitSession(Protocol):
+    """One phase of a run as the loop sees it: where it saves, reports, and learns that it should stop."""
+
+    def load(self) -> State | None:
+        """Return the state that an interrupted fit of this phase saved last, or None."""
+
+    def save(self, state: State) -> None:
+        """Keep a state so that it survives the process."""
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Record the means of the loss terms since the last call, after `step` steps."""
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Show that `done` of `total` steps are done."""
+
+    def stop_requested(self) -> bool:
+        """Return whether the loop should save and raise Interrupted."""
+
+
+class Trainer:
+    """Settings of every gradient fit of a run."""
+
+    def __init__(
+        self,
+        *,
+        task: Budget,
+        meta: Budget,
+        micro_batch_size: int | None,
+        precision: str,
+        max_steps: int | None,
+        log_every_steps: int,
+        checkpoint_every_seconds: float,
+        seed: int,
+    ) -> None:
+        """Keep the budgets of tasks and of meta-training; raise UserError for values that cannot work.
+
+        `micro_batch_size` None takes the effective batch at once; `max_steps` caps every fit.
+        """
+        self._task = check_budget(task, "trainer.task")
+        self._meta = check_budget(meta, "trainer.meta")
+        for name, value in (("micro_batch_size", micro_batch_size), ("log_every_steps", log_every_steps)):
+            if value is not None and value < 1:
+                raise UserError(f"trainer.{name}={value}, but it must be at least 1.")
+        if max_steps is not None and max_steps < 0:
+            raise UserError(f"trainer.max_steps={max_steps}, but it must be at least 0, or null for no cap.")
+        self._settings = LoopSettings(
+            micro_batch_size=micro_batch_size,
+            precision=check_precision(precision),
+            max_steps=max_steps,
+            log_every_steps=log_every_steps,
+            checkpoint_every_seconds=checkpoint_every_seconds,
+            seed=seed,
+        )
+
+    def bind(self, learner: Learner, method: Method, session: FitSession) -> Fit:
+        """Return the loop for one hook of `method`, the outermost one; a second fit through it raises RuntimeError."""
+        return BoundFit(self._settings, self._task, self._meta, learner=learner, method=method, session=session)
+
+
+class BoundFit:
+    """A gradient loop that one hook may use once: a resumed phase could not tell two fits apart."""
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        task: Budget,
+        meta: Budget,
+        *,
+        learner: Learner,
+        method: Method,
+        session: FitSession,
+    ) -> None:
+        """Bind the loop; see `Trainer.bind`."""
+        self._settings = settings
+        self._task = task
+        self._meta = meta
+        self._learner = learner
+        self._method = method
+        self._session = session
+        self._is_used = False
+
+    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
+        """Train on examples with the method's hooks, for the task budget unless one is given."""
+        self._claim()
+        objective = SupervisedObjective(self._learner, self._method, examples)
+        loop = self._loop(objective, budget or self._task)
+        loop.run("Learning", adjust_gradients=self._adjust_gradients, lr_scale=self._method.lr_scale)
+
+    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
+        """Minimize a method's own objective, for the meta-training budget unless one is given."""
+        self._claim()
+        loop = self._loop(objective, budget or self._meta)
+        loop.run("Meta-training", adjust_gradients=lambda: None, lr_scale=lambda step, num_steps: 1.0)
+
+    def _claim(self) -> None:
+        if self._is_used:
+            raise RuntimeError(
+                "A hook may call fit once; split the work over before_stream and learn, or join the items."
+            )
+        self._is_used = True
+
+    def _adjust_gradients(self) -> None:
+        self._method.adjust_gradients(self._learner)
+
+    def _loop(self, objective: Objective, budget: Budget) -> GradientLoop:
+        return GradientLoop(
+            objective,
+            check_budget(budget, "budget"),
+            settings=self._settings,
+            method=self._method,
+            session=self._session,
+            device=self._learner.device,
+        )
