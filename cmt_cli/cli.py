@@ -1,0 +1,180 @@
+"""The command line `cmt`: parses, then calls. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 done; 1 an error that is not the user's (a traceback with --debug); 2 an error to mend, told in one
+paragraph; 130 and 143 interrupted by SIGINT and SIGTERM, with the state saved.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, NoReturn
+
+import typer
+
+from cmt_cli import completion
+from cmt_cli.core.errors import UserError
+from cmt_cli.running.signals import StoppedBySignal
+
+app = typer.Typer(
+    name="cmt",
+    no_args_is_help=True,
+    help="Continual learning of language models: compose a base model, a method and a task stream; run and compare.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Check the files of a stream, or get them.")
+app.add_typer(data_app, name="data")
+
+ConfigDir = Annotated[Path | None, typer.Option(help="A folder with further method/, data/, ... files.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
+Trust = Annotated[list[str] | None, typer.Option(help="A package whose classes the run's config.yaml may name.")]
+RunName = Annotated[str, typer.Argument(help="A run folder, or its name in runs/.", autocompletion=completion.runs)]
+StreamName = Annotated[str, typer.Argument(help="A stream, see `cmt list data`.", autocompletion=completion.streams)]
+
+
+@app.command()
+def run(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Any Hydra override: method=mac, trainer.task.learning_rate=1e-4, +new.key=1, ~gone.",
+            autocompletion=completion.overrides,
+        ),
+    ] = None,
+    multirun: Annotated[bool, typer.Option("-m", "--multirun", help="Run every combination of KEY=A,B.")] = False,
+    cfg: Annotated[str | None, typer.Option(help="Print the resolved config (job, hydra or all) and stop.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and stop; load no weights.")] = False,
+    config_dir: ConfigDir = None,
+    debug: Debug = False,
+) -> None:
+    """Run a method on a stream with a model; `cmt run method=cmt data=streamingqa` is the first thing to try."""
+    from cmt_cli import config
+
+    request = config.Request(tuple(overrides or ()), multirun, config_dir)
+    if dry_run:
+        from cmt_cli import dry_run as checks
+
+        checks.report(request)
+    elif cfg is not None:
+        if cfg not in ("job", "hydra", "all"):
+            raise UserError(f"--cfg {cfg}: allowed are job, hydra and all.")
+        config.run(config.Request(request.overrides, False, config_dir), ["--cfg", cfg, "--resolve"])
+    else:
+        config.run(request)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str, typer.Argument(help="methods, data, models, experiments or matrix.", autocompletion=completion.kinds)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    config_dir: ConfigDir = None,
+) -> None:
+    """List what can be run; `matrix` shows which method goes with which stream."""
+    from cmt_cli import catalog, listing
+
+    listing.show(kind, catalog.search_dirs(config_dir), as_json=as_json)
+
+
+@app.command()
+def show(run: RunName) -> None:
+    """Show a run's score matrix, metrics and cost."""
+    from cmt_cli.run_folders import find_run
+    from cmt_cli.running.show import show_run
+
+    show_run(find_run(run))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders or names.", autocompletion=completion.runs)],
+    format_: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
+) -> None:
+    """Compare runs in one table; repetitions with other seeds become mean and deviation."""
+    from cmt_cli.run_folders import find_run
+    from cmt_cli.running.compare import compare_runs
+
+    compare_runs([find_run(name) for name in runs], format_)
+
+
+@app.command()
+def resume(run: RunName, trust: Trust = None, debug: Debug = False) -> None:
+    """Continue an interrupted run from its folder alone."""
+    from cmt_cli import job
+    from cmt_cli.run_folders import find_run
+
+    job.resume(find_run(run), tuple(trust or ()))
+
+
+@app.command()
+def ask(
+    run: RunName,
+    question: Annotated[str, typer.Argument(help="A question in plain words.")],
+    trust: Trust = None,
+    debug: Debug = False,
+) -> None:
+    """Answer a question from an adapted run, with the documents that it used and their weights."""
+    from cmt_cli import asking
+    from cmt_cli.run_folders import find_run
+
+    asking.ask(find_run(run), question, tuple(trust or ()))
+
+
+@app.command()
+def doctor() -> None:
+    """Report devices, versions, caches, login state and which data are here; no network is used."""
+    from cmt_cli import doctor as checks
+
+    checks.report()
+
+
+@data_app.command("check")
+def data_check(
+    name: StreamName,
+    path: Annotated[Path | None, typer.Option(help="The stream's files, instead of data.path.")] = None,
+) -> None:
+    """Report all problems of a stream's files at once."""
+    from cmt_cli import stream_files
+
+    stream_files.check(name, path)
+
+
+@data_app.command("prepare")
+def data_prepare(name: StreamName) -> None:
+    """Get a stream's files where their licence allows it, else say how."""
+    from cmt_cli import stream_files
+
+    stream_files.prepare(name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the console script."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in given
+    if not debug:
+        sys.excepthook = _one_line
+    try:
+        typer.main.get_command(app)(args=given, prog_name="cmt")
+    except UserError as error:
+        _leave(f"Error: {error}", 2, error if debug else None)
+    except StoppedBySignal as error:
+        _leave(str(error), error.exit_code, error if debug else None)
+
+
+def _leave(message: str, code: int, shown: BaseException | None) -> NoReturn:
+    if shown is not None:
+        traceback.print_exception(shown)
+    print(message, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

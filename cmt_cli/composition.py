@@ -1,0 +1,60 @@
+"""Hydra's compose API and override grammar, used ahead of a run: one configuration, a sweep's jobs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from omegaconf import DictConfig
+
+from cmt_cli import catalog
+from cmt_cli.core.errors import UserError
+
+CONFIG_NAME = "run"
+
+
+def compose(overrides: Sequence[str], dirs: Sequence[Path]) -> DictConfig:
+    """Compose one configuration with its `hydra` node; let Hydra's and OmegaConf's errors travel."""
+    further = ",".join(f"'file://{folder}'" for folder in dirs[1:])
+    searched = [f"hydra.searchpath=[{further}]"] if further else []
+    with hydra.initialize_config_dir(str(dirs[0]), version_base="1.3"):
+        return hydra.compose(CONFIG_NAME, [*searched, *overrides], return_hydra_config=True)
+
+
+def first_values(overrides: Sequence[str], dirs: Sequence[Path]) -> list[str]:
+    """Replace each sweep by its first value; other overrides pass unchanged."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [f"{o.get_key_element()}={sweep_values(o, dirs)[0]}" if o.is_sweep_override() else _line(o) for o in parsed]
+
+
+def jobs(overrides: Sequence[str], dirs: Sequence[Path]) -> list[list[str]]:
+    """Return the overrides of every job of a grid sweep, the last key varying fastest."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    choices = [
+        [f"{o.get_key_element()}={value}" for value in sweep_values(o, dirs)] if o.is_sweep_override() else [_line(o)]
+        for o in parsed
+    ]
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def sweep_values(override: Override, dirs: Sequence[Path]) -> list[str]:
+    """Return the values of one sweep as text; an interval has none but its start, which stands for it."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start)]
+    if isinstance(value, Glob):
+        values = value.filter([option.name for option in catalog.options(override.key_or_group, dirs)])
+    else:
+        values = list(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{_line(override)} matches nothing.")
+    return values
+
+
+def _line(override: Override) -> str:
+    assert override.input_line is not None, "a parsed override keeps its line"
+    return override.input_line

@@ -1,0 +1,136 @@
+"""Compose a run's configuration with Hydra, check it before anything is loaded, and hand runs to `hydra.main`.
+
+Runs and sweeps go through Hydra's public entry point, so that every launcher and sweeper works. The compose API only
+validates: it composes the first job of a sweep, and turns what it refuses into one readable paragraph.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cmt_cli import catalog, composition, job, targets
+from cmt_cli.config_errors import explain
+from cmt_cli.core.errors import Interrupted, NonFiniteLoss, UserError
+
+GROUPS = ("method", "data", "model")  # whose chosen names make up a run's name
+
+
+class Stopped(BaseException):
+    """Carries an error past Hydra's own reporting, which would print it twice; `cause` is the error."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line: Hydra overrides, and where further configuration files lie."""
+
+    overrides: tuple[str, ...]
+    multirun: bool = False
+    config_dir: Path | None = None
+
+    def dirs(self) -> list[Path]:
+        """Return the folders of configuration files, first match first."""
+        return catalog.search_dirs(self.config_dir)
+
+
+def compose(request: Request) -> DictConfig:
+    """Compose the (first) job's configuration with its `hydra` node; raise UserError for what cannot be composed."""
+    dirs = request.dirs()
+    try:
+        single = composition.first_values(request.overrides, dirs) if request.multirun else request.overrides
+        return composition.compose(single, dirs)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, request.overrides, dirs) from error
+
+
+def job_of(config: DictConfig, choices: Any) -> job.Job:
+    """Return a plain, resolved job; raise UserError for missing values and interpolations that lead nowhere."""
+    shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    missing = sorted(OmegaConf.missing_keys(shown))
+    if missing:
+        raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
+    try:
+        resolved: Any = OmegaConf.to_container(shown, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {error.msg or error}") from error
+    names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}
+    return job.Job(resolved, names)
+
+
+def check(request: Request) -> job.Job:
+    """Compose and check all that can be checked without weights: names, keys, targets, types, method x stream."""
+    config = compose(request)
+    choices = config.hydra.runtime.choices
+    checked = job_of(config, choices)
+    targets.check_trust(checked.config, checked.trusted)
+    dirs = request.dirs()
+    reason = catalog.incompatibility(
+        catalog.find("method", choices.method, dirs), catalog.find("data", choices.data, dirs)
+    )
+    if reason:
+        raise UserError(f"method={choices.method} data={choices.data}: {reason}. `cmt list matrix` shows what fits.")
+    targets.check_arguments(checked.config, checked.trusted)
+    return checked
+
+
+def run(request: Request, flags: Sequence[str] = ()) -> None:
+    """Hand the request to `hydra.main`: one job, a sweep through any launcher, or printing (`flags`)."""
+    check(request)
+    argv = [*request.overrides, *flags, *(["--multirun"] if request.multirun else [])]
+    if request.config_dir is not None:
+        argv += ["--config-dir", str(request.config_dir)]
+    folder, name = str(catalog.conf_dir()), composition.CONFIG_NAME
+    main = hydra.main(config_path=folder, config_name=name, version_base="1.3")(task)
+    try:
+        with _hydra_process(argv):
+            main()
+    except Stopped as stopped:
+        raise stopped.cause from None
+
+
+@contextmanager
+def _hydra_process(argv: Sequence[str]) -> Iterator[None]:
+    """Give Hydra the arguments it reads from `sys.argv`, and let exceptions travel instead of being printed by it."""
+    saved_argv, saved_setting = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [saved_argv[0], *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = saved_argv
+        if saved_setting is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved_setting
+
+
+def task(config: DictConfig) -> None:
+    """Run one job; the function that launchers pickle by name, so it repeats the checks of its own job."""
+    state = HydraConfig.get()
+    try:
+        current = job_of(config, state.runtime.choices)
+        targets.check_trust(current.config, current.trusted)
+        targets.check_arguments(current.config, current.trusted)
+        job.run(current)
+    except Interrupted as error:
+        raise Stopped(error) from error
+    except (UserError, NonFiniteLoss) as error:
+        if state.mode is RunMode.RUN:
+            raise Stopped(error) from error
+        raise  # the other jobs of a sweep go on; Hydra names the one that failed

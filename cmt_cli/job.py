@@ -1,0 +1,119 @@
+"""One run as plain values: build its parts from the resolved configuration, and hand them to `run_stream`.
+
+Streams are built first, since that needs neither torch nor weights and finds most mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmt_cli import targets
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.stream import Stream
+from cmt_cli.running.identity import Identity, config_hash, folder_name
+
+if TYPE_CHECKING:
+    from cmt_cli.core.method import Method
+
+NAMES = "names"  # key of config.yaml that holds the chosen options' names
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A resolved configuration of plain values, and the names of the chosen method, data and model."""
+
+    config: Mapping[str, Any]
+    names: Mapping[str, str]
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Return the packages besides this one whose classes the configuration may name."""
+        return tuple(self.config["trusted_targets"])
+
+    @property
+    def identity(self) -> Identity:
+        """Return the names under which the run is filed."""
+        return Identity(**self.names, seed=self.config["seed"], config_hash=config_hash(self.config))
+
+    def build(self, group: str) -> Any:
+        """Instantiate one group of the configuration."""
+        return targets.instantiate(self.config[group], self.trusted)
+
+    def folder(self, stream: Stream) -> Path:
+        """Return the run's folder; its name says whether the data are generated."""
+        generated = stream.provenance.source == "generated"
+        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, generated=generated)
+
+
+def run(job: Job, folder: Path | None = None) -> None:
+    """Run a job, or continue it, or print it where it is complete; raise UserError for what cannot work."""
+    stream: Stream = job.build("data")
+    folder = folder or job.folder(stream)
+    from cmt_cli.running import show
+    from cmt_cli.running.store import RunStore
+
+    store = RunStore(folder)
+    if not store.is_complete():
+        _run_stream(job, stream, store)
+    show.show_run(folder)
+
+
+def _run_stream(job: Job, stream: Stream, store: Any) -> None:
+    from cmt_cli.running.run import run_stream
+
+    targets.check_arguments(job.config, job.trusted)
+    method: Method = job.build("method")
+    refuse_misfit(method, stream)
+    store.write_config({**job.config, NAMES: dict(job.names)})
+    run_stream(
+        learner=job.build("model"),
+        method=method,
+        stream=stream,
+        trainer=job.build("trainer"),
+        evaluator=job.build("evaluator"),
+        store=store,
+        loggers=job.build("logger"),
+    )
+
+
+def refuse_misfit(method: Method, stream: Stream) -> None:
+    """Raise UserError where a stream lacks what a method's class says it needs."""
+    has = {
+        "documents (tasks that are batches of documents)": method.needs_documents,
+        "episodes (a meta-training split)": method.needs_episodes,
+        "the task id at test time": method.needs_task_id,
+    }
+    given = (any(task.documents for task in stream.tasks), bool(stream.episodes.train), stream.task_id_at_test)
+    missing = [what for (what, needed), present in zip(has.items(), given, strict=True) if needed and not present]
+    if missing:
+        raise UserError(
+            f"{type(method).__name__} needs {' and '.join(missing)}, which the stream '{stream.name}' does not have. "
+            "`cmt list matrix` shows which method goes with which stream."
+        )
+
+
+def load(folder: Path, trusted: Sequence[str]) -> Job:
+    """Read a run folder's configuration as a job.
+
+    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it.
+    """
+    import yaml
+
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    names = config.pop(NAMES)
+    unnamed = [package for package in config["trusted_targets"] if package not in trusted]
+    if unnamed:
+        raise UserError(
+            f"{folder}/config.yaml uses code of {', '.join(unnamed)}. If you trust it, repeat the command with "
+            f"{' '.join(f'--trust {package}' for package in unnamed)}."
+        )
+    targets.check_trust(config, trusted)
+    return Job(config, names)
+
+
+def resume(folder: Path, trusted: Sequence[str]) -> None:
+    """Continue the run in a folder from its own configuration."""
+    run(load(folder, trusted), folder)
