@@ -93,13 +93,13 @@ class _Block(nn.Module):
 
 
 def slot_mixture(memories: Tensor, log_prior: Tensor) -> Tensor:
-    """Return `[batch, slots, width]`: sum over docs of softmax(log_prior) `[batch, docs]` times `[batch, docs, slots, width]`."""
+    """Weight memories `[batch, docs, slots, width]` by softmax(log_prior `[batch, docs]`): `[batch, slots, width]`."""
     weights = log_prior.float().softmax(dim=-1)
     return torch.einsum("bd,bdsw->bsw", weights.to(memories.dtype), memories)
 
 
 def seeded_linear(inputs: int, outputs: int, generator: torch.Generator, *, zero: bool = False) -> nn.Linear:
-    """Return a linear layer whose weights come from `generator` (uniform in +-1/sqrt(inputs)), or are zero; zero bias."""
+    """Return a linear layer with weights drawn from `generator` (uniform, +-1/sqrt(inputs)) or zero; zero bias."""
     layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         weight = (torch.rand(outputs, inputs, generator=generator) * 2 - 1) * inputs**-0.5

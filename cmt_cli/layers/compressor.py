@@ -94,7 +94,7 @@ class SelfCompressor(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class T5Compression:
-    """Settings of `T5Compressor`: `name_or_path` of a T5 (hub id or folder); texts are cut into `max_tokens` segments."""
+    """Settings of `T5Compressor`: `name_or_path` of a T5 (hub id or folder); segments of `max_tokens` tokens."""
 
     num_slots: int
     name_or_path: str
@@ -142,7 +142,7 @@ class T5Compressor(nn.Module):
 
 
 class SlotNetworks(nn.Module):
-    """One network per slot: LN -> Linear -> tanh -> Linear, plus a linear skip; stacked weights, one product per layer."""
+    """One network per slot: LN -> Linear -> tanh -> Linear, plus a linear skip; the slots' weights are stacked."""
 
     def __init__(self, num_slots: int, inputs: int, inner: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()

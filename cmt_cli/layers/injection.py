@@ -1,8 +1,8 @@
 """From an aggregated memory to a `Prefix` that the frozen model reads.
 
-`soft`: the slots become soft tokens at the input. `key_value`: the slots become keys and values of every layer through one
-shared network with a learned vector per layer. `mac`: MAC's head, `virtual_per_layer` keys and values for each layer
-from separate networks per output token (its size grows with layers * width^2).
+`SoftTokens`: the slots become soft tokens at the input. `KeyValues`: the slots become keys and values of every layer
+through one shared network with a learned vector per layer. `MacHead`: MAC's head, `virtual_per_layer` keys and values
+for each layer from separate networks per output token (its size grows with layers * width^2).
 With grouped-query attention keys and values have the model's key/value heads, not its query heads.
 Shapes: batch, slots, width, layers, heads, head_dim, virtual.
 """
@@ -101,7 +101,7 @@ class MacInjection:
 
 
 class MacHead(nn.Module):
-    """Repeat the slots to one per output token, then LN -> Linear -> GELU -> Linear plus a skip, each with its own weights."""
+    """Repeat the slots to one per output token, then LN -> Linear -> GELU -> Linear plus a skip, weights per token."""
 
     def __init__(self, learner: Learner, settings: MacInjection, num_slots: int, seed: int) -> None:
         super().__init__()

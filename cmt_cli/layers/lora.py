@@ -1,7 +1,7 @@
 """Low-rank updates that can be switched on for a part of the computation (Hu et al. 2021, arXiv 2106.09685).
 
-y = W x + (alpha / rank) B A x. The update is added by forward hooks, so that the base modules keep their names and types
-(quantized ones too) and the frozen model stays exactly itself outside `active()`.
+y = W x + (alpha / rank) B A x. The update is added by forward hooks, so that the base modules keep their names and
+types (quantized ones too) and the frozen model stays exactly itself outside `active()`.
 """
 
 from __future__ import annotations

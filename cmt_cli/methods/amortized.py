@@ -33,7 +33,7 @@ class AmortizedMethod(Method):
     needs_episodes = True
 
     def __init__(self, *, parts: AmortizerSettings, bank_dtype: str, encode_batch_size: int, seed: int) -> None:
-        """`bank_dtype`: "float32", "bfloat16", "int8" or "pq"; `encode_batch_size` counts documents per forward pass."""
+        """`bank_dtype`: "float32", "bfloat16", "int8" or "pq"; `encode_batch_size`: documents per forward pass."""
         self.parts = parts
         self.bank_dtype = bank_dtype
         self.encode_batch_size = encode_batch_size

@@ -8,11 +8,11 @@ was written: the three techniques below are our reading, each a switch.
   frozen model write a span of the document (L_rec: mean nats per token) and answer better than another document's
   memory does (L_mrg: softplus(gamma - (log p(y | own) - log p(y | other)) / |y|)).
 - `self_matching` (retrieval): keys and queries are projections of the compressor's own states; symmetric InfoNCE over
-  the batch, all questions of one document being positives: L_sm with temperature tau (learned).
-- `top_k_aggregation`: only the k best memories are joined. pi = softmax over them of the match scores; the result starts
-  from the slot-wise mixture of the memories under pi^lambda, and lambda * log pi is added to the aggregator's attention
-  logits, so the answer loss also trains the retrieval. In training the gold document is forced into the k with
-  probability `gold_probability` and the scores carry Gumbel noise.
+  the batch, all questions of a document being positives: L_sm with temperature tau (learned).
+- `top_k_aggregation`: only the k best memories are joined. pi = softmax over them of the match scores; the result
+  starts from the slot-wise mixture of the memories under pi^lambda, and lambda * log pi is added to the aggregator's
+  attention logits, so the answer loss also trains the retrieval. In training the gold document is forced into the k
+  with probability `gold_probability` and the scores carry Gumbel noise.
 
 With all three off, every stored memory goes through plain cross-attention from the question's states: MAC.
 """

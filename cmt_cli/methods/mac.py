@@ -45,7 +45,7 @@ class Mac(AmortizedMethod):
         encode_batch_size: int,
         seed: int,
     ) -> None:
-        """`hierarchy_window` joins groups of that many documents, then the groups, until one is left; None: all at once."""
+        """`hierarchy_window` joins groups of that many documents, then the groups, until one is left; None: at once."""
         super().__init__(parts=parts, bank_dtype=bank_dtype, encode_batch_size=encode_batch_size, seed=seed)
         self.hierarchy_window = hierarchy_window
 

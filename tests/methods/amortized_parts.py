@@ -1,0 +1,86 @@
+"""Small parts and a few documents for the tests of the amortized methods."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
+from cmt_cli.layers.aggregation import CrossAttentionSettings
+from cmt_cli.layers.compressor import SelfCompression
+from cmt_cli.layers.injection import SoftInjection
+from cmt_cli.methods.amortization import AmortizerSettings
+from cmt_cli.methods.cmt import Cmt, Techniques
+from cmt_cli.methods.mac import Mac
+
+WORDS = ["ada", "bo", "cy", "dan", "eve", "flo", "gus", "hal"]
+
+
+def parts(injection=None) -> AmortizerSettings:
+    return AmortizerSettings(
+        compressor=SelfCompression(num_slots=2, rank=2, alpha=2.0, targets="all", max_tokens=64, stride=48),
+        question_compressor=None,
+        aggregator=CrossAttentionSettings(num_blocks=1, num_heads=2, head_dim=4, ffn_width=8),
+        injection=injection or SoftInjection(),
+        key_width=4,
+    )
+
+
+def cmt(**changes) -> Cmt:
+    values = {
+        "memory_aware_objective": True,
+        "reconstruction_weight": 0.1,
+        "reconstruction_tokens": 4,
+        "margin_weight": 0.1,
+        "margin_nats": 0.1,
+        "self_matching": True,
+        "matching_weight": 0.5,
+        "temperature": 0.05,
+        "top_k_aggregation": True,
+        "top_k": 2,
+        "prior_strength": 1.0,
+        "gold_probability": 0.5,
+        "gumbel_scale": 0.5,
+    }
+    techniques = Techniques(**{**values, **changes})
+    return Cmt(parts=parts(), techniques=techniques, bank_dtype="float32", encode_batch_size=3, seed=0)
+
+
+def mac(hierarchy_window: int | None = None) -> Mac:
+    return Mac(parts=parts(), hierarchy_window=hierarchy_window, bank_dtype="float32", encode_batch_size=3, seed=0)
+
+
+def document(index: int) -> Document:
+    return Document(id=f"d{index}", text=f"{WORDS[index]} likes the color number {index} very much")
+
+
+def question(index: int) -> Example:
+    prompt = f"What does {WORDS[index]} like?"
+    return Example(f"q{index}", prompt, f" {index}", (str(index),), (), (f"d{index}",))
+
+
+def episodes() -> Episodes:
+    return Episodes(train=[Episode((document(i),), (question(i),)) for i in range(len(WORDS))])
+
+
+def task(*indices: int) -> Task:
+    return Task("batch", 0, (), (), [document(i) for i in indices])
+
+
+class Steps:
+    """A gradient loop of a few plain steps; `num_steps` 0 builds the layers and trains nothing."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def on_objective(self, objective, budget=None) -> None:
+        parameters = [p for group in objective.param_groups() for p in group.parameters]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+        rng = random.Random(0)
+        for step in range(self.num_steps):
+            chosen = rng.sample(range(objective.num_items), 4)
+            objective.backward(chosen, micro_batch_size=4, step=step, num_steps=self.num_steps)
+            optimizer.step()
+            optimizer.zero_grad()
+            objective.after_step(step, self.num_steps)
