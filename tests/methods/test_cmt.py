@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortization import encode_batch, make_items
 from cmt_cli.methods.cmt import matching_loss
+from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 
 GREEDY = Decoding(max_new_tokens=3, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 OFF = {"memory_aware_objective": False, "self_matching": False, "top_k_aggregation": False}

@@ -1,9 +1,9 @@
 """MAC: every document takes part in the aggregate, in groups too."""
 
 import torch
-from tests.methods.amortized_parts import Steps, episodes, mac, task
 
 from cmt_cli.methods.mac import aggregate_bank
+from tests.methods.amortized_parts import Steps, episodes, mac, task
 
 
 def test_cached_keys_and_values_equal_projecting_the_memories_again(tiny_llama):

@@ -1,9 +1,9 @@
 """MBC: a bank of code numbers, aggregated exactly from its histogram."""
 
 import torch
-from tests.methods.amortized_parts import Steps, episodes, parts, task
 
 from cmt_cli.methods.mbc import HistogramRecall, Mbc
+from tests.methods.amortized_parts import Steps, episodes, parts, task
 
 
 def mbc() -> Mbc:
