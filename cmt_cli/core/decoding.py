@@ -1,7 +1,7 @@
 """Batched decoding with a key/value cache: greedy by default, diverse beams as the papers' setting.
 
-Prompts are left-padded and masked, positions count real tokens only, so that a row's tokens do not depend on the rows
-beside it.
+Prompts are left-padded and masked, and positions count real tokens only, so that a row's tokens do not depend on the
+rows beside it. Rows that have ended leave the batch once they are half of it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,32 @@ from cmt_cli.core.prefix import Prefix, model_inputs
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How answers are generated. One beam is greedy; `num_beam_groups` > 1 is diverse beam search."""
+    """How answers are generated. One beam is greedy; `num_beam_groups` > 1 is diverse beam search.
+
+    `batch_size` counts prompts, each of which takes `num_beams` rows. An answer ends before the first `stop_text`
+    (answers of one line: a newline); None keeps all that was generated.
+    """
 
     max_new_tokens: int
     batch_size: int
     num_beams: int
     num_beam_groups: int
     diversity_penalty: float
+    stop_text: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot work."""
+        sizes = (self.max_new_tokens, self.batch_size, self.num_beams, self.num_beam_groups)
+        if min(sizes) < 1 or self.num_beams % self.num_beam_groups:
+            raise ValueError(
+                "max_new_tokens, batch_size, num_beams and num_beam_groups must be at least 1, and num_beams a "
+                f"multiple of num_beam_groups; got {', '.join(map(str, sizes))}."
+            )
+
+    def clean(self, text: str) -> str:
+        """Return generated text up to the stop text, without surrounding white space."""
+        stripped = text.strip()
+        return stripped if self.stop_text is None else stripped.split(self.stop_text, 1)[0].strip()
 
 
 def decode(
@@ -43,26 +62,31 @@ def greedy(
     """Take the likeliest token at each step; stop when every row has ended."""
     inputs = model_inputs(model, input_ids, mask, prefix)
     out = model(**inputs, use_cache=True, logits_to_keep=1)
-    mask, position = inputs["attention_mask"], inputs["position_ids"][:, -1:]
-    tokens: list[Tensor] = []
-    ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    mask, position, cache = inputs["attention_mask"], inputs["position_ids"][:, -1:], out.past_key_values
+    tokens = input_ids.new_full((len(input_ids), decoding.max_new_tokens), eos_id)
+    running = torch.arange(len(input_ids), device=input_ids.device)  # index of each row that is still decoded
     for step in range(decoding.max_new_tokens):
         chosen = out.logits[:, -1].argmax(dim=-1)
-        chosen = torch.where(ended, eos_id, chosen)
-        ended = ended | (chosen == eos_id)
-        tokens.append(chosen)
-        if step + 1 == decoding.max_new_tokens or bool(ended.all()):
+        # Rows that have ended but not left the batch are decoded on; `until` cuts what they say.
+        tokens[running, step] = chosen
+        open_rows = (tokens[running, : step + 1] != eos_id).all(dim=1)
+        num_open = int(open_rows.sum())
+        if num_open == 0 or step + 1 == decoding.max_new_tokens:
             break
+        if 2 * num_open <= len(running):
+            kept = open_rows.nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            running, chosen, mask, position = running[kept], chosen[kept], mask[kept], position[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1
         out = model(
             input_ids=chosen[:, None],
             attention_mask=mask,
             position_ids=position,
-            past_key_values=out.past_key_values,
+            past_key_values=cache,
             use_cache=True,
         )
-    return [until(row, eos_id) for row in torch.stack(tokens, dim=1).tolist()]
+    return [until(row, eos_id) for row in tokens.tolist()]
 
 
 def until(ids: list[int], eos_id: int) -> list[int]:

@@ -3,11 +3,13 @@
 The base weights are frozen when a learner is made; a method unfreezes or adds what it trains. A memory reaches the
 model as a `Prefix`: soft tokens at the input, or keys and values in front of every layer (P-tuning v2).
 Prompt and target are tokenized together and split at their longest common token prefix, so that no token appears at the
-boundary which the model would not see in running text.
+boundary which the model would not see in running text. A model in half precision runs under autocast, because methods
+keep what they train in float32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.stream import Answer, Example, Prompt
+from cmt_cli.core.tokens import common_length, keep_end, left_padded, length_batches, text_windows, windows
+
+SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows: `input_ids`, `attention_mask`, `labels` are `[batch, seq]`; labels of unscored tokens are -100."""
+    """Right-padded rows: `input_ids`, `attention_mask`, `labels` are `[batch, seq]`; unscored tokens are -100."""
 
     ids: tuple[str, ...]
     input_ids: Tensor
@@ -64,7 +69,7 @@ class Predictor(Protocol):
         """Answer each prompt."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats, summed over the target's tokens."""
+        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
 
 
 class Learner:
@@ -78,7 +83,9 @@ class Learner:
         self.revision = revision
         self.max_tokens = max_tokens
         self.num_truncated = 0
-        self._unfrozen: set[str] = set()
+        self.dtype: torch.dtype = model.dtype
+        self._bos = _start_ids(tokenizer)
+        self._unfrozen: list[nn.Parameter] = []
 
     @property
     def device(self) -> torch.device:
@@ -109,41 +116,30 @@ class Learner:
         """Return the text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def _bos(self) -> list[int]:
-        bos = self.tokenizer.bos_token_id
-        starts = self.tokenizer("a", verbose=False)["input_ids"][:1]
-        return [bos] if bos is not None and starts == [bos] else []
-
-    def prompt_ids(self, text: str) -> list[int]:
-        """Tokenize a prompt as the model expects it at the start of a sequence; over-long prompts lose their front."""
-        ids = [*self._bos(), *self.encode(text)]
-        return ids[-self.max_tokens :] if ids else [self.eos_id]
+    def prompt_ids(self, text: str, *, reserve: int = 0) -> list[int]:
+        """Tokenize a prompt; an over-long one loses its front, so that `reserve` positions stay free behind it."""
+        ids, room = self.encode(text), self.max_tokens - reserve
+        self.num_truncated += len(self._bos) + len(ids) > room
+        return keep_end(self._bos, ids, room) or [self.eos_id]
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
-        ids = self.encode(text)
-        starts = range(0, max(1, len(ids) - max_tokens + stride), stride)
-        return [ids[start : start + max_tokens] for start in starts] if len(ids) > max_tokens else [ids]
+        return windows(self.encode(text), max_tokens=max_tokens, stride=stride)
 
     def rows(self, example: Example) -> list[Row]:
-        """Tokenize one example; a text without prompt that is too long becomes several rows, a long prompt loses its front."""
-        bos = self._bos()
+        """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its front.
+
+        The end token closes every target. A text's first token is scored only where a start token precedes it.
+        """
+        whole = self.encode(example.prompt + example.target)
         if not example.prompt:
-            room = self.max_tokens - len(bos) - 1
-            pieces = self.segments(example.target, max_tokens=room, stride=room)
-            last = len(pieces) - 1
-            ends = [[self.eos_id] if i == last else [] for i in range(len(pieces))]
-            return [Row(example.id, tuple(bos + ids + end), len(bos)) for ids, end in zip(pieces, ends, strict=True)]
-        whole, prompt = self.encode(example.prompt + example.target), self.encode(example.prompt)
-        shared = _common_length(whole, prompt)
-        sequence = [*bos, *whole, self.eos_id]
-        num_prompt = len(bos) + shared
-        excess = len(sequence) - self.max_tokens
-        if excess > 0:
-            self.num_truncated += 1
-            cut = min(excess, max(num_prompt - 1, 0))
-            sequence, num_prompt = sequence[cut:][: self.max_tokens], num_prompt - cut
-        return [Row(example.id, tuple(sequence), num_prompt)]
+            pieces = text_windows([*whole, self.eos_id], start=self._bos, max_tokens=self.max_tokens)
+            return [Row(example.id, tuple(ids), num_context) for ids, num_context in pieces]
+        num_prompt = common_length(whole, self.encode(example.prompt))
+        self.num_truncated += len(self._bos) + len(whole) + 1 > self.max_tokens
+        target = [*whole[num_prompt:], self.eos_id][: self.max_tokens - len(self._bos) - 1]
+        prompt = keep_end(self._bos, whole[:num_prompt], self.max_tokens - len(target))
+        return [Row(example.id, (*prompt, *target), len(prompt))]
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Right-pad rows to a batch on the model's device."""
@@ -157,60 +153,60 @@ class Learner:
             mask[i, : len(tokens)] = 1
             labels[i, row.num_prompt_tokens : len(tokens)] = tokens[row.num_prompt_tokens :]
         replayed = torch.tensor([row.replayed for row in rows])
-        device = self.device
-        return Batch(
-            tuple(row.id for row in rows),
-            ids.to(device),
-            mask.to(device),
-            labels.to(device),
-            replayed.to(device),
-        )
+        tensors = (tensor.to(self.device) for tensor in (ids, mask, labels, replayed))
+        return Batch(tuple(row.id for row in rows), *tensors)
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the autocast context of a half-precision model, else one that does nothing."""
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.device.type, self.dtype) if half else contextlib.nullcontext()
 
     def forward(self, batch: Batch, *, hidden_states: bool = False, prefix: Prefix | None = None) -> Outputs:
         """Run the model on a batch; `prefix` holds one memory per row and takes positions 0..virtual - 1."""
-        num_virtual = prefix.num_virtual if prefix is not None else 0
+        soft = 0 if prefix is None or prefix.embeddings is None else prefix.num_virtual
         kept = kept_positions(batch.labels)
-        inputs = model_inputs(self.model, batch.input_ids, batch.attention_mask, prefix)
-        in_sequence = num_virtual if prefix is not None and prefix.embeddings is not None else 0
-        out = self.model(
-            **inputs,
-            logits_to_keep=kept + in_sequence,
-            output_hidden_states=hidden_states,
-            use_cache=prefix is not None and prefix.embeddings is None,
-        )
-        states = tuple(h[:, in_sequence:] for h in out.hidden_states) if hidden_states else ()
+        with self.precision():
+            out = self.model(
+                **model_inputs(self.model, batch.input_ids, batch.attention_mask, prefix),
+                logits_to_keep=kept + soft,
+                output_hidden_states=hidden_states,
+                use_cache=prefix is not None and prefix.embeddings is None,
+            )
+        states = tuple(h[:, soft:] for h in out.hidden_states) if hidden_states else ()
         return Outputs(token_nll(out.logits, batch.labels, kept), out.logits, kept, states)
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
-        """Answer prompts in batches of `decoding.batch_size`, longest together; the result does not depend on batching."""
-        encoded = [self.prompt_ids(prompt.text) for prompt in prompts]
+        """Answer prompts in batches of `decoding.batch_size` and like lengths; the batching changes no answer."""
+        reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
+        encoded = [self.prompt_ids(prompt.text, reserve=reserve) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
         answers: list[Answer] = [Answer("")] * len(prompts)
         for start in range(0, len(order), decoding.batch_size):
             chosen = order[start : start + decoding.batch_size]
             part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
-            tokens = decode(self.model, *self._left_padded([encoded[i] for i in chosen]), part, decoding, self.eos_id)
-            for i, ids in zip(chosen, tokens, strict=True):
-                answers[i] = Answer(self.decode(ids).strip())
+            ids, mask = left_padded([encoded[i] for i in chosen], self.pad_id)
+            inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+            with self.precision():
+                continuations = decode(self.model, *inputs, part, decoding, self.eos_id)
+            for i, tokens in zip(chosen, continuations, strict=True):
+                answers[i] = Answer(decoding.clean(self.decode(tokens)))
         return answers
-
-    def _left_padded(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        length = max(len(ids) for ids in sequences)
-        padded = [[self.pad_id] * (length - len(ids)) + list(ids) for ids in sequences]
-        mask = [[0] * (length - len(ids)) + [1] * len(ids) for ids in sequences]
-        return torch.tensor(padded, device=self.device), torch.tensor(mask, device=self.device)
 
     @torch.no_grad()
     def loglikelihood(
         self, prompts: Sequence[Prompt], targets: Sequence[str], prefix: Prefix | None = None
     ) -> list[float]:
         """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
-        scores: list[float] = []
-        for i, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-            batch = self.collate(self.rows(Example(prompt.id, prompt.text, target)))
-            part = prefix.rows(torch.tensor([i], device=self.device)) if prefix is not None else None
-            scores.append(-float(self.forward(batch, prefix=part).token_nll.sum()))
+        pairs = zip(prompts, targets, strict=True)
+        owned = [(i, row) for i, (p, t) in enumerate(pairs) for row in self.rows(Example(p.id, p.text, t))]
+        scores = [0.0] * len(prompts)
+        for chosen in length_batches([len(row.input_ids) for _, row in owned], max_tokens=SCORING_TOKENS):
+            owners = [owned[k][0] for k in chosen]
+            part = prefix.rows(torch.tensor(owners, device=self.device)) if prefix is not None else None
+            outputs = self.forward(self.collate([owned[k][1] for k in chosen]), prefix=part)
+            for i, nll in zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True):
+                scores[i] -= nll
         return scores
 
     def unfreeze(self, names: Iterable[str] | None = None) -> list[nn.Parameter]:
@@ -222,9 +218,13 @@ class Learner:
             if not parameter.is_floating_point():
                 raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
             parameter.data = parameter.data.float()
-            parameter.requires_grad_(True)
-            self._unfrozen.add(name)
+            self._mark(parameter.requires_grad_(True))
         return list(chosen.values())
+
+    def _mark(self, parameter: nn.Parameter) -> None:
+        # Kept by identity: a layer that wraps a module later renames its parameters.
+        if not any(parameter is known for known in self._unfrozen):
+            self._unfrozen.append(parameter)
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters of the model that take gradients."""
@@ -232,29 +232,26 @@ class Learner:
 
     def frozen_copy(self) -> Learner:
         """Return an independent copy that takes no gradients: a teacher or a reference."""
-        return Learner(
-            copy.deepcopy(self.model),
-            self.tokenizer,
-            name=self.name,
-            revision=self.revision,
-            max_tokens=self.max_tokens,
-        )
+        teacher = copy.copy(self)
+        teacher.model = copy.deepcopy(self.model).eval().requires_grad_(False)
+        teacher._unfrozen = []
+        return teacher
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the parameters that were unfrozen at any time; the rest is the base model's."""
-        return {n: p.detach().clone() for n, p in self.model.named_parameters() if n in self._unfrozen}
+        known = {id(parameter) for parameter in self._unfrozen}
+        return {n: p.detach().clone() for n, p in self.model.named_parameters() if id(p) in known}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` returned, in place."""
+        """Restore what `state_dict` returned, in place; raise KeyError for a name that the model does not have."""
         parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, value in state.items():
-                parameters[name].data = value.to(parameters[name].device, torch.float32).clone()
-                self._unfrozen.add(name)
+        for name, value in state.items():
+            parameters[name].data = value.to(parameters[name].device, torch.float32, copy=True)
+            self._mark(parameters[name])
 
 
-def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
-    for i, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return i
-    return min(len(left), len(right))
+def _start_ids(tokenizer: Any) -> list[int]:
+    # Some tokenizers define a start token and never add it (GPT-2), others define none (Qwen).
+    bos = tokenizer.bos_token_id
+    starts = tokenizer("a", verbose=False)["input_ids"][:1]
+    return [int(bos)] if bos is not None and starts == [bos] else []

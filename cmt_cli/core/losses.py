@@ -32,7 +32,7 @@ def kept_positions(labels: Tensor) -> Tensor:
 
 
 def mean_over_tokens(nll: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the scalar mean per labelled token over the whole batch; `weights` `[batch, seq]` multiply the numerator."""
+    """Return the mean per labelled token over the whole batch; `weights` `[batch, seq]` multiply the numerator only."""
     scored = (labels[:, 1:] != IGNORED).sum().clamp(min=1)
     total = (nll if weights is None else nll * weights).sum()
     return total / scored

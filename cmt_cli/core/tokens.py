@@ -1,0 +1,61 @@
+"""Pure functions on token ids: windows over long texts, the prompt/target boundary, padding, batching by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Return how many leading tokens two sequences share."""
+    for i, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return i
+    return min(len(left), len(right))
+
+
+def windows(ids: Sequence[int], *, max_tokens: int, stride: int) -> list[list[int]]:
+    """Split ids into windows of at most `max_tokens` that start every `stride`; every token is in at least one."""
+    if not 0 < stride <= max_tokens:
+        raise ValueError(f"stride must lie in 1..max_tokens, got stride={stride} with max_tokens={max_tokens}.")
+    starts = range(0, max(1, len(ids) - max_tokens + stride), stride)
+    return [list(ids[start : start + max_tokens]) for start in starts]
+
+
+def text_windows(ids: Sequence[int], *, start: Sequence[int], max_tokens: int) -> list[tuple[list[int], int]]:
+    """Split a text into consecutive windows for language modelling; return each with its number of context tokens.
+
+    The context of a window is `start` (a start token) or, where there is none, the token before the window, so that
+    every token but a text's very first is scored exactly once.
+    """
+    room = max_tokens - 1
+    pieces = []
+    for first in range(0, len(ids), room):
+        context = list(start) or list(ids[max(first - 1, 0) : first])
+        pieces.append(([*context, *ids[first : first + room]], len(context)))
+    return pieces
+
+
+def keep_end(start: Sequence[int], ids: Sequence[int], max_tokens: int) -> list[int]:
+    """Return `start` and as many of the last `ids` as fit into `max_tokens` together."""
+    room = max(max_tokens - len(start), 1)
+    return [*start, *ids[-room:]]
+
+
+def left_padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Return ids and mask, both `[batch, seq]`, padded on the left to the longest sequence."""
+    length = max(len(ids) for ids in sequences)
+    ids = [[pad_id] * (length - len(row)) + list(row) for row in sequences]
+    mask = [[0] * (length - len(row)) + [1] * len(row) for row in sequences]
+    return ids, mask
+
+
+def length_batches(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
+    """Yield indices of like lengths, shortest first; each batch pads to at most `max_tokens` tokens or is one item."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and lengths[i] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

@@ -1,0 +1,43 @@
+"""The embedded backbone `model=tiny`: a small Llama whose weights are shipped with the package.
+
+It was trained to read (a document and a question in, the answer out) on the generated world's base period; the folder
+`tiny/` beside this file holds its weights, tokenizer and the recipe's record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.learner import Learner
+from cmt_cli.models.huggingface import resolve_device, resolve_dtype
+
+FOLDER = Path(__file__).parent / "tiny"
+
+
+def load(*, device: str, dtype: str, embedded: bool) -> Learner:
+    """Return the embedded learner on `device` ("auto", "cpu", "cuda"); raise UserError where its files are missing.
+
+    `embedded` tells the data configuration that generated data may stand in for missing real data.
+    """
+    weights = FOLDER / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(
+            f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
+            "them with the recipe that the README names under 'model=tiny'."
+        )
+    where = resolve_device(device)
+    logging.disable_progress_bar()  # a second of loading needs none
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
+    logging.enable_progress_bar()
+    return Learner(
+        model.to(where),
+        AutoTokenizer.from_pretrained(FOLDER, local_files_only=True),
+        name="tiny",
+        revision=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+        max_tokens=model.config.max_position_embeddings,
+    )

@@ -1,0 +1,155 @@
+"""Any causal language model of the Hugging Face hub or of a local folder, in full, half or 4-bit precision.
+
+4-bit is NF4 with double quantization (Dettmers et al. 2023, QLoRA, arXiv 2305.14314), on CUDA only. Weights are read
+from safetensors only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+
+from cmt_cli.core.errors import UserError, nearest
+from cmt_cli.core.learner import Learner
+from cmt_cli.models.hub import commit_of, config_folder, model_folder
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales
+
+
+def load(
+    *,
+    name_or_path: str,
+    revision: str,
+    dtype: str,
+    quantization: str | None,
+    attention: str,
+    device: str,
+    max_tokens: int,
+    trust_remote_code: bool,
+    embedded: bool,
+) -> Learner:
+    """Return a learner around a hub id or local folder; raise UserError for everything the user can mend.
+
+    `max_tokens` bounds a sequence in tokens. `embedded` is read by the data configuration and is false here.
+    """
+    where = resolve_device(device)
+    kind = resolve_dtype(dtype, where)
+    settings = _quantization(quantization, where, kind)
+    _choice("attention", attention, ("sdpa", "eager", "flash_attention_2"))
+    folder = model_folder(name_or_path, revision)
+    config = _config(folder, trust_remote_code)
+    _check_length(name_or_path, config, max_tokens)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=kind,
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        local_files_only=True,
+        use_safetensors=True,
+        **settings,
+    )
+    tokenizer = _tokenizer(folder, trust_remote_code)
+    return Learner(
+        model if settings else model.to(where),
+        tokenizer,
+        name=name_or_path,
+        revision=commit_of(folder),
+        max_tokens=max_tokens,
+    )
+
+
+def estimate_bytes(name_or_path: str, dtype: str, quantization: str | None, *, revision: str = "main") -> int | None:
+    """Return the bytes of the weights from a local or cached configuration, or None where there is none."""
+    folder = config_folder(name_or_path, revision)
+    if folder is None:
+        return None
+    config = _config(folder, trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    size = resolve_dtype(dtype, resolve_device("auto")).itemsize
+    packed = 0
+    if quantization == "nf4":
+        head = model.get_output_embeddings()
+        linear = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head]
+        packed = sum(module.weight.numel() for module in linear)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return int(packed * NF4_BYTES + (total - packed) * size)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device of "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N"; UserError if absent."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _choice("device", device.split(":")[0], ("auto", "cpu", "cuda", "mps"))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"model.device={device}, but torch sees no CUDA device here. Use model.device=auto or cpu.")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the torch dtype of "fp32", "bf16", "fp16" or "auto" (bf16 on CUDA, else fp32); UserError otherwise."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    _choice("dtype", dtype, ("auto", *DTYPES))
+    return DTYPES[dtype]
+
+
+def _config(folder: Path, trust_remote_code: bool) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise UserError(
+            f"'{folder / 'config.json'}' cannot be read as a model of this transformers version ({error}). Models with "
+            "their own code need model.trust_remote_code=true."
+        ) from error
+
+
+def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{folder}' has no tokenizer that can be read ({error}).") from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"The tokenizer in '{folder}' has no end-of-sequence token, so answers could not end.")
+    return tokenizer
+
+
+def _check_length(name: str, config: Any, max_tokens: int) -> None:
+    limit = config.max_position_embeddings
+    if not 2 <= max_tokens <= limit:
+        raise UserError(
+            f"model.max_tokens={max_tokens}, but '{name}' has {limit} positions. Give a value from 2 to {limit}; leave "
+            "room for a method's virtual tokens."
+        )
+
+
+def _quantization(quantization: str | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    if quantization is None:
+        return {}
+    _choice("quantization", quantization, ("nf4",))
+    if device.type != "cuda":
+        raise UserError(
+            f"model.quantization=nf4 needs a CUDA device and model.device is {device.type} here. Set "
+            "model.quantization=null, or run on a machine with CUDA."
+        )
+    absent = [name for name in ("bitsandbytes", "accelerate") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"model.quantization=nf4 needs {' and '.join(absent)}: run `pip install 'cmt-cli[quantized]'`.")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UserError(f"model.{name}={value} is not one of {', '.join(allowed)}.{nearest(value, allowed)}")

@@ -1,0 +1,79 @@
+"""Fixtures that every test may use: learners around tiny random checkpoints, one thread, no network."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub client is imported
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import torch
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.models import huggingface
+from tests.models.checkpoints import FAMILIES, POSITIONS, save_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of saved random checkpoints by family: llama, gpt2, qwen2, qwen3."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {family: save_checkpoint(root / family, family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def make_learner(checkpoints: dict[str, Path]) -> Callable[[str], Learner]:
+    """Return a function from a family's name to a fresh learner that a test may change as it likes."""
+    loaded: dict[str, Learner] = {}
+
+    def make(family: str) -> Learner:
+        if family not in loaded:
+            loaded[family] = load_cpu(checkpoints[family])
+        learner = copy.copy(loaded[family])
+        learner.model = copy.deepcopy(learner.model)
+        learner._unfrozen = []
+        return learner
+
+    return make
+
+
+def load_cpu(folder: Path) -> Learner:
+    return huggingface.load(
+        name_or_path=str(folder),
+        revision="main",
+        dtype="fp32",
+        quantization=None,
+        attention="sdpa",
+        device="cpu",
+        max_tokens=POSITIONS,
+        trust_remote_code=False,
+        embedded=False,
+    )
+
+
+@pytest.fixture
+def tiny_llama(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+    """A fresh Llama with grouped queries, a start token and untied embeddings."""
+    yield make_learner("llama")
+
+
+@pytest.fixture
+def tiny_gpt2(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+    """A fresh GPT-2: absolute positions, tied embeddings, no start token."""
+    yield make_learner("gpt2")
+
+
+@pytest.fixture
+def tiny_qwen(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+    """A fresh Qwen 3: grouped queries, normalized queries and keys, its own head width."""
+    yield make_learner("qwen3")
