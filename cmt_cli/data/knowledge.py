@@ -1,0 +1,180 @@
+"""Builds a knowledge stream from a question-answering corpus: batches of new documents, and questions about them.
+
+The test split becomes the tasks, in order; train and validation become meta-learning episodes of one document each.
+The target is the shortest accepted answer (the first of several equally short), as in CaMeLS, MAC (Tack et al. 2024,
+arXiv 2403.04317) and MBC; metrics see all accepted answers. MBC takes the first 1,665 different documents of the test
+file (`pick: first`); CaMeLS samples 1,665 *rows*, and MAC reads two published files with questions of its own choice,
+so the numbers of the three papers are not on identical questions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cmt_cli.core.errors import UserError, nearest
+from cmt_cli.core.stream import Document, Episode, Episodes, Example, Provenance, Stream, Task, TestSet
+from cmt_cli.data.corpus import SPLITS, Part, QACorpus, Question
+
+ORDERS = ("file", "date")
+PICKS = ("first", "random")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which documents are used and in which order. A limit of None takes all.
+
+    `order` is "file" or "date" (stable; every test document then needs a date). `pick` takes the "first" documents of
+    a split, or "random" ones by `pick_seed`, which keep their order. Questions are capped on test documents only, the
+    first of each document being kept.
+    """
+
+    order: str
+    pick: str
+    pick_seed: int
+    max_train_documents: int | None
+    max_validation_documents: int | None
+    max_test_documents: int | None
+    max_test_questions_per_document: int | None
+
+    def __post_init__(self) -> None:
+        _check_choice("selection.order", self.order, ORDERS)
+        _check_choice("selection.pick", self.pick, PICKS)
+        for name in ("train_documents", "validation_documents", "test_documents", "test_questions_per_document"):
+            _check_limit(f"max_{name}", dataclasses.asdict(self)[f"max_{name}"])
+
+    def documents_of(self, part: Part) -> list[Document]:
+        """Return the documents that a split keeps, in the order of the file."""
+        limits = (self.max_train_documents, self.max_validation_documents, self.max_test_documents)
+        limit = dict(zip(SPLITS, limits, strict=True))[part.splits[0]]
+        documents = list(part.documents)
+        if limit is None or limit >= len(documents):
+            return documents
+        if self.pick == "first":
+            return documents[:limit]
+        chosen = random.Random(self.pick_seed).sample(range(len(documents)), limit)
+        return [documents[index] for index in sorted(chosen)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuestionFormat:
+    """How a question becomes model input. `capitalize_answers` raises the first letter of the target, as MAC does."""
+
+    prompt_template: str
+    capitalize_answers: bool
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.prompt_template:
+            raise UserError(
+                f"prompt_template={self.prompt_template!r} has no place for the question; "
+                "write {question} where it belongs, as in 'Question: {question}\\nAnswer:'."
+            )
+
+    def example(self, question: Question) -> Example:
+        """Return the question as an example whose target is a space and the shortest reference."""
+        answer = min(question.references, key=len)
+        if self.capitalize_answers:
+            answer = answer[0].upper() + answer[1:]
+        return Example(
+            id=question.id,
+            prompt=self.prompt_template.replace("{question}", question.text),
+            target=f" {answer}",
+            references=question.references,
+            document_ids=(question.document_id,),
+        )
+
+
+def knowledge_stream(
+    corpus: QACorpus, selection: Selection, *, num_tasks: int, questions: QuestionFormat, provenance: Provenance
+) -> Stream:
+    """Return the stream of a divided corpus. Raises UserError where the test split cannot fill the tasks."""
+    splits = {split: corpus.part(split) for split in SPLITS}
+    chosen = {split: part.restricted_to(selection.documents_of(part), (split,)) for split, part in splits.items()}
+    test = chosen["test"]
+    documents = in_order(test.documents, selection.order)
+    asked = {
+        document_id: [questions.example(question) for question in found[: selection.max_test_questions_per_document]]
+        for document_id, found in test.questions_by_document().items()
+    }
+    tasks: list[Task] = []
+    tests: list[TestSet] = []
+    for index, batch in enumerate(batches(documents, num_tasks)):
+        name = f"batch_{index:0{max(2, len(str(num_tasks - 1)))}d}"
+        tasks.append(Task(name, index, [document.as_example() for document in batch], documents=tuple(batch)))
+        examples = [example for document in batch for example in asked[document.id]]
+        if examples:
+            tests.append(TestSet(name, examples, metric="em", learned_at=index))
+    if not tests:
+        raise UserError(f"data={provenance.name} has no question about a test document, so nothing could be measured.")
+    episodes = Episodes(_episodes(chosen["train"], questions), _episodes(chosen["validation"], questions))
+    note = "; ".join(filter(None, [provenance.note, *_facts(chosen, tests)]))
+    return Stream(provenance.name, tasks, tests, episodes, dataclasses.replace(provenance, note=note))
+
+
+def batches(documents: Sequence[Document], num_tasks: int) -> list[Sequence[Document]]:
+    """Cut documents into `num_tasks` consecutive batches whose sizes differ by at most one."""
+    if not 1 <= num_tasks <= len(documents):
+        raise UserError(
+            f"num_tasks={num_tasks} does not fit {len(documents)} test documents; give 1 to {len(documents)}, "
+            "or more documents (selection.max_test_documents, generated.num_test_documents)."
+        )
+    bounds = [len(documents) * index // num_tasks for index in range(num_tasks + 1)]
+    return [documents[start:stop] for start, stop in pairwise(bounds)]
+
+
+def in_order(documents: Iterable[Document], order: str) -> list[Document]:
+    """Return documents in the order of the file, or stably by date. Raises UserError where a date is missing."""
+    documents = list(documents)
+    if order == "file":
+        return documents
+    undated = [document.id for document in documents if document.date is None]
+    if undated:
+        raise UserError(
+            f"selection.order=date needs the date of every test document; {len(undated)} of {len(documents)} have none "
+            f"(the first is '{undated[0]}'). Add dates to the files, or set data.selection.order=file."
+        )
+    return sorted(documents, key=lambda document: document.date or "")
+
+
+def _episodes(part: Part, questions: QuestionFormat) -> list[Episode]:
+    """Return one episode for each document that has questions."""
+    found = part.questions_by_document()
+    return [
+        Episode((document,), tuple(questions.example(question) for question in found[document.id]))
+        for document in part.documents
+        if found[document.id]
+    ]
+
+
+def _facts(chosen: dict[str, Part], tests: Sequence[TestSet]) -> list[str]:
+    """Return what a reader of the result must know about the split: sizes, fingerprints, merged and shared texts."""
+    facts = [
+        f"{split} {len(part.documents)} documents, {len(part.questions)} questions, ids {_fingerprint(part.questions)}"
+        for split, part in chosen.items()
+    ]
+    facts.append(f"{sum(len(test.examples) for test in tests)} questions asked")
+    if merged := sum(part.num_duplicates for part in chosen.values()):
+        facts.append(f"{merged} documents of equal text merged")
+    learned = {document.text for split in ("train", "validation") for document in chosen[split].documents}
+    if shared := sum(document.text in learned for document in chosen["test"].documents):
+        facts.append(f"{shared} test documents also occur in train or validation")
+    return facts
+
+
+def _fingerprint(questions: Sequence[Question]) -> str:
+    """Return 12 hexadecimal digits that change with any question id or its place."""
+    return hashlib.sha256("\n".join(question.id for question in questions).encode()).hexdigest()[:12]
+
+
+def _check_choice(name: str, given: str, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise UserError(f"{name}={given} is not one of {', '.join(allowed)}.{nearest(str(given), allowed)}")
+
+
+def _check_limit(name: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise UserError(f"selection.{name}={limit} takes nothing; give 1 or more, or null for all.")
