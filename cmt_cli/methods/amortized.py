@@ -45,11 +45,11 @@ class AmortizedMethod(Method):
         self.folder = folder
 
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Build the amortizer, meta-train it through the frozen model and open the bank."""
+        """Build the amortizer, open the bank and meta-train through the frozen model."""
         self.amortizer = Amortizer(learner, self.parts, self.seed)
         self.build_extra(learner)
-        fit.on_objective(self.objective(learner, make_items(learner, self.amortizer, episodes.train, self.seed)))
         self.open_memory(learner)
+        fit.on_objective(self.objective(learner, make_items(learner, self.amortizer, episodes.train, self.seed)))
 
     def open_memory(self, learner: Learner) -> None:
         """Open the bank in the run's folder."""
