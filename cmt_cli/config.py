@@ -62,13 +62,13 @@ def compose(request: Request) -> DictConfig:
 def job_of(config: DictConfig, choices: Any) -> job.Job:
     """Return a plain, resolved job; raise UserError for missing values and interpolations that lead nowhere."""
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    missing = sorted(OmegaConf.missing_keys(shown))
-    if missing:
-        raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
     try:
+        missing = sorted(OmegaConf.missing_keys(shown))
+        if missing:
+            raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
         resolved: Any = OmegaConf.to_container(shown, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {error.msg or error}") from error
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
     names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}
     return job.Job(resolved, names)
 

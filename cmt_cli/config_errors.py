@@ -64,7 +64,11 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
     parent, _, leaf = key.rpartition(".")
     node = _without(key, overrides, dirs)
     holder: Any = OmegaConf.select(node, parent) if parent else node
-    allowed = [str(name) for name in holder if name != "hydra"] if isinstance(holder, DictConfig) else []
+    allowed = (
+        [str(name) for name in holder if name != "hydra" and not str(name).startswith("_")]
+        if isinstance(holder, DictConfig)
+        else []
+    )
     if not parent:
         allowed = sorted({*allowed, *catalog.group_names(dirs)})
     if not allowed and parent:

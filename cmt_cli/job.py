@@ -17,6 +17,7 @@ from cmt_cli.running.identity import Identity, config_hash, folder_name
 
 if TYPE_CHECKING:
     from cmt_cli.core.method import Method
+    from cmt_cli.running.store import RunStore
 
 NAMES = "names"  # key of config.yaml that holds the chosen options' names
 
@@ -51,32 +52,36 @@ class Job:
 def run(job: Job, folder: Path | None = None) -> None:
     """Run a job, or continue it, or print it where it is complete; raise UserError for what cannot work."""
     stream: Stream = job.build("data")
-    folder = folder or job.folder(stream)
     from cmt_cli.running import show
     from cmt_cli.running.store import RunStore
 
-    store = RunStore(folder)
-    if not store.is_complete():
+    store = RunStore(folder or job.folder(stream), job.identity, {**job.config, NAMES: dict(job.names)})
+    result = store.result()
+    if result is None or result.status != "complete":
         _run_stream(job, stream, store)
-    show.show_run(folder)
+    show.show_run(store.folder)
 
 
-def _run_stream(job: Job, stream: Stream, store: Any) -> None:
+def _run_stream(job: Job, stream: Stream, store: RunStore) -> None:
+    from rich.console import Console
+
+    from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.run import run_stream
 
-    targets.check_arguments(job.config, job.trusted)
     method: Method = job.build("method")
     refuse_misfit(method, stream)
-    store.write_config({**job.config, NAMES: dict(job.names)})
-    run_stream(
-        learner=job.build("model"),
-        method=method,
-        stream=stream,
-        trainer=job.build("trainer"),
-        evaluator=job.build("evaluator"),
-        store=store,
-        loggers=job.build("logger"),
-    )
+    trainer, evaluator = job.build("trainer"), job.build("evaluator")
+    loggers = [ConsoleLogger(Console(stderr=True)), job.build("logger")]
+    with store:
+        run_stream(
+            learner=job.build("model"),
+            method=method,
+            stream=stream,
+            trainer=trainer,
+            evaluator=evaluator,
+            store=store,
+            loggers=loggers,
+        )
 
 
 def refuse_misfit(method: Method, stream: Stream) -> None:
@@ -111,6 +116,7 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
             f"{' '.join(f'--trust {package}' for package in unnamed)}."
         )
     targets.check_trust(config, trusted)
+    targets.check_arguments(config, trusted)
     return Job(config, names)
 
 

@@ -39,9 +39,9 @@ def resolve(target: str, trusted: Sequence[str]) -> Callable[..., Any]:
     try:
         found = vars(importlib.import_module(module_name)).get(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(f"{target} needs the package '{error.name}', which is not installed.") from error
-        raise UserError(f"_target_ {target}: there is no module '{error.name}'.") from error
+        if f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"_target_ {target}: there is no module '{error.name}'.") from error
+        raise UserError(f"{target} needs the package '{error.name}', which is not installed.") from error
     if not isinstance(found, type | types.FunctionType):
         raise UserError(f"_target_ {target}: {module_name} defines no class or function '{name}'.")
     if not _trusted(found.__module__, trusted):

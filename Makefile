@@ -1,0 +1,57 @@
+# make demo    create .venv, install, run the headline method on its stream (no GPU, no account, no data needed)
+# make test    create .venv with the test tools, then lint, type-check and test
+#
+# PYTHON=python3.12   another interpreter        VENV=/tmp/venv   another place for the environment
+# TORCH_INDEX=URL     install torch from this package index, e.g. the one with CPU-only wheels that pytorch.org names
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# With an NVIDIA driver the newest CUDA build; otherwise the version that has a CPU build everywhere.
+ifeq ($(shell nvidia-smi -L >/dev/null 2>&1 && echo yes),yes)
+TORCH := torch
+else
+TORCH := -c constraints/cpu.txt torch
+endif
+
+.PHONY: demo install test lint format clean
+
+demo: install
+	$(BIN)/cmt run method=cmt data=streamingqa
+
+install: $(VENV)/.installed
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.torch: constraints/cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is older or absent. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot create environments with pip. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@touch $@
+
+# torch comes first, so that the resolver keeps the build chosen above.
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
+	$(PIP) install -e '.[test]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,61 @@
+"""`cmt run --dry-run`: everything that can be known of a run, or of each run of a sweep, without loading weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cmt_cli import composition, config
+from cmt_cli.core.stream import Stream
+from cmt_cli.job import Job, refuse_misfit
+from cmt_cli.memory_estimate import memory_estimate
+from cmt_cli.stream_files import description
+
+
+def report(request: config.Request) -> None:
+    """Check and print every job; raise UserError at the first that could not run."""
+    console = Console(highlight=False, soft_wrap=True)
+    jobs = composition.jobs(request.overrides, request.dirs()) if request.multirun else [list(request.overrides)]
+    streams: dict[str, Stream] = {}
+    for number, overrides in enumerate(jobs):
+        single = dataclasses.replace(request, overrides=tuple(overrides), multirun=False)
+        current = config.check(single)
+        key = repr(current.config["data"])
+        stream = streams[key] = streams.get(key) or current.build("data")
+        for group in ("trainer", "evaluator"):
+            current.build(group)
+        refuse_misfit(current.build("method"), stream)
+        if request.multirun:
+            swept = " ".join(override for override in overrides if override not in request.overrides)
+            console.print(f"[bold]job {number}[/] {escape(swept)}")
+        _print(console, current, stream)
+    console.print(f"Checked {len(jobs)} job{'s' * (len(jobs) != 1)}; no weights were loaded.")
+
+
+def _print(console: Console, current: Job, stream: Stream) -> None:
+    folder = current.folder(stream)
+    for label, text in {
+        "data": _stream_line(stream),
+        "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
+        "memory": memory_estimate(current),
+        "folder": f"{folder} ({_state(folder)})",
+    }.items():
+        console.print(f"  {label:7} {escape(text)}")
+
+
+def _stream_line(stream: Stream) -> str:
+    files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
+    return f"{stream.name}, {stream.provenance.source}{files}: {description(stream)}"
+
+
+def _state(folder: Path) -> str:
+    from cmt_cli.running.store import read_result
+
+    result: Any = read_result(folder)
+    if result is None:
+        return "new"
+    return "complete: it would be printed" if result.status == "complete" else f"{result.status}: it would be continued"
