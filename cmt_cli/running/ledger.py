@@ -1,0 +1,90 @@
+"""What each phase of a run used. One record per phase, so that a phase that is repeated is counted once."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmt_cli.core.result import Cost
+from cmt_cli.running.atomic import write_json
+
+BEFORE_STREAM = "before_stream"
+
+
+def learn_phase(task_index: int) -> str:
+    """Return the name of the phase that learns a task; -1 is meta-training, before the stream."""
+    return f"learn:{task_index}" if task_index >= 0 else BEFORE_STREAM
+
+
+def evaluate_phase(task_index: int) -> str:
+    """Return the name of the phase that fills the row after a task; -1 is row 0."""
+    return f"evaluate:{task_index}"
+
+
+@dataclass(slots=True)
+class PhaseRecord:
+    """One phase's use. Seconds are wall-clock; `steps` are optimizer steps; `tokens` those that were trained on."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    documents: int = 0
+    questions: int = 0
+    trainable_parameters: int = 0
+    peak_memory_bytes: int = 0
+
+
+class Ledger:
+    """The records of a run by phase, in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path` where it exists."""
+        self._path = path
+        saved: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.phases = {name: PhaseRecord(**record) for name, record in saved.items()}
+
+    def save(self) -> None:
+        """Write the file."""
+        write_json(self._path, {name: asdict(record) for name, record in self.phases.items()})
+
+    def keep(self, phases: set[str]) -> None:
+        """Forget all phases but these: the others will be repeated."""
+        self.phases = {name: record for name, record in self.phases.items() if name in phases}
+
+    def num_steps(self) -> int:
+        """Return the optimizer steps of all recorded phases."""
+        return sum(record.steps for record in self.phases.values())
+
+    def cost(self, *, storage_bytes: int) -> Cost:
+        """Add the phases up. Seconds per document and per question are means over the whole stream."""
+        learning = [r for name, r in self.phases.items() if name.startswith("learn:")]
+        evaluating = [r for name, r in self.phases.items() if name.startswith("evaluate:")]
+        before = [r for name, r in self.phases.items() if name == BEFORE_STREAM]
+        every = [*before, *learning, *evaluating]
+        learn_seconds = sum(r.seconds for r in learning)
+        eval_seconds = sum(r.seconds for r in evaluating)
+        documents, questions = sum(r.documents for r in learning), sum(r.questions for r in evaluating)
+        return Cost(
+            train_seconds=sum(r.seconds for r in before) + learn_seconds,
+            eval_seconds=eval_seconds,
+            adapt_seconds_per_document=learn_seconds / documents if documents else None,
+            answer_ms_per_question=1000 * eval_seconds / questions if questions else None,
+            tokens=sum(r.tokens for r in every),
+            trainable_parameters=max((r.trainable_parameters for r in every), default=0),
+            storage_bytes=storage_bytes,
+            peak_memory_bytes=max((r.peak_memory_bytes for r in every), default=0),
+        )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the process's peak: allocated memory on a CUDA device, else resident memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

@@ -1,0 +1,123 @@
+"""Who is told how a run goes. The run folder keeps everything itself; a logger only mirrors it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+
+from cmt_cli.running.progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from cmt_cli.core.result import RunResult
+    from cmt_cli.running.store import RunStore
+
+
+class Logger(Protocol):
+    """A mirror of a run. None of its calls may stop the run."""
+
+    def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
+        """Begin, or continue after a resume; `config` is the resolved config, `folder` the run's."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Take the gradient loop's values; `step` counts the run's optimizer steps."""
+
+    def row(self, index: int, scores: Mapping[str, float]) -> None:
+        """Take one row of the matrix: primary scores by test, and means by metric over what is learned so far."""
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Take how far the present phase is; a total of 0 means that the end is not known."""
+
+    def finish(self, result: RunResult, store: RunStore) -> None:
+        """End, also after a failure or an interruption; `result.status` tells. May be called without `start`."""
+
+
+class Silent:
+    """Mirror nothing: `logger=none`."""
+
+    def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
+        """Do nothing."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Do nothing."""
+
+    def row(self, index: int, scores: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def finish(self, result: RunResult, store: RunStore) -> None:
+        """Do nothing."""
+
+
+class ConsoleLogger(Silent):
+    """Progress and one line per row of the matrix."""
+
+    def __init__(self, console: Console) -> None:
+        """Print on `console`."""
+        self._console = console
+        self._display = ProgressDisplay(console)
+        self._began = time.monotonic()
+
+    def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
+        """Say where the run is kept and what its data are."""
+        self._print(f"Run folder: {folder}")
+        if config.get("data_source") == "generated":
+            self._print("Data: GENERATED, not the real data set.")
+
+    def row(self, index: int, scores: Mapping[str, float]) -> None:
+        """Print the means over what is learned so far."""
+        means = [f"{name.removeprefix('aa/')} {value:.3f}" for name, value in scores.items() if name.startswith("aa/")]
+        when = f"After task {index}" if index else "Before the stream"
+        if means:
+            self._print(f"{when}: {', '.join(means[:4])} (mean over the tests of what is learned so far)")
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Show the bar or line."""
+        self._display(description, done, total)
+
+    def finish(self, result: RunResult, store: RunStore) -> None:
+        """Remove the bar."""
+        self._display.close()
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+
+class JsonLines(Silent):
+    """Append every event to one file that all runs share, so that a sweep can be followed with `tail -f`."""
+
+    def __init__(self, *, path: str) -> None:
+        """Append to `path`, whose folder is made if need be."""
+        self._path = Path(path)
+        self._run_name = ""
+
+    def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
+        """Append a `start` line with the run's tags."""
+        self._run_name = run_name
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._append("start", {"group": group, "tags": list(tags), "folder": str(folder)})
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Append the gradient loop's values."""
+        self._append("train", {"step": step, **values})
+
+    def row(self, index: int, scores: Mapping[str, float]) -> None:
+        """Append a row of the matrix."""
+        self._append("row", {"task_index": index, **scores})
+
+    def finish(self, result: RunResult, store: RunStore) -> None:
+        """Append the status and the metrics."""
+        metrics = {name: metric.value for name, metric in result.metrics.items()}
+        self._append("finish", {"status": result.status, "metrics": metrics})
+
+    def _append(self, kind: str, values: Mapping[str, Any]) -> None:
+        # One write in append mode, so that lines of runs side by side do not mix.
+        line = json.dumps({"time": round(time.time(), 3), "run": self._run_name, "event": kind, **values})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

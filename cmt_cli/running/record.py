@@ -1,0 +1,126 @@
+"""The final record of a run, made from what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
+from cmt_cli.core.stream import Stream
+from cmt_cli.evaluation.sequence_metrics import retention_curve, sequence_metrics
+from cmt_cli.running.identity import Identity, git_commit, versions
+from cmt_cli.running.scores import Cells, matrices
+
+if TYPE_CHECKING:
+    from cmt_cli.core.learner import Learner
+
+MIXED = "mixed"  # primary metric of a stream whose tests declare different ones
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What of the record is known before the first phase."""
+
+    identity: Identity
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    git_commit: str | None
+    versions: Mapping[str, str]
+
+    @staticmethod
+    def of(learner: Learner, stream: Stream, identity: Identity) -> Facts:
+        """Describe the untouched base model and the stream."""
+        source = stream.provenance
+        data = {
+            "name": identity.data,
+            "stream": stream.name,
+            "source": source.source,
+            "license": source.license,
+            "sha256": dict(source.files),
+            "note": source.note,
+            "num_tasks": len(stream.tasks),
+            "num_documents": sum(len(task.documents) for task in stream.tasks),
+            "num_questions": sum(len(test.examples) for test in stream.tests),
+        }
+        model = {
+            "name": identity.model,
+            "weights": learner.name,
+            "revision": learner.revision,
+            "num_parameters": sum(p.numel() for p in learner.model.parameters()),
+        }
+        return Facts(identity, data, model, git_commit(), versions())
+
+
+def refuse_other_data(previous: RunResult, stream: Stream) -> None:
+    """Raise UserError when an unfinished run was begun on other data than it would be continued on."""
+    now = stream.provenance
+    before = (previous.data["source"], previous.data["sha256"])
+    if before != (now.source, dict(now.files)):
+        raise UserError(
+            f"The unfinished run was begun on {before[0]} data of '{previous.data['name']}' that have changed since: "
+            f"the files were {', '.join(before[1]) or 'none'}, the {now.source} data that it would go on with have "
+            f"{', '.join(now.files) or 'none'} or other checksums. A run has one data set: put the files back, or "
+            "remove the run folder and start again."
+        )
+
+
+def make_result(facts: Facts, stream: Stream, cells: Cells, *, cost: Cost, status: str) -> RunResult:
+    """Return the record; rows that the run has not reached are absent."""
+    by_metric = matrices(cells, stream.tests, num_rows=max(cells, default=-1) + 1)
+    primary = _primary_metric(stream)
+    if primary == MIXED and by_metric:
+        by_metric[MIXED] = _mixed(by_metric, stream)
+    return RunResult(
+        method=facts.identity.method,
+        data=facts.data,
+        model=facts.model,
+        seed=facts.identity.seed,
+        config_hash=facts.identity.config_hash,
+        status=status,
+        primary_metric=primary,
+        matrices=by_metric,
+        metrics=_metrics(by_metric, primary),
+        cost=cost,
+        git_commit=facts.git_commit,
+        versions=facts.versions,
+    )
+
+
+def _primary_metric(stream: Stream) -> str:
+    """Return the metric that all tests with a task declare, or MIXED: then each test counts by its own."""
+    declared = dict.fromkeys(test.metric for test in stream.tests if test.learned_at is not None)
+    return next(iter(declared)) if len(declared) == 1 else MIXED
+
+
+def _mixed(by_metric: Mapping[str, ScoreMatrix], stream: Stream) -> ScoreMatrix:
+    some = next(iter(by_metric.values()))
+    columns = [by_metric[test.metric].rows if test.metric in by_metric else () for test in stream.tests]
+    rows = [tuple(c[i][j] if c else None for j, c in enumerate(columns)) for i in range(len(some.rows))]
+    return ScoreMatrix(MIXED, some.tests, some.learned_at, tuple(rows))
+
+
+def _metrics(by_metric: Mapping[str, ScoreMatrix], primary: str) -> dict[str, Metric]:
+    """Return the primary matrix's metrics under their own names, the other matrices' as `<metric>/<name>`."""
+    metrics = dict(sequence_metrics(by_metric[primary])) if primary in by_metric else {}
+    for name, matrix in by_metric.items():
+        if name != primary:
+            metrics |= {f"{name}/{key}": value for key, value in sequence_metrics(matrix).items()}
+    return metrics
+
+
+def row_values(result: RunResult, row: int) -> dict[str, float]:
+    """Return one row's numbers by name: primary scores by test, retention, and means over the tests learned so far."""
+    primary = result.matrices[result.primary_metric]
+    values = {f"{primary.metric}/{test}": v for test, v in zip(primary.tests, primary.rows[row], strict=True)}
+    for name, matrix in result.matrices.items():
+        known = [
+            score
+            for score, at in zip(matrix.rows[row], matrix.learned_at, strict=True)
+            if score is not None and at is not None and at < row
+        ]
+        values[f"aa/{name}"] = sum(known) / len(known) if known else None
+    if row > 0:
+        values[f"retention/{primary.metric}"] = retention_curve(primary)[row - 1]
+    return {name: value for name, value in values.items() if value is not None}

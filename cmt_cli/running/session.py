@@ -1,0 +1,209 @@
+"""One sitting of a run: its phases with their seeds, times and checkpoints, and what the gradient loop asks of it.
+
+Each phase starts from generators seeded by the run's seed and the phase's name, so that a phase that is repeated or
+reached after a resume draws the same numbers. Evaluation changes nothing that is learned, so only `before_stream` and
+`learn` end with a saved state; a row of the matrix is its own record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from cmt_cli.core.errors import Interrupted
+from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
+from cmt_cli.core.result import RunResult
+from cmt_cli.core.stream import Example, Stream
+from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
+from cmt_cli.running.loggers import Logger
+from cmt_cli.running.record import Facts, make_result, row_values
+from cmt_cli.running.restore import joined_state, restore
+from cmt_cli.running.signals import StoppedBySignal, StopSignals
+from cmt_cli.running.store import RunStore, ScoredTest
+from cmt_cli.training.seeding import seed_generators
+
+if TYPE_CHECKING:
+    from cmt_cli.core.learner import Learner
+    from cmt_cli.core.method import Method
+
+
+class Session:
+    """Everything about a run that is neither learning nor answering. Enter it for the time of `run_stream`."""
+
+    def __init__(
+        self, learner: Learner, method: Method, *, stream: Stream, store: RunStore, loggers: Sequence[Logger]
+    ) -> None:
+        """Count the model's parameters, which must be the untouched base model's."""
+        self.learner = learner
+        self.method = method
+        self.stream = stream
+        self.store = store
+        self.loggers = loggers
+        self.facts = Facts.of(learner, stream, store.identity)
+        self.ledger = Ledger(store.folder / "timings.json")
+        self.result: RunResult | None = None
+        self.phase_name = ""
+        self._signals = StopSignals()
+        self._record = PhaseRecord()
+        self._started = 0.0
+        self._steps_before = 0
+        self._is_restored = False  # whether the method can be asked what it stores
+
+    def __enter__(self) -> Session:
+        """Catch signals."""
+        self._signals.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write how the run ended and close the loggers; raise an interruption on, with what to do next."""
+        self._signals.__exit__(None, None, None)
+        status = "complete"
+        if error is not None:
+            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+        line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
+        result = self.write(status, error=line if status == "failed" else None)
+        self.event(status, {"error": line} if line else {})
+        for logger in self.loggers:
+            logger.finish(result, self.store)
+        if isinstance(error, Interrupted):
+            message = f"Stopped in {self.phase_name} ({error}). Repeat the command or `cmt resume {self.store.folder}`."
+            raise StoppedBySignal(message, self._signals.received or 0) from error
+
+    def begin(self) -> int | None:
+        """Start the loggers and load what the folder holds; return the last task learned, see `restore`.
+
+        Rows and records of phases that will be repeated are forgotten.
+        """
+        self.event("start", {"is_resumed": self.store.num_events > 0})
+        identity, source = self.store.identity, self.stream.provenance.source
+        for logger in self.loggers:
+            logger.start(
+                self.store.folder.name,
+                group=f"{identity.method}-{identity.data}-{identity.model}",
+                tags=[identity.method, identity.data, identity.model, source],
+                config={**self.store.config, "data_source": source, "config_hash": identity.config_hash},
+                folder=self.store.folder,
+            )
+        learned = restore(self.learner, self.method, episodes=self.stream.episodes, store=self.store)
+        last = -2 if learned is None else learned
+        self.store.drop_rows_after(last + 1)
+        kept = range(-1, last + 1)
+        self.ledger.keep({learn_phase(i) for i in kept} | {evaluate_phase(i) for i in kept})
+        self._is_restored = learned is not None
+        self.write("running")
+        return learned
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[PhaseRecord]:
+        """Seed, time and record one phase; raise Interrupted before it where a signal has asked to stop."""
+        if self.stop_requested():
+            raise Interrupted("between two phases")
+        self.phase_name = name
+        saved = self.store.load_fit(name)
+        self._record = PhaseRecord(**saved.notes) if saved is not None else PhaseRecord()
+        self._steps_before = sum(r.steps for other, r in self.ledger.phases.items() if other != name)
+        self._started = time.monotonic() - self._record.seconds
+        seed_generators(_phase_seed(self.store.identity.seed, name))
+        self.event("phase", {"phase": name, "seconds_before": round(self._record.seconds, 3)})
+        self.progress("learning" if name.startswith("learn:") else "starting", 0, 0)
+        yield self._record
+        self._measure()
+        self.ledger.phases[name] = self._record
+        self.ledger.save()
+
+    def end_learning(self, task_index: int) -> None:
+        """Save the state after a task; -1 is the state after meta-training."""
+        self.store.save_state(learn_phase(task_index), joined_state(self.learner, self.method))
+        self._is_restored = True
+        self.write("running")
+
+    def add_row(self, task_index: int, scores: Sequence[ScoredTest]) -> None:
+        """Keep and log one row of the matrix."""
+        row, scored = task_index + 1, {score.test for score in scores}
+        missing = {test.name: test.metric for test in self.stream.tests if test.name not in scored}
+        self.store.add_row(row, scores, missing)
+        values = row_values(self.write("running"), row)
+        self.event("row", {"row": row, "values": values})
+        for logger in self.loggers:
+            logger.row(row, values)
+
+    def write(self, status: str, *, error: str | None = None) -> RunResult:
+        """Write `result.json` from what the folder holds; return the record."""
+        cost = self.ledger.cost(storage_bytes=self.method.storage_bytes() if self._is_restored else 0)
+        self.result = make_result(self.facts, self.stream, self.store.cells(), cost=cost, status=status)
+        self.store.write_result(self.result, error=error)
+        return self.result
+
+    def event(self, kind: str, values: Mapping[str, object]) -> None:
+        """Append to the run's event log."""
+        self.store.event(kind, values)
+
+    def load(self) -> State | None:
+        """Return the state that an interrupted fit of this phase saved last, or None."""
+        saved = self.store.load_fit(self.phase_name)
+        return saved.state if saved is not None else None
+
+    def save(self, state: State) -> None:
+        """Keep a fit's state, with what the phase has used so far."""
+        self._measure()
+        self.store.save_fit(self.phase_name, state, asdict(self._record))
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Record the gradient loop's values after `step` steps of this phase."""
+        self._record.steps = step
+        self._record.tokens = int(values.get("tokens", self._record.tokens))
+        self.event("train", {"phase": self.phase_name, "step": step, "values": values})
+        for logger in self.loggers:
+            logger.log({f"train/{name}": value for name, value in values.items()}, self._steps_before + step)
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """Show how far the phase is."""
+        for logger in self.loggers:
+            logger.progress(f"{self._heading()}: {description}", done, total)
+
+    def stop_requested(self) -> bool:
+        """Return whether a signal asked to stop."""
+        return self._signals.requested
+
+    def note_trained(self, groups: Sequence[ParamGroup]) -> None:
+        """Count what a fit trains."""
+        count = sum(p.numel() for p in {p for group in groups for p in group.parameters})
+        self._record.trainable_parameters = max(self._record.trainable_parameters, count)
+
+    def _measure(self) -> None:
+        self._record.seconds = time.monotonic() - self._started
+        self._record.peak_memory_bytes = max(self._record.peak_memory_bytes, peak_memory_bytes(self.learner.device))
+
+    def _heading(self) -> str:
+        _, _, index = self.phase_name.partition(":")
+        return f"Task {int(index) + 1}/{len(self.stream.tasks)}" if index not in ("", "-1") else "Before the stream"
+
+
+class MeasuredFit:
+    """A fit that notes how many parameters it trains."""
+
+    def __init__(self, fit: Fit, session: Session) -> None:
+        """Pass everything on to `fit`."""
+        self._fit = fit
+        self._session = session
+
+    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
+        """Train on examples, see `Fit`."""
+        self._session.note_trained(self._session.method.param_groups(self._session.learner))
+        self._fit.on_examples(examples, budget)
+
+    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
+        """Minimize an objective, see `Fit`."""
+        self._session.note_trained(objective.param_groups())
+        self._fit.on_objective(objective, budget)
+
+
+def _phase_seed(seed: int, phase: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{phase}".encode()).digest()[:7], "big")

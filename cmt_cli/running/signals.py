@@ -1,0 +1,62 @@
+"""Signals as a request to stop at the next safe point."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from cmt_cli.core.errors import Interrupted
+
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class StoppedBySignal(Interrupted):
+    """A run that a signal stopped after saving its state. `exit_code` is the shell's: 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        """Carry the message for the user and the signal."""
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
+class StopSignals:
+    """While entered, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 only set `requested`; a second SIGINT interrupts at once.
+
+    Handlers that somebody else installed (a job launcher's for preemption) are left in place. Outside the main thread,
+    where Python allows no handlers, nothing is installed.
+    """
+
+    def __init__(self) -> None:
+        """Install nothing yet."""
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Return whether a signal asked to stop."""
+        return self.received is not None
+
+    def __enter__(self) -> StopSignals:
+        """Install the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP:
+                if signal.getsignal(number) in _DEFAULTS:
+                    self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore what was there."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number

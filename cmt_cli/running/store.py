@@ -1,0 +1,190 @@
+"""A run's folder, the contract that other tools read.
+
+    config.yaml        resolved config             result.json   final record, schema-versioned
+    scores.csv         every cell of the matrix    predictions/  row_000.jsonl is the row before the stream
+    events.jsonl       everything logged           timings.json  what each phase used
+    checkpoint/        state/ and fit/, see checkpoint.py         memory/ the method's own files
+
+Each file is written whole or not at all; a folder has one writer at a time. A row is in the matrix when `scores.csv`
+holds it, a task is learned when the state after it is saved.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import yaml
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.objectives import State
+from cmt_cli.running.atomic import write_json, write_text
+from cmt_cli.running.checkpoint import Checkpoint, Slot
+from cmt_cli.running.identity import Identity
+from cmt_cli.running.lock import RunLock
+from cmt_cli.running.reading import predictions_path, read_config, read_predictions, read_result
+from cmt_cli.running.scores import Cells, read_cells, write_cells
+
+if TYPE_CHECKING:
+    from cmt_cli.core.result import RunResult
+
+
+class ScoredTest(Protocol):
+    """What an evaluator reports of one test: its scores by metric and its predictions, ready for JSON."""
+
+    @property
+    def test(self) -> str:
+        """Return the test's name."""
+
+    @property
+    def scores(self) -> Mapping[str, float | None]:
+        """Return the test's scores by metric."""
+
+    @property
+    def predictions(self) -> Sequence[Mapping[str, Any]]:
+        """Return one record per question."""
+
+
+class RunStore:
+    """One run folder. Writing needs the lock: `with RunStore(...) as store`; reading does not."""
+
+    def __init__(self, folder: Path, identity: Identity, config: Mapping[str, Any]) -> None:
+        """Name the folder, which is made when the store is entered; `config` is the resolved config."""
+        self.folder = folder
+        self.identity = identity
+        self.config = config
+        self.state = Slot(folder / "checkpoint" / "state")
+        self.fit = Slot(folder / "checkpoint" / "fit")
+        self._lock = RunLock(folder)
+        self.num_events = 0
+
+    @staticmethod
+    def reopen(folder: Path) -> RunStore:
+        """Return the store of an existing run folder. Raises UserError where it is none."""
+        config, record = folder / "config.yaml", read_result(folder)
+        if record is None or not config.exists():
+            raise UserError(
+                f"'{folder}' is not a run folder that can be reopened: it needs config.yaml and result.json. Give the "
+                "folder that `cmt run` printed, or repeat the `cmt run` command, which continues where it stopped."
+            )
+        identity = Identity(
+            method=record.method,
+            data=record.data["name"],
+            model=record.model["name"],
+            seed=record.seed,
+            config_hash=record.config_hash,
+        )
+        return RunStore(folder, identity, read_config(folder))
+
+    def __enter__(self) -> RunStore:
+        """Take the folder's lock, write the config and mend the event log's end."""
+        (self.folder / "predictions").mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            if not (self.folder / "config.yaml").exists():
+                text = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+                write_text(self.folder / "config.yaml", text)
+            self.num_events = _trim_events(self.folder / "events.jsonl")
+        except BaseException:
+            self._lock.release()  # __exit__ is not called when entering fails
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def method_folder(self, *, empty: bool) -> Path:
+        """Return the folder for the method's own files, emptied when nothing of the run is to be kept."""
+        folder = self.folder / "memory"
+        if empty and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def result(self) -> RunResult | None:
+        """Return the record as last written, or None for a new run."""
+        return read_result(self.folder)
+
+    def write_result(self, result: RunResult, *, error: str | None = None) -> None:
+        """Write `result.json`; `error` is the first line of what ended a failed run."""
+        record = result.to_json()
+        write_json(self.folder / "result.json", record if error is None else {**record, "error": error})
+
+    def save_state(self, phase: str, state: State) -> None:
+        """Save what is carried across tasks at the end of a phase, and drop the state of the fit inside it."""
+        self.state.save(state, tag=phase)
+        self.fit.clear()
+
+    def load_state(self) -> Checkpoint | None:
+        """Return the newest whole state, with the phase that it ends."""
+        return self.state.load()
+
+    def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
+        """Save the state inside a phase's fit."""
+        self.fit.save(state, tag=phase, notes=notes)
+
+    def load_fit(self, phase: str) -> Checkpoint | None:
+        """Return the newest whole state inside this phase's fit."""
+        return self.fit.load(tag=phase)
+
+    def cells(self) -> Cells:
+        """Return the rows of the matrix that are complete."""
+        return read_cells(self.folder / "scores.csv")
+
+    def add_row(self, row: int, scores: Sequence[ScoredTest], missing: Mapping[str, str]) -> None:
+        """Add a complete row: predictions, then cells. `missing` maps tests without a score to their metric."""
+        lines = [json.dumps(p, ensure_ascii=False, allow_nan=False) for score in scores for p in score.predictions]
+        write_text(predictions_path(self.folder, row), "".join(f"{line}\n" for line in lines))
+        cells = self.cells()
+        cells[row] = {score.test: dict(score.scores) for score in scores}
+        cells[row] |= {test: {metric: None} for test, metric in missing.items()}
+        write_cells(self.folder / "scores.csv", cells)
+
+    def drop_rows_after(self, last: int) -> None:
+        """Remove the rows above `last`: the state that they belong to is to be learned again."""
+        cells = self.cells()
+        if any(row > last for row in cells):
+            write_cells(self.folder / "scores.csv", {row: cell for row, cell in cells.items() if row <= last})
+        for path in (self.folder / "predictions").glob("row_*.jsonl"):
+            if int(path.stem.removeprefix("row_")) > last:
+                path.unlink()
+
+    def predictions(self, row: int) -> list[dict[str, Any]]:
+        """Return one row's predictions."""
+        return read_predictions(self.folder, row)
+
+    def event(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one line to `events.jsonl`; non-finite numbers become null."""
+        record = {"time": round(time.time(), 3), "event": kind, **{k: _finite(v) for k, v in values.items()}}
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.num_events += 1
+
+
+def _trim_events(path: Path) -> int:
+    """Cut a torn last line off; return the number of whole lines."""
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole != len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return content.count(b"\n")
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-safe values: NaN and infinities are no JSON."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return value
