@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def make_learner(checkpoints: dict[str, Path]) -> Callable[[str], Learner]:
             loaded[family] = load_cpu(checkpoints[family])
         learner = copy.copy(loaded[family])
         learner.model = copy.deepcopy(learner.model)
-        learner._unfrozen = []
+        learner._unfrozen = []  # the copy is shallow
         return learner
 
     return make
@@ -61,19 +61,25 @@ def load_cpu(folder: Path) -> Learner:
     )
 
 
+@pytest.fixture(params=list(FAMILIES))
+def any_learner(request: pytest.FixtureRequest, make_learner: Callable[[str], Learner]) -> Learner:
+    """A fresh learner of each family in turn."""
+    return make_learner(request.param)
+
+
 @pytest.fixture
-def tiny_llama(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+def tiny_llama(make_learner: Callable[[str], Learner]) -> Learner:
     """A fresh Llama with grouped queries, a start token and untied embeddings."""
-    yield make_learner("llama")
+    return make_learner("llama")
 
 
 @pytest.fixture
-def tiny_gpt2(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+def tiny_gpt2(make_learner: Callable[[str], Learner]) -> Learner:
     """A fresh GPT-2: absolute positions, tied embeddings, no start token."""
-    yield make_learner("gpt2")
+    return make_learner("gpt2")
 
 
 @pytest.fixture
-def tiny_qwen(make_learner: Callable[[str], Learner]) -> Iterator[Learner]:
+def tiny_qwen(make_learner: Callable[[str], Learner]) -> Learner:
     """A fresh Qwen 3: grouped queries, normalized queries and keys, its own head width."""
-    yield make_learner("qwen3")
+    return make_learner("qwen3")

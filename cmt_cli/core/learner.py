@@ -104,9 +104,8 @@ class Learner:
 
     @property
     def pad_id(self) -> int:
-        """Return the id used for padding; padded positions are always masked."""
-        pad = self.tokenizer.pad_token_id
-        return self.eos_id if pad is None else int(pad)
+        """Return the id used for padding: the end token's, as padding is masked and many models have no other."""
+        return self.eos_id
 
     def encode(self, text: str) -> list[int]:
         """Tokenize text without special tokens."""

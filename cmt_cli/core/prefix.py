@@ -24,6 +24,11 @@ class Prefix:
     embeddings: Tensor | None = None
     layers: tuple[tuple[Tensor, Tensor], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly one form is given."""
+        if (self.embeddings is None) == (not self.layers):
+            raise ValueError("A prefix holds exactly one of embeddings and layers.")
+
     @property
     def num_virtual(self) -> int:
         """Return the number of virtual tokens."""

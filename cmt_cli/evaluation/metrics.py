@@ -29,7 +29,7 @@ class Scorer(Protocol):
 class GeneratedAnswer:
     """A short free answer: generated, compared with all references."""
 
-    names = ("em", "em_prefix", "f1", "f1_shortest", "answer_words", "empty_rate")
+    names: ClassVar[tuple[str, ...]] = ("em", "em_prefix", "f1", "f1_shortest", "answer_words", "empty_rate")
 
     def answer(self, predictor: Predictor, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Generate an answer to each prompt."""
@@ -51,7 +51,7 @@ class GeneratedAnswer:
 class Choice:
     """One of several given choices: the likeliest by summed log-likelihood, end token included."""
 
-    names = ("accuracy",)
+    names: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def answer(self, predictor: Predictor, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Return the likeliest of each prompt's choices, the first of equals."""

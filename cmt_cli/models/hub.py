@@ -118,7 +118,7 @@ def _download(name: str, revision: str) -> Path:
         )
     except GatedRepoError as error:
         raise UserError(
-            f"'{name}' is gated: accept its licence at {constants.ENDPOINT}/{name}, then log in with `hf auth login`. "
+            f"'{name}' is gated: accept its license at {constants.ENDPOINT}/{name}, then log in with `hf auth login`. "
             f"{_advice(name)}"
         ) from error
     except RevisionNotFoundError as error:

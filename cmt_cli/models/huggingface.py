@@ -56,7 +56,7 @@ def load(
         use_safetensors=True,
         **settings,
     )
-    tokenizer = _tokenizer(folder, trust_remote_code)
+    tokenizer = _tokenizer(folder, trust_remote_code, model.get_input_embeddings().num_embeddings)
     return Learner(
         model if settings else model.to(where),
         tokenizer,
@@ -113,13 +113,17 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"'{folder}' has no tokenizer that can be read ({error}).") from error
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"The tokenizer in '{folder}' has no end-of-sequence token, so answers could not end.")
+    eos_id = tokenizer.eos_token_id
+    if eos_id is None or eos_id >= num_embeddings:
+        raise UserError(
+            f"The tokenizer in '{folder}' has the end-of-sequence token {tokenizer.eos_token} (id {eos_id}), but the "
+            f"model knows ids below {num_embeddings}: answers could not end. Give the model its own tokenizer."
+        )
     return tokenizer
 
 

@@ -1,0 +1,212 @@
+"""Decoding must not depend on batching, padding or the cache; beams are checked by enumeration and a library."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import DynamicCache, GenerationConfig
+
+from cmt_cli.core.beam_search import Beams, diverse_beams, extend
+from cmt_cli.core.decoding import Decoding, decode, until
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.prefix import Prefix
+from cmt_cli.core.stream import Prompt
+from cmt_cli.core.tokens import left_padded
+
+SENTENCES = [
+    "Where does Ada work?",
+    "Yes",
+    "The bridge over the river was opened on 4 May 2019.",
+    "A name, a place",
+    "In",
+]
+
+
+def decoding(**changes: object) -> Decoding:
+    settings = {"max_new_tokens": 8, "batch_size": 8, "num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
+    return Decoding(**{**settings, **changes})
+
+
+def encoded(learner: Learner) -> list[list[int]]:
+    return [learner.prompt_ids(sentence) for sentence in SENTENCES]
+
+
+def run(learner: Learner, prompts: list[list[int]], settings: Decoding, eos_id: int, prefix=None) -> list[list[int]]:
+    ids, mask = left_padded(prompts, learner.pad_id)
+    with torch.no_grad():
+        return decode(learner.model, torch.tensor(ids), torch.tensor(mask), prefix, settings, eos_id)
+
+
+def an_end_token(learner: Learner) -> int:
+    """Return a token that greedy decoding emits early for some prompts: random models never emit the real one."""
+    outputs = run(learner, encoded(learner), decoding(), eos_id=-1)
+    candidates = [token for output in outputs for token in output[1:4]]
+    return next(t for t in candidates if not all(t in output for output in outputs))
+
+
+def greedy_without_cache(learner: Learner, prompt: list[int], eos_id: int, num_tokens: int) -> list[int]:
+    ids = list(prompt)
+    for _ in range(num_tokens):
+        with torch.no_grad():
+            ids.append(int(learner.model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return until(ids[len(prompt) :], eos_id)
+
+
+def random_prefix(learner: Learner, form: str) -> Prefix:
+    generator = torch.Generator().manual_seed(1)
+    if form == "embeddings":
+        return Prefix(embeddings=torch.randn(len(SENTENCES), 3, learner.hidden_size, generator=generator))
+    cache = DynamicCache(config=learner.model.config)
+    learner.model(torch.tensor([[1, 2, 3]]), past_key_values=cache, use_cache=True)
+    shape = (len(SENTENCES), *cache.layers[0].keys.shape[1:])
+    pairs = [(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)) for _ in cache.layers]
+    return Prefix(layers=tuple(pairs))
+
+
+def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner):
+    eos_id = an_end_token(any_learner)
+    expected = [greedy_without_cache(any_learner, ids, eos_id, 8) for ids in encoded(any_learner)]
+    assert run(any_learner, encoded(any_learner), decoding(), eos_id) == expected
+    assert len({len(output) for output in expected}) > 1  # some end early
+
+
+@pytest.mark.parametrize("form", [None, "embeddings", "layers"])
+@pytest.mark.parametrize(
+    "beams", [{}, {"num_beams": 4}, {"num_beams": 6, "num_beam_groups": 3, "diversity_penalty": 5.0}]
+)
+def test_batch_and_padding_change_no_token(any_learner, form, beams):
+    prefix = None if form is None else random_prefix(any_learner, form)
+    prompts, eos_id, settings = encoded(any_learner), an_end_token(any_learner), decoding(**beams)
+    together = run(any_learner, prompts, settings, eos_id, prefix)
+    for i, prompt in enumerate(prompts):
+        row = None if prefix is None else prefix.rows(torch.tensor([i]))
+        assert run(any_learner, [prompt], settings, eos_id, row) == [together[i]]
+
+
+def test_batch_size_changes_no_answer(any_learner):
+    prompts = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)]
+    prefix = random_prefix(any_learner, "embeddings")
+    answers = [any_learner.generate(prompts, decoding(batch_size=size), prefix) for size in (1, 2, 5)]
+    assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("num_beams", [2, 5])
+def test_one_group_equals_the_librarys_beam_search(any_learner, num_beams):
+    eos_id = an_end_token(any_learner)
+    config = GenerationConfig(
+        num_beams=num_beams,
+        early_stopping=True,
+        length_penalty=1.0,
+        max_new_tokens=8,
+        do_sample=False,
+        eos_token_id=eos_id,
+        pad_token_id=eos_id,
+    )
+    for prompt in encoded(any_learner):
+        expected = any_learner.model.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), generation_config=config
+        )
+        ours = run(any_learner, [prompt], decoding(num_beams=num_beams), eos_id)
+        assert ours == [until(expected[0, len(prompt) :].tolist(), eos_id)]
+
+
+class TableModel:
+    """A language model by table: log p(next token | number of tokens so far, last token)."""
+
+    def __init__(self, vocab: int, seed: int) -> None:
+        logits = torch.randn(12, vocab, vocab, generator=torch.Generator().manual_seed(seed))
+        self.log_p = (2 * logits).log_softmax(dim=-1)
+
+    def __call__(self, *, input_ids, attention_mask, past_key_values=None, **_: object) -> SimpleNamespace:
+        cache = past_key_values or SimpleNamespace(batch_repeat_interleave=lambda n: None, reorder_cache=lambda i: None)
+        return SimpleNamespace(logits=self.log_p[attention_mask.shape[1], input_ids], past_key_values=cache)
+
+    def score(self, ids: tuple[int, ...]) -> float:
+        """Return the log-probability of all but the first token, which is the prompt."""
+        return sum(float(self.log_p[i, ids[i - 1], ids[i]]) for i in range(1, len(ids)))
+
+
+def best_by_enumeration(model: TableModel, vocab: int, first: int, max_new: int) -> list[int]:
+    """Return the sequence of highest mean log-probability among all that end, or have the largest length."""
+    eos_id, scored = vocab - 1, {}
+    for length in range(1, max_new + 1):
+        for sequence in itertools.product(range(vocab), repeat=length):
+            whole = eos_id not in sequence[:-1] and (sequence[-1] == eos_id or length == max_new)
+            if whole:
+                scored[sequence] = model.score((first, *sequence)) / length
+    return until(list(max(scored, key=lambda sequence: scored[sequence])), eos_id)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wide_beams_find_the_best_of_all_sequences(seed):
+    model, prompts = TableModel(5, seed), torch.tensor([[1], [3]])
+    settings = decoding(num_beams=64, max_new_tokens=3)
+    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 4)
+    assert found == [best_by_enumeration(model, 5, first, 3) for first in (1, 3)]
+
+
+def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens():
+    # one step, 4 tokens; a group of one beam takes the likeliest token that no earlier group has taken
+    settings = decoding(num_beams=3, num_beam_groups=3, diversity_penalty=10.0, max_new_tokens=2)
+    beams = Beams.start(1, settings, 3, torch.device("cpu"))
+    log_p = torch.tensor([0.4, 0.3, 0.2, 0.1]).log().expand(1, 3, 1, 4)
+    diverse, parents = extend(beams, log_p, penalty=10.0, eos_id=3, last=False)
+    assert diverse.tokens.flatten().tolist() == [0, 1, 2]
+    torch.testing.assert_close(diverse.scores.flatten(), torch.tensor([0.4, 0.3, 0.2]).log())
+    assert parents.flatten().tolist() == [0, 1, 2]
+    equal, _ = extend(beams, log_p, penalty=0.0, eos_id=3, last=False)
+    assert equal.tokens.flatten().tolist() == [0, 0, 0]
+
+
+def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner):
+    eos_id, prompts = an_end_token(any_learner), encoded(any_learner)
+    groups = decoding(num_beams=12, num_beam_groups=4)
+    assert run(any_learner, prompts, groups, eos_id) == run(any_learner, prompts, decoding(num_beams=3), eos_id)
+
+
+def diverse_by_lists(model: TableModel, vocab: int, first: int, settings: Decoding) -> list[int]:
+    """Diverse beam search for one prompt, written plainly over Python lists."""
+    width, eos_id, penalty = settings.num_beams // settings.num_beam_groups, vocab - 1, settings.diversity_penalty
+    running = [[((first,), 0.0)] for _ in range(settings.num_beam_groups)]  # tokens, score with penalties
+    ended: list[list[tuple[tuple[int, ...], float]]] = [[] for _ in running]
+    for step in range(settings.max_new_tokens):
+        said: list[int] = []
+        for g in range(settings.num_beam_groups):
+            if len(ended[g]) == width:
+                continue
+            grown = []
+            for ids, score in running[g]:
+                for token in range(vocab):
+                    gain = float(model.log_p[len(ids), ids[-1], token]) - penalty * said.count(token)
+                    grown.append(((*ids, token), score + gain))
+            grown = sorted(grown, key=lambda pair: -pair[1])[: 2 * width]
+            last = step + 1 == settings.max_new_tokens
+            closed = [(ids, score / (step + 1)) for ids, score in grown[:width] if last or ids[-1] == eos_id]
+            ended[g] = sorted(ended[g] + closed, key=lambda pair: -pair[1])[:width]
+            running[g] = [pair for pair in grown if pair[0][-1] != eos_id][:width]
+            said += [ids[-1] for ids, _ in running[g]]
+    best = max((pair for group in ended for pair in group), key=lambda pair: pair[1])
+    return until(list(best[0][1:]), eos_id)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_diverse_beams_equal_a_plain_implementation(seed, penalty):
+    model = TableModel(9, seed)
+    settings = decoding(num_beams=6, num_beam_groups=3, diversity_penalty=penalty, max_new_tokens=6)
+    prompts = torch.arange(8)[:, None]
+    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 8)
+    assert found == [diverse_by_lists(model, 9, first, settings) for first in range(8)]
+
+
+def test_text_after_the_stop_text_is_dropped_and_leading_space_is_not_a_stop():
+    assert decoding(stop_text="\n").clean("\n Paris\nQuestion: Where?") == "Paris"
+    assert decoding(stop_text=None).clean(" Paris\nQuestion: Where?") == "Paris\nQuestion: Where?"
+    assert decoding(stop_text="\n").clean("  ") == ""
+
+
+@pytest.mark.parametrize("wrong", [{"num_beams": 4, "num_beam_groups": 3}, {"batch_size": 0}, {"max_new_tokens": 0}])
+def test_settings_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError, match="num_beams a multiple"):
+        decoding(**wrong)

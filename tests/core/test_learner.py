@@ -1,0 +1,202 @@
+"""A learner turns text into rows and batches, scores targets and carries what was trained."""
+
+import copy
+
+import pytest
+import torch
+
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.prefix import Prefix
+from cmt_cli.core.stream import Document, Example, Prompt
+from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer
+
+GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
+QUESTION = Example("q", "Question: Where does Ada Lovelace work?\nAnswer:", " London", references=("London",))
+
+
+def with_tokenizer(learner: Learner, tokenizer: object, max_tokens: int = 128) -> Learner:
+    return Learner(learner.model, tokenizer, name="tiny", revision="test", max_tokens=max_tokens)
+
+
+def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_learner):
+    (row,) = any_learner.rows(QUESTION)
+    prompt, target = row.input_ids[: row.num_prompt_tokens], row.input_ids[row.num_prompt_tokens :]
+    assert list(prompt) == any_learner.prompt_ids(QUESTION.prompt)
+    assert any_learner.decode(target) == " London"
+    assert target[-1] == any_learner.eos_id
+
+
+@pytest.mark.parametrize("make", [lambda: byte_level_tokenizer(adds_bos=True), sentencepiece_like_tokenizer])
+def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(tiny_llama, make):
+    learner = with_tokenizer(tiny_llama, make())
+    (row,) = learner.rows(QUESTION)
+    bos = learner.tokenizer.bos_token_id
+    assert row.input_ids.index(bos) == 0
+    assert row.input_ids.count(bos) == 1
+    whole = learner.tokenizer(QUESTION.prompt + QUESTION.target)["input_ids"]
+    assert list(row.input_ids) == [*whole, learner.eos_id]  # exactly the tokens of running text
+    assert list(row.input_ids[: row.num_prompt_tokens]) == learner.prompt_ids(QUESTION.prompt)
+
+
+def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2):
+    # " London" is one token where a space precedes it, so a prompt that ends with a space shares less with the whole.
+    spaced = Example("q", QUESTION.prompt + " ", "London")
+    (row,) = tiny_gpt2.rows(spaced)
+    (usual,) = tiny_gpt2.rows(QUESTION)
+    assert row.input_ids == usual.input_ids
+    assert tiny_gpt2.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
+
+
+def test_a_long_prompt_loses_its_front_and_keeps_start_token_and_answer(tiny_llama):
+    learner = with_tokenizer(tiny_llama, tiny_llama.tokenizer, max_tokens=10)
+    (row,) = learner.rows(QUESTION)
+    whole = tiny_llama.rows(QUESTION)[0].input_ids
+    assert row.input_ids == (whole[0], *whole[-9:])
+    assert learner.num_truncated == 1
+    assert learner.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
+
+
+def test_an_answer_that_is_too_long_is_cut_at_its_end(tiny_gpt2):
+    learner = with_tokenizer(tiny_gpt2, tiny_gpt2.tokenizer, max_tokens=6)
+    (row,) = learner.rows(Example("q", "Who?", " a b c d e f g h i j"))
+    assert len(row.input_ids) == 6
+    assert row.num_prompt_tokens == 1
+    assert learner.decode(row.input_ids[1:]).startswith(" a b")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # with and without a start token
+def test_a_long_text_becomes_rows_that_score_each_token_once(make_learner, family):
+    learner = with_tokenizer(make_learner(family), make_learner(family).tokenizer, max_tokens=16)
+    text = "Mara Oduya moved from Lagos to the city of Turin in 1987 and became an engineer there."
+    rows = learner.rows(Document("d", text).as_example())
+    scored = [token for row in rows for token in row.input_ids[max(row.num_prompt_tokens, 1) :]]
+    ids = [*learner.encode(text), learner.eos_id]
+    assert len(rows) > 1
+    assert all(len(row.input_ids) <= 16 and row.id == "d" for row in rows)
+    assert scored == (ids if family == "llama" else ids[1:])
+
+
+def test_a_long_prompt_leaves_room_for_answer_and_memory(tiny_gpt2):
+    # 128 positions: 4 new tokens and 3 virtual ones fit behind any prompt
+    prefix = Prefix(embeddings=torch.zeros(1, 3, tiny_gpt2.hidden_size))
+    answers = tiny_gpt2.generate([Prompt("p", "long " * 200)], GREEDY, prefix)
+    assert len(answers) == 1
+    assert tiny_gpt2.num_truncated == 1
+
+
+def test_an_empty_prompt_is_answered(any_learner):
+    assert len(any_learner.generate([Prompt("p", "")], GREEDY)) == 1
+    assert any_learner.generate([], GREEDY) == []
+
+
+def test_collate_pads_on_the_right_and_labels_targets_only(tiny_llama):
+    rows = [Row("a", (5, 6, 7), 1), Row("b", (8, 9), 1, replayed=True)]
+    batch = tiny_llama.collate(rows)
+    assert batch.ids == ("a", "b")
+    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch.labels.tolist() == [[IGNORED, 6, 7], [IGNORED, 9, IGNORED]]
+    assert batch.input_ids[0].tolist() == [5, 6, 7]
+    assert batch.replayed.tolist() == [False, True]
+
+
+def test_a_batch_without_targets_gives_hidden_states_and_no_loss(any_learner):
+    rows = [Row("a", (5, 6, 7), 3)]
+    outputs = any_learner.forward(any_learner.collate(rows), hidden_states=True)
+    assert outputs.kept.tolist() == []
+    assert outputs.token_nll.sum() == 0
+    assert outputs.hidden_states[-1].shape == (1, 3, any_learner.hidden_size)
+
+
+def test_padding_beside_a_row_does_not_change_its_loss(any_learner):
+    short, long = Row("a", (5, 6, 7, 8), 2), Row("b", tuple(range(20, 60)), 10)
+    alone = any_learner.forward(any_learner.collate([short])).token_nll
+    beside = any_learner.forward(any_learner.collate([short, long])).token_nll
+    torch.testing.assert_close(beside[:1, :4], alone, rtol=0, atol=1e-5)
+    assert beside[0, 4:].abs().sum() == 0
+
+
+def sum_of_log_probabilities(learner: Learner, prompt: str, target: str) -> float:
+    ids = torch.tensor([[*learner.prompt_ids(prompt), *learner.encode(target), learner.eos_id]])
+    log_p = learner.model(ids).logits.log_softmax(dim=-1)
+    start = len(learner.prompt_ids(prompt))
+    return float(sum(log_p[0, t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
+
+
+def test_loglikelihood_sums_the_targets_tokens_in_any_batch(any_learner, monkeypatch):
+    texts = ["Where?", "Where does Ada Lovelace work in the year 1987?", "Yes or no:"]
+    prompts, targets = [Prompt(t, t) for t in texts], [" in London", " no", " the mayor of Turin did"]
+    expected = [sum_of_log_probabilities(any_learner, t, target) for t, target in zip(texts, targets, strict=True)]
+    assert any_learner.loglikelihood(prompts, targets) == pytest.approx(expected, abs=1e-3)
+    monkeypatch.setattr("cmt_cli.core.learner.SCORING_TOKENS", 1)  # one row a batch
+    assert any_learner.loglikelihood(prompts, targets) == pytest.approx(expected, abs=1e-3)
+
+
+def test_loglikelihood_gives_each_prompt_its_own_memory(tiny_gpt2):
+    prompts, targets = [Prompt("a", "Where?"), Prompt("b", "When was the bridge opened?")], [" Turin", " 2019"]
+    prefix = Prefix(embeddings=torch.randn(2, 3, tiny_gpt2.hidden_size, generator=torch.Generator().manual_seed(0)))
+    together = tiny_gpt2.loglikelihood(prompts, targets, prefix)
+    for i in range(2):
+        alone = tiny_gpt2.loglikelihood(prompts[i : i + 1], targets[i : i + 1], prefix.rows(torch.tensor([i])))
+        assert alone == pytest.approx(together[i : i + 1], abs=1e-4)
+
+
+def test_a_learner_is_frozen_until_it_is_unfrozen(tiny_llama):
+    assert tiny_llama.trainable() == []
+    names = ["model.norm.weight"]
+    parameters = tiny_llama.unfreeze(names)
+    assert [id(p) for p in tiny_llama.trainable()] == [id(p) for p in parameters]
+    assert list(tiny_llama.state_dict()) == names
+
+
+def test_state_holds_what_was_ever_unfrozen_and_restores_it(make_learner):
+    learner, other = make_learner("gpt2"), make_learner("gpt2")
+    learner.unfreeze()
+    with torch.no_grad():
+        for parameter in learner.trainable():
+            parameter.add_(0.1)
+    learner.model.requires_grad_(False)  # frozen again, still changed
+    other.load_state_dict(learner.state_dict())
+    batch = learner.collate(learner.rows(QUESTION))
+    assert torch.equal(learner.forward(batch).token_nll, other.forward(batch).token_nll)
+    assert other.state_dict().keys() == learner.state_dict().keys()
+    with pytest.raises(KeyError, match="no_such_weight"):
+        other.load_state_dict({"no_such_weight": torch.zeros(1)})
+
+
+def test_a_frozen_copy_is_a_teacher_that_training_does_not_change(tiny_gpt2):
+    tiny_gpt2.unfreeze()
+    teacher = tiny_gpt2.frozen_copy()
+    batch = teacher.collate(teacher.rows(QUESTION))
+    before = teacher.forward(batch).token_nll
+    with torch.no_grad():
+        tiny_gpt2.trainable()[0].add_(1.0)
+    assert torch.equal(teacher.forward(batch).token_nll, before)
+    assert teacher.trainable() == []
+    assert teacher.state_dict() == {}
+    assert tiny_gpt2.trainable() != []
+
+
+def test_a_half_precision_model_with_float32_trained_weights_learns_and_answers(any_learner):
+    half = Learner(
+        copy.deepcopy(any_learner.model).bfloat16(), any_learner.tokenizer, name="half", revision="", max_tokens=128
+    )
+    names = [name for name, parameter in half.model.named_parameters() if parameter.dim() == 2][-2:]
+    trained = half.unfreeze(names)
+    assert {p.dtype for p in trained} == {torch.float32}
+    half.forward(half.collate(half.rows(QUESTION))).token_nll.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
+    full = any_learner.loglikelihood([Prompt("q", QUESTION.prompt)], [QUESTION.target])[0]
+    assert half.loglikelihood([Prompt("q", QUESTION.prompt)], [QUESTION.target])[0] == pytest.approx(full, rel=0.05)
+    assert len(half.generate([Prompt("q", QUESTION.prompt)], GREEDY)) == 1
+
+
+def test_segments_are_the_windows_of_a_long_document(tiny_llama):
+    text = "The bridge over the river was opened on 4 May 2019."
+    ids = tiny_llama.encode(text)
+    pieces = tiny_llama.segments(text, max_tokens=8, stride=6)
+    assert pieces[0] == ids[:8]
+    assert pieces[1] == ids[6:14]
+    assert pieces[-1][-1] == ids[-1]
+    assert tiny_llama.segments("Yes", max_tokens=8, stride=6) == [tiny_llama.encode("Yes")]

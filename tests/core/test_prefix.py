@@ -1,0 +1,71 @@
+"""A prefix must act exactly as the tokens that it stands for."""
+
+import pytest
+import torch
+
+from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.prefix import Prefix, model_inputs
+
+TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
+FRONT = [[11, 12, 13], [21, 22, 23]]  # the virtual tokens of two rows
+ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded
+
+
+def soft_prefix(learner: Learner) -> Prefix:
+    return Prefix(embeddings=learner.model.get_input_embeddings()(torch.tensor(FRONT)).detach())
+
+
+def key_value_prefix(learner: Learner) -> Prefix:
+    ids = torch.tensor(FRONT)
+    with torch.no_grad():
+        cache = learner.model(**model_inputs(learner.model, ids, torch.ones_like(ids), None), use_cache=True)
+    return Prefix(layers=tuple((layer.keys, layer.values) for layer in cache.past_key_values.layers))
+
+
+@pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
+def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner, make_prefix):
+    pairs = zip(FRONT, ROWS, strict=True)
+    whole = [Row(row.id, (*front, *row.input_ids), 3 + row.num_prompt_tokens) for front, row in pairs]
+    expected = any_learner.forward(any_learner.collate(whole), hidden_states=True)
+    actual = any_learner.forward(any_learner.collate(ROWS), hidden_states=True, prefix=make_prefix(any_learner))
+    torch.testing.assert_close(actual.token_nll, expected.token_nll[:, 3:], **TOLERANCE)
+    torch.testing.assert_close(actual.logits, expected.logits, **TOLERANCE)
+    assert actual.kept.tolist() == (expected.kept - 3).tolist()
+    real = any_learner.collate(ROWS).attention_mask.bool()
+    torch.testing.assert_close(
+        actual.hidden_states[-1][real], expected.hidden_states[-1][:, 3:][real], rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
+def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner, make_prefix):
+    prefix = make_prefix(any_learner)
+    leaves = [prefix.embeddings] if prefix.embeddings is not None else [t for pair in prefix.layers for t in pair]
+    for leaf in leaves:
+        leaf.requires_grad_(True)
+    any_learner.forward(any_learner.collate(ROWS), prefix=prefix).token_nll.sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves)
+    assert all(parameter.grad is None for parameter in any_learner.model.parameters())
+
+
+def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
+    prefix = key_value_prefix(tiny_llama)
+    first = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
+    second = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
+    assert prefix.num_virtual == 3
+    assert torch.equal(first.token_nll, second.token_nll)
+
+
+def test_rows_select_and_repeat_memories():
+    prefix = Prefix(embeddings=torch.arange(6.0).view(3, 2, 1))
+    chosen = prefix.rows(torch.tensor([2, 0, 2]))
+    assert chosen.embeddings is not None
+    assert chosen.embeddings[:, 0, 0].tolist() == [4.0, 0.0, 4.0]
+    assert (chosen.batch_size, chosen.num_virtual) == (3, 2)
+
+
+def test_a_prefix_has_exactly_one_form():
+    with pytest.raises(ValueError, match="exactly one"):
+        Prefix()
+    with pytest.raises(ValueError, match="exactly one"):
+        Prefix(embeddings=torch.zeros(1, 2, 3), layers=((torch.zeros(1, 1, 2, 3),) * 2,))

@@ -1,0 +1,53 @@
+import pytest
+
+from cmt_cli.core.tokens import common_length, keep_end, left_padded, length_batches, text_windows, windows
+
+
+def test_common_length_counts_the_shared_start():
+    assert common_length([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_length([1, 2], [1, 2, 3]) == 2
+    assert common_length([], [1]) == 0
+
+
+def test_windows_overlap_by_less_than_their_length_and_cover_every_token():
+    assert windows([1, 2, 3, 4, 5], max_tokens=3, stride=2) == [[1, 2, 3], [3, 4, 5]]
+    assert windows([1, 2, 3, 4, 5, 6], max_tokens=3, stride=2) == [[1, 2, 3], [3, 4, 5], [5, 6]]
+    assert windows([1, 2], max_tokens=3, stride=3) == [[1, 2]]
+    assert windows([], max_tokens=3, stride=3) == [[]]
+    for length in range(1, 30):
+        ids = list(range(length))
+        pieces = windows(ids, max_tokens=7, stride=4)
+        assert {token for piece in pieces for token in piece} == set(ids)
+        assert all(len(piece) <= 7 for piece in pieces)
+
+
+def test_windows_with_gaps_are_refused():
+    with pytest.raises(ValueError, match="stride"):
+        windows([1, 2, 3], max_tokens=2, stride=3)
+
+
+@pytest.mark.parametrize("start", [[], [9]])
+def test_text_windows_score_every_token_but_a_texts_first_exactly_once(start):
+    ids = list(range(10))
+    pieces = text_windows(ids, start=start, max_tokens=4)
+    scored = [token for tokens, num_context in pieces for token in tokens[max(num_context, 1) :]]
+    assert scored == (ids if start else ids[1:])
+    assert all(len(tokens) <= 4 for tokens, _ in pieces)
+
+
+def test_keep_end_drops_the_front_but_not_the_start_token():
+    assert keep_end([9], [1, 2, 3], 3) == [9, 2, 3]
+    assert keep_end([9], [1, 2, 3], 10) == [9, 1, 2, 3]
+    assert keep_end([], [1, 2, 3], 2) == [2, 3]
+
+
+def test_left_padding_ends_all_rows_together():
+    assert left_padded([[1], [2, 3]], 0) == ([[0, 1], [2, 3]], [[0, 1], [1, 1]])
+
+
+def test_length_batches_hold_each_index_once_and_respect_the_budget():
+    lengths = [5, 1, 9, 2, 2, 30]
+    batches = list(length_batches(lengths, max_tokens=10))
+    assert sorted(i for batch in batches for i in batch) == list(range(6))
+    assert batches == [[1, 3, 4], [0], [2], [5]]
+    assert list(length_batches([], max_tokens=10)) == []
