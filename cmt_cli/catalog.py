@@ -78,7 +78,8 @@ def header_facts(path: Path) -> dict[str, str]:
     An indented comment continues the fact above it.
     """
     facts: dict[str, str] = {}
-    last = "about"
+    text: list[str] = []
+    last = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             break
@@ -86,11 +87,12 @@ def header_facts(path: Path) -> dict[str, str]:
         if match:
             last = match[1]
             facts[last] = match[2].strip()
-        elif line.startswith("# ") and not line.startswith("# @package"):
-            last = last if line.startswith("#   ") else "about"
-            facts[last] = f"{facts.get(last, '')} {line[1:].strip()}".strip()
-    if "about" in facts:
-        facts["about"] = re.split(r"(?<=[.!?]) ", facts["about"])[0]
+        elif last and line.startswith("#   "):
+            facts[last] += f" {line[1:].strip()}"
+        elif not line.startswith("# @package"):
+            text.append(line.lstrip("# "))
+    if text:
+        facts.setdefault("about", re.split(r"(?<=[.!?]) ", " ".join(text))[0])
     return facts
 
 

@@ -64,13 +64,10 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
     parent, _, leaf = key.rpartition(".")
     node = _without(key, overrides, dirs)
     holder: Any = OmegaConf.select(node, parent) if parent else node
-    allowed = (
-        [str(name) for name in holder if name != "hydra" and not str(name).startswith("_")]
-        if isinstance(holder, DictConfig)
-        else []
-    )
+    names = [str(name) for name in holder] if isinstance(holder, DictConfig) else []
     if not parent:
-        allowed = sorted({*allowed, *catalog.group_names(dirs)})
+        names = sorted({*names, *catalog.group_names(dirs)})
+    allowed = [name for name in names if name != "hydra" and not name.startswith("_")]
     if not allowed and parent:
         return UserError(f"{key}: there is no '{parent}' with keys of its own in this configuration.")
     return UserError(
