@@ -1,8 +1,8 @@
 """Retrieval of text: the frozen model reads the passages that BM25 ranks highest for a question.
 
-Robertson and Zaragoza 2009 (The Probabilistic Relevance Framework); the ranking is `memory/bm25.py`. The control that a
-compressed memory must be compared with, since it needs no training and keeps every word. Documents are cut into passages
-of `passage_words` words; an answer's document weights are its passages' scores over their sum.
+Robertson and Zaragoza 2009 (The Probabilistic Relevance Framework); the ranking is `memory/bm25.py`. The control that
+a compressed memory must be compared with, since it needs no training and keeps every word. Documents are cut into
+passages of `passage_words` words; an answer's document weights are its passages' scores over their sum.
 """
 
 from __future__ import annotations

@@ -170,10 +170,21 @@ def test_state_round_trip(make_learner: Callable[[str], Learner]) -> None:
     for method in (first, second):
         learner = make_learner("llama")
         method.before_stream(learner, EPISODES, trainer(max_steps=2).bind(learner, method, MemorySession()))
-    assert any(not torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert not torch.equal(first.state_dict()["fc1.weight"], second.state_dict()["fc1.weight"])
     second.load_state_dict(first.state_dict())
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
+
+
+def test_bf16_autocast_trains_float32_weights(tiny_llama: Learner) -> None:
+    method, session = make(), MemorySession()
+    made = trainer(precision="bf16", log_every_steps=1)
+    method.before_stream(tiny_llama, EPISODES, made.bind(tiny_llama, method, session))
+    assert all(value.dtype == torch.float32 for value in method.state_dict().values())
+    exact = MemorySession()
+    learner, other = tiny_llama, make()
+    other.before_stream(learner, EPISODES, trainer(log_every_steps=1).bind(learner, other, exact))
+    assert session.logged[0][1]["loss"] == pytest.approx(exact.logged[0][1]["loss"], rel=0.02)
 
 
 def test_episodes_without_questions_are_refused(tiny_llama: Learner) -> None:
