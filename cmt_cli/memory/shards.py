@@ -1,0 +1,151 @@
+"""Rows of bytes of one fixed size, in memory-mapped files of a fixed number of rows, or in RAM.
+
+A file is created whole but sparse, so the store grows without copying and takes disk space only as rows are written.
+Rows are written through the file and read through the map: a full disk then raises an error, where a write into a map
+kills the process. Files are numpy's .npy (uint8, two-dimensional), readable with `numpy.load(path, mmap_mode="r")`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmt_cli.memory.atomic_write import sync_folder
+
+SHARD_BYTES = 256 * 2**20
+MAX_SHARD_ROWS = 65536
+MAX_OPEN_MAPS = 64  # each holds a file descriptor
+
+Bytes = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+class ShardedRows:
+    """Numbered rows of `row_bytes` bytes; rows never written read as zeros."""
+
+    def __init__(self, name: str, row_bytes: int, folder: Path | None) -> None:
+        """Use the files `<name>_<number>.npy` in `folder`, or RAM if it is None. Nothing is written by opening."""
+        self.row_bytes = row_bytes
+        self._name, self._folder = name, folder
+        fitting = max(1, SHARD_BYTES // row_bytes)
+        self._shard_rows = min(MAX_SHARD_ROWS, 2 ** (fitting.bit_length() - 1))
+        self._maps: OrderedDict[int, Bytes] = OrderedDict()
+        self._writer: tuple[int, BinaryIO] | None = None
+        if folder is not None and self._path(0).exists():
+            # the first file decides, so that a bank outlives a change of the constants above
+            self._shard_rows = np.load(self._path(0), mmap_mode="r", allow_pickle=False).shape[0]
+
+    def write(self, start: int, rows: Bytes) -> None:
+        """Write rows `[n, row_bytes]` at the numbers from `start` on."""
+        while len(rows):
+            shard, first = divmod(start, self._shard_rows)
+            part = rows[: self._shard_rows - first]
+            self._write_part(shard, first, part)
+            start, rows = start + len(part), rows[len(part) :]
+
+    def read(self, rows: Rows) -> Bytes:
+        """Return a copy `[n, row_bytes]` of the rows with these numbers, which may repeat."""
+        out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
+        shards, within = np.divmod(rows, self._shard_rows)
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            out[chosen] = self._map(int(shard))[within[chosen]]
+        return out
+
+    def erase(self, rows: Rows) -> None:
+        """Overwrite rows with zeros, on disk before it returns."""
+        zeros = np.zeros((1, self.row_bytes), dtype=np.uint8)
+        for row in np.sort(rows):
+            self.write(int(row), zeros)
+        self.sync()
+
+    def sync(self) -> None:
+        """Return when everything written is on disk."""
+        if self._writer is not None:
+            os.fsync(self._writer[1].fileno())
+
+    def discard_from(self, num_rows: int) -> None:
+        """Set all rows from number `num_rows` on to zeros, whatever an interrupted process left in them."""
+        self.close()
+        kept_shards, rest = divmod(num_rows, self._shard_rows)
+        if self._folder is None:
+            self._maps = OrderedDict((i, rows) for i, rows in self._maps.items() if i <= kept_shards)
+            if kept_shards in self._maps:
+                self._maps[kept_shards][rest:] = 0
+            return
+        self._maps.clear()
+        shard = kept_shards
+        while self._path(shard).exists():
+            if shard == kept_shards and rest:
+                # cutting and extending leaves a hole, which reads as zeros
+                os.truncate(self._path(shard), self._header_bytes() + rest * self.row_bytes)
+                self._extend(shard)
+            else:
+                self._path(shard).unlink()
+            shard += 1
+        sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Sync and close the file being written."""
+        if self._writer is not None:
+            self.sync()
+            self._writer[1].close()
+            self._writer = None
+
+    def _path(self, shard: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{self._name}_{shard:05d}.npy"
+
+    def _header_bytes(self) -> int:
+        return len(self._header())
+
+    def _header(self) -> bytes:
+        fields = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({self._shard_rows}, {self.row_bytes}), }}"
+        # format 1.0: magic, version, little-endian length, text padded with spaces to a multiple of 64, newline
+        padded = fields.ljust(-(-(len(fields) + 11) // 64) * 64 - 11) + "\n"
+        return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("latin1")
+
+    def _extend(self, shard: int) -> None:
+        os.truncate(self._path(shard), self._header_bytes() + self._shard_rows * self.row_bytes)
+
+    def _create(self, shard: int) -> None:
+        temporary = self._path(shard).with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(self._header())
+            file.truncate(self._header_bytes() + self._shard_rows * self.row_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path(shard))
+        sync_folder(temporary.parent)
+
+    def _write_part(self, shard: int, first: int, rows: Bytes) -> None:
+        if self._folder is None:
+            if shard not in self._maps:
+                self._maps[shard] = np.zeros((self._shard_rows, self.row_bytes), dtype=np.uint8)
+            self._maps[shard][first : first + len(rows)] = rows
+            return
+        if self._writer is None or self._writer[0] != shard:
+            self.close()
+            if not self._path(shard).exists():
+                self._create(shard)
+            self._writer = shard, self._path(shard).open("r+b")
+        file = self._writer[1]
+        file.seek(self._header_bytes() + first * self.row_bytes)
+        file.write(np.ascontiguousarray(rows).tobytes())
+        file.flush()
+
+    def _map(self, shard: int) -> Bytes:
+        if self._folder is None or shard in self._maps:
+            return self._maps[shard]
+        path = self._path(shard)
+        if path.stat().st_size < self._header_bytes() + self._shard_rows * self.row_bytes:
+            self._extend(shard)  # a crash came between cutting and extending
+        self._maps[shard] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(self._maps) > MAX_OPEN_MAPS:
+            self._maps.popitem(last=False)
+        return self._maps[shard]
