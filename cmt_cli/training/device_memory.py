@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-_MESSAGES = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+_MESSAGES = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

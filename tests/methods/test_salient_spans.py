@@ -30,6 +30,7 @@ def test_a_first_word_counts_only_with_a_second_one_or_if_it_recurs() -> None:
     assert spans("Nobody came. Berlin lost.") == []
     assert spans("Turin grew. Many moved to Turin.") == ["Turin", "Turin"]
     assert spans("Mara Oduya came.") == ["Mara Oduya"]
+    assert spans("She left the U.S. in winter.") == ["U.S."]
 
 
 def test_function_words_are_not_part_of_a_name() -> None:
