@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from cmt_cli.core.errors import UserError
 from cmt_cli.data.reading import Problem, sha256_of
 
 FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
@@ -44,19 +43,20 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def unpacked(archive: Path, cache: Path) -> Path:
+def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
     """Unpack an archive below `cache`, once for each content, and return the folder that holds its files.
 
-    Raises UserError, naming every unsafe member, before anything is written.
+    Unsafe members and damage are appended to `problems`; the folder does not exist then.
     """
     folder = cache / "unpacked" / sha256_of(archive)[:16]
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
             inner = Path(temporary) / "files"
-            problems = extract(archive, inner)
-            if problems:
-                raise UserError("; ".join(str(problem) for problem in problems) + ". Nothing was unpacked.")
+            faults = extract(archive, inner)
+            if faults:
+                problems.extend(faults)
+                return folder
             rename_folder(inner, folder)
     return folder_of_files(folder)
 

@@ -63,9 +63,9 @@ def date_field(record: Record, name: str, problems: list[Problem]) -> str | None
 def iso_date(value: object) -> str:
     """Return ISO 8601 text for an ISO date, an ISO time or seconds since 1970. Raises ValueError for anything else."""
     text = str(value).strip()
-    if isinstance(value, (int, float)) or (
-        text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) != 8
-    ):
+    if isinstance(value, bool):
+        raise ValueError("true and false are no dates")
+    if isinstance(value, int | float) or (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) != 8):
         moment = datetime.datetime.fromtimestamp(float(text), tz=datetime.UTC)
     elif "T" not in text and " " not in text:
         return datetime.date.fromisoformat(text).isoformat()

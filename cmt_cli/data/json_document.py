@@ -24,12 +24,15 @@ class JsonDocument:
         self.file = file
         self.value = value
         self._text = text
-        self._lines: dict[Keys, int] = {}
+        self._lines: dict[Keys, int] | None = None
 
     def line_of(self, keys: Keys) -> int | None:
-        """Return the line where the object or list at `keys` begins."""
-        if not self._lines:
-            self._lines = container_lines(self._text)
+        """Return the line where the object or list at `keys` begins, if it can be found."""
+        if self._lines is None:
+            try:
+                self._lines = container_lines(self._text)
+            except RecursionError:  # nested deeper than any layout here; the path alone has to do
+                self._lines = {}
         return self._lines.get(keys)
 
     def problem(self, keys: Keys, message: str) -> Problem:

@@ -110,13 +110,24 @@ def _real_path(layout: Layout, chosen: Origin) -> Path | None:
             )
         return None
     if is_present(chosen.path):
-        return unpacked(chosen.path, chosen.cache) if is_archive(chosen.path) else chosen.path
+        return _readable(layout, chosen)
     if named:
         raise UserError(f"data.path={chosen.path} does not exist or is empty. {_steps(layout, chosen)}")
     if chosen.source == "auto" and chosen.auto_may_generate:
         return None
     hint = "" if chosen.source == "real" else " To try things out on generated data instead, set data.source=generated."
     raise UserError(f"data={layout.name} has no files at {chosen.path}. {_steps(layout, chosen)}{hint}")
+
+
+def _readable(layout: Layout, chosen: Origin) -> Path:
+    """Return the user's path, or the unpacked files where it is an archive."""
+    if not is_archive(chosen.path):
+        return chosen.path
+    problems: list[Problem] = []
+    folder = unpacked(chosen.path, chosen.cache, problems)
+    if problems:
+        raise ProblemError(problems, name=layout.name, path=chosen.path)
+    return folder
 
 
 def _steps(layout: Layout, chosen: Origin) -> str:

@@ -176,7 +176,7 @@ def read_jsonl(path: Path, problems: list[Problem]) -> Iterator[Row]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
             problems.append(Problem(path, line, f"is not valid json ({_json_fault(error)})"))
             continue

@@ -19,10 +19,17 @@ HUB_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 
 
 def fetch(path: Path, progress: Progress) -> bool:
-    """Download the pinned revision of the hub's SQuAD into a folder, in the layout of the published files."""
+    """Download the pinned revision of the hub's SQuAD into a folder, in the layout of the published files.
+
+    Files that are there are left alone; False where both are.
+    """
+    missing = {"train": TRAIN_FILE, "validation": TEST_FILE}
+    missing = {split: name for split, name in missing.items() if not (path / name).exists()}
+    if not missing:
+        return False
     splits = hub.load_splits(HUB_DATASET, HUB_REVISION, progress)
     path.mkdir(parents=True, exist_ok=True)
-    for split, name in (("train", TRAIN_FILE), ("validation", TEST_FILE)):
+    for split, name in missing.items():
         _write_json(path / name, _articles_of_rows(splits[split]))
     return True
 

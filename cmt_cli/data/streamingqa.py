@@ -98,13 +98,19 @@ def _add_csv_row(row: Row, question_id: str, builder: PartBuilder) -> None:
     text = text_field(row, "text", problems)
     question = text_field(row, "question", problems)
     answers = present_answers(row, row.values["answers"].split("\\"), problems)
-    date = date_field(row, "date", problems) or date_field(row, "evidence_ts", problems)
+    date = date_field(row, "date", problems) or _evidence_day(row, problems)
     if text is None:
         return
     document_id = document_id_of(text)
     kept = builder.add_document(row, Document(document_id, text, date), document_id)
     if kept and question and answers:
         builder.add_question(row, Question(question_id, question, answers, kept))
+
+
+def _evidence_day(record: Record, problems: list[Problem]) -> str | None:
+    """Return the day of evidence_ts; its time of day is an artifact of the time zone it was made in."""
+    moment = date_field(record, "evidence_ts", problems)
+    return moment[:10] if moment else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ def _official_questions(file: Path, problems: list[Problem]) -> list[_Asked]:
         text = text_field(row, "question", problems)
         references = answers_field(row, ("answers", "answers_additional"), problems)
         evidence_id = text_field(row, "evidence_id", problems)
-        date = date_field(row, "evidence_ts", problems)
+        date = _evidence_day(row, problems)
         if question_id and text and references and evidence_id:
             found.append(_Asked(row, question_id, text, references, evidence_id, date))
     return found
@@ -190,8 +196,8 @@ def _articles(folder: Path, wanted: set[str], files: list[Path], problems: list[
 
 
 def fetch(path: Path, progress: Progress) -> bool:
-    """Make documents.jsonl from the WMT archives beside the official question files; False where they are not there."""
-    if not path.is_dir() or not wmt.archives(path):
+    """Make documents.jsonl from the WMT archives beside the official question files; False where nothing is to do."""
+    if not path.is_dir() or not wmt.archives(path) or any(find(path, name) for name in DOCUMENT_FILES):
         return False
     problems: list[Problem] = []
     files = [file for names in JSONL_FILES.values() for name in names if (file := find(path, name))]

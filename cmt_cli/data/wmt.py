@@ -78,5 +78,7 @@ def matching_articles(archive: Path, wanted: set[str]) -> Iterator[tuple[str | N
                 if key in wanted and key not in seen:
                     seen.add(key)
                     yield key, base64.b64decode(split_text, validate=True).decode()
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{archive}:{number + 1}: is damaged or no WMT archive ({error}).") from error
+    except ValueError as error:
+        raise UserError(f"{archive}:{number}: is no line of a WMT archive ({error}).") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{archive}:{number + 1}: the archive is damaged ({error}).") from error
