@@ -50,6 +50,7 @@ def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: 
     """Return the keyword arguments of a first forward pass over `[batch, seq]` tokens behind an optional prefix.
 
     A key/value prefix goes in as a `DynamicCache`, which the forward pass extends: it is made anew for each call.
+    Gradient checkpointing ignores it in training mode.
     """
     num_virtual = prefix.num_virtual if prefix is not None else 0
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + num_virtual

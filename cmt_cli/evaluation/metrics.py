@@ -54,7 +54,10 @@ class Choice:
     names: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def answer(self, predictor: Predictor, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Return the likeliest of each prompt's choices, the first of equals."""
+        """Return the likeliest of each prompt's choices, the first of equals; raise UserError where there are none."""
+        for prompt in prompts:
+            if not prompt.choices:
+                raise UserError(f"The example '{prompt.id}' has no choices, but its test set declares 'accuracy'.")
         pairs = [(prompt, choice) for prompt in prompts for choice in prompt.choices]
         scores = iter(predictor.loglikelihood([p for p, _ in pairs], [choice for _, choice in pairs]))
         answers = []

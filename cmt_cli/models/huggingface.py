@@ -128,7 +128,7 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
 
 
 def _check_length(name: str, config: Any, max_tokens: int) -> None:
-    limit = config.max_position_embeddings
+    limit = config.max_position_embeddings if hasattr(config, "max_position_embeddings") else max_tokens
     if not 2 <= max_tokens <= limit:
         raise UserError(
             f"model.max_tokens={max_tokens}, but '{name}' has {limit} positions. Give a value from 2 to {limit}; leave "
