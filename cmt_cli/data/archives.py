@@ -109,7 +109,11 @@ def folder_of_files(folder: Path) -> Path:
 
 
 def rename_folder(finished: Path, target: Path) -> None:
-    """Move a finished folder into place; another process that was faster with the same content is left alone."""
+    """Move a finished folder into place, its files on disk first; a faster process with the same content wins."""
+    for file in finished.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
     try:
         os.replace(finished, target)
     except OSError:

@@ -95,8 +95,8 @@ def is_generated(path: Path) -> bool:
 
 
 def is_present(path: Path) -> bool:
-    """Return whether there is anything at a path: a file, or a folder that is not empty."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    """Return whether there is anything at a path: a file, or a folder with more than hidden files."""
+    return path.is_file() or (path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()))
 
 
 def _real_path(layout: Layout, chosen: Origin) -> Path | None:

@@ -91,4 +91,4 @@ def _code_fingerprint() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 
-WRITERS = ("stand_in", "streamingqa", "squad", "archivalqa", "documents")
+WRITERS = ("stand_in", "streamingqa", "squad_files", "archivalqa", "documents")

@@ -62,6 +62,13 @@ def test_without_files_any_other_model_stops_and_says_how_to_get_them(tmp_path: 
     assert "data.source=generated" in message
 
 
+def test_a_folder_with_only_hidden_files_counts_as_empty(tmp_path: Path, small_world: StandIn) -> None:
+    folder = tmp_path / "data" / "streamingqa"
+    folder.mkdir(parents=True)
+    (folder / ".gitkeep").touch()
+    assert build(tmp_path, small_world).provenance.source == "generated"
+
+
 def test_real_never_generates(tmp_path: Path, small_world: StandIn) -> None:
     with pytest.raises(UserError, match="has no files at"):
         build(tmp_path, small_world, source="real")
