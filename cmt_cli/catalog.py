@@ -73,7 +73,7 @@ def find(group: str, name: str, dirs: Sequence[Path]) -> Option:
 
 
 def header_facts(path: Path) -> dict[str, str]:
-    """Read the `# key: value` comments in front of a file's first key, and the first other sentence as `about`.
+    """Read the `# key: value` comments in front of a file's first key, and the first other line as `about`.
 
     An indented comment continues the fact above it.
     """
@@ -92,7 +92,7 @@ def header_facts(path: Path) -> dict[str, str]:
         elif not line.startswith("# @package"):
             text.append(line.lstrip("# "))
     if text:
-        facts.setdefault("about", re.split(r"(?<=[.!?]) ", " ".join(text))[0])
+        facts.setdefault("about", text[0])
     return facts
 
 

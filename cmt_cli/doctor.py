@@ -56,6 +56,15 @@ def devices() -> Lines:
     return found
 
 
+def available_bytes() -> int:
+    """Return the free memory of the CUDA device that a run would take, else of the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
 def _why_no_cuda(build: str | None) -> str:
     if shutil.which("nvidia-smi") is None:
         return "no NVIDIA driver here; model=tiny runs on the CPU"

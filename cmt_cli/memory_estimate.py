@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from cmt_cli.doctor import available_bytes
 from cmt_cli.job import Job
 
 _GIB = 1024**3
@@ -23,17 +23,8 @@ def memory_estimate(current: Job) -> str:
         return f"{name} is neither a local folder nor in the cache, so its size is not known before it is downloaded"
     text = f"weights {weights / _GIB:.2f} GiB ({model['dtype']}{_packed(model)})"
     text += "; activations and optimizer come on top"
-    available = _available_bytes()
-    return text + (f"; {available / _GIB:.1f} GiB here" if available else "")
+    return f"{text}; {available_bytes() / _GIB:.1f} GiB are free here"
 
 
 def _packed(model: dict[str, Any]) -> str:
     return f", {model['quantization']}" if model["quantization"] else ""
-
-
-def _available_bytes() -> int:
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

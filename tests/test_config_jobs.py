@@ -1,0 +1,87 @@
+"""From overrides to plain jobs: sweeps, names, folders, trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cmt_cli import catalog, composition, config, job
+from cmt_cli.config import Request
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.stream import Episodes, Provenance, Stream
+
+BASE = ("method=frozen", "trainer=smoke", "logger=none", "model.device=cpu")
+
+
+def stream(source: str) -> Stream:
+    provenance = Provenance("toy", source, "none")  # type: ignore[arg-type]
+    return Stream("toy", (), (), Episodes(), provenance)
+
+
+def test_a_grid_sweep_lists_its_jobs_last_key_fastest() -> None:
+    jobs = composition.jobs(["seed=range(0,2)", "model=tiny", "method=cmt,mac"], [catalog.conf_dir()])
+    assert jobs == [
+        ["seed=0", "model=tiny", "method=cmt"],
+        ["seed=0", "model=tiny", "method=mac"],
+        ["seed=1", "model=tiny", "method=cmt"],
+        ["seed=1", "model=tiny", "method=mac"],
+    ]
+
+
+def test_a_glob_sweeps_over_the_options_of_a_group() -> None:
+    jobs = composition.jobs(["experiment=glob(llama2_s*)"], [catalog.conf_dir()])
+    assert jobs == [["experiment=llama2_squad"], ["experiment=llama2_streamingqa"]]
+
+
+def test_an_interval_stands_for_itself_by_its_start() -> None:
+    values = composition.first_values(["trainer.task.learning_rate=interval(0.1,0.2)"], [catalog.conf_dir()])
+    assert values == ["trainer.task.learning_rate=0.1"]
+
+
+def test_a_job_holds_plain_values_only() -> None:
+    checked = config.check(Request(BASE))
+    assert yaml.safe_load(yaml.safe_dump(dict(checked.config))) == checked.config
+    assert checked.config["trainer"]["max_steps"] == 3
+    assert checked.names == {"method": "frozen", "data": "streamingqa", "model": "tiny"}
+    assert "hydra" not in checked.config
+
+
+def test_generated_data_show_in_the_folder_name() -> None:
+    checked = config.check(Request(BASE))
+    name = checked.folder(stream("real")).name
+    assert name.startswith("frozen-streamingqa-tiny-")
+    assert checked.folder(stream("generated")).name == name.replace("streamingqa-", "streamingqa-generated-")
+
+
+def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
+    def folder(*overrides: str) -> str:
+        return config.check(Request((*BASE, *overrides))).folder(stream("real")).name
+
+    assert folder() == folder("logger=jsonl") == folder("paths.data=/elsewhere") == folder("paths.cache=/elsewhere")
+    assert len({folder(), folder("seed=1"), folder("trainer.max_steps=4")}) == 3
+
+
+def saved(folder: Path, *overrides: str, **changes: object) -> Path:
+    checked = config.check(Request((*BASE, *overrides)))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({**checked.config, "names": dict(checked.names), **changes}))
+    return folder
+
+
+def test_a_saved_configuration_is_the_same_job_again(tmp_path: Path) -> None:
+    checked = config.check(Request(BASE))
+    assert job.load(saved(tmp_path / "run"), ()) == checked
+
+
+def test_a_saved_configuration_cannot_declare_itself_trusted(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "run", trusted_targets=["os"], logger={"_target_": "os.system"})
+    with pytest.raises(UserError, match="--trust os"):
+        job.load(folder, ())
+
+
+def test_a_saved_configuration_is_checked_against_the_allow_list(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "run", logger={"_target_": "os.system"})
+    with pytest.raises(UserError, match="outside the trusted packages"):
+        job.load(folder, ())
