@@ -237,6 +237,7 @@ class DocumentBank:
         if not fresh:
             return
         if not self._is_clean:
+            self._manifest.claim()
             self._storage.discard_from(len(self._manifest.entries))
             self._is_clean = True
         codes = self._storage.encode({name: v[torch.tensor(fresh, device=v.device)] for name, v in vectors.items()})

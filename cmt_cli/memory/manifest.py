@@ -82,13 +82,18 @@ class Manifest:
         self._apply(added, removed)
         self._keep_line(line)
 
+    def claim(self) -> None:
+        """Raise `UserError` if somebody else has written since the manifest was read; to be called before the first write."""
+        if self._path is not None and self._file is None:
+            self._file = self._open(self._path)
+
     def sync(self) -> None:
         """Return when every change is on disk."""
         if self._path is None or not self._lines:
             self._lines.clear()
             return
-        if self._file is None:
-            self._file = self._open(self._path)
+        self.claim()
+        assert self._file is not None
         self._file.write(b"".join(self._lines))
         self._file.flush()
         os.fsync(self._file.fileno())

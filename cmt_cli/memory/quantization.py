@@ -51,7 +51,7 @@ class FloatCodec:
 
     def encode(self, vectors: Tensor) -> Tensor:
         """Return the bytes `[n, row_bytes]` of vectors `[n, tokens, width]`."""
-        return vectors.to(self.dtype).reshape(len(vectors), -1).contiguous().view(torch.uint8)
+        return vectors.to(self.dtype).flatten(1).contiguous().view(torch.uint8)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors `[n, tokens, width]`, float32."""

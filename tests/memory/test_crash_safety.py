@@ -1,0 +1,75 @@
+"""A bank is readable, and a prefix of what was written, whenever its process dies."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cmt_cli.core.errors import UserError
+from tests.memory import killed_writer
+from tests.memory.killed_writer import open_bank, record
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_sigkill_at_random_moments_leaves_a_prefix(tmp_path: Path) -> None:
+    command = [sys.executable, killed_writer.__file__, str(tmp_path), "25"]
+    root = Path(killed_writer.__file__).parents[2]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert done.returncode == 0, done.stderr
+    counts = [int(line) for line in done.stdout.split()]
+    assert len(counts) == 25 and counts == sorted(counts)
+    assert counts[-1] > 40  # several shards
+
+
+def test_a_line_cut_short_is_dropped_and_writing_goes_on(tmp_path: Path) -> None:
+    bank = open_bank(tmp_path)
+    for number in range(3):
+        bank.append(record(number))
+    bank.close()
+    manifest = tmp_path / "manifest.jsonl"
+    whole = manifest.read_bytes()
+    for length in range(len(whole) - 1, len(whole.rsplit(b"\n", 2)[0]) + 1, -1):
+        manifest.write_bytes(whole[:length])
+        assert open_bank(tmp_path).rows().tolist() == [0, 1]
+    opened = open_bank(tmp_path)
+    opened.append(record(2))
+    opened.close()
+    assert manifest.read_bytes() == whole
+
+
+def test_a_removal_interrupted_before_the_bytes_are_gone_is_finished_on_opening(tmp_path: Path) -> None:
+    bank = open_bank(tmp_path)
+    bank.append(record(0))
+    bank.close()
+    with (tmp_path / "manifest.jsonl").open("a") as file:
+        file.write('{"remove":[0]}\n')
+    assert torch.tensor(1.0).numpy().tobytes() in (tmp_path / "memory_00000.npy").read_bytes()
+    assert len(open_bank(tmp_path)) == 0
+    assert torch.tensor(1.0).numpy().tobytes() not in (tmp_path / "memory_00000.npy").read_bytes()
+
+
+def test_a_damaged_line_in_the_middle_is_reported_with_its_number(tmp_path: Path) -> None:
+    bank = open_bank(tmp_path)
+    for number in range(3):
+        bank.append(record(number))
+    bank.close()
+    manifest = tmp_path / "manifest.jsonl"
+    lines = manifest.read_bytes().split(b"\n")
+    manifest.write_bytes(b"\n".join([lines[0], lines[1][:9], *lines[2:]]))
+    with pytest.raises(UserError, match="line 2"):
+        open_bank(tmp_path)
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    first, second = open_bank(tmp_path), open_bank(tmp_path)
+    first.append(record(0))
+    first.sync()
+    with pytest.raises(UserError, match="one writer"):
+        second.append(record(1))
+    first.close()
+    assert open_bank(tmp_path).memories(torch.tensor([0])).unique().tolist() == [1.0]
