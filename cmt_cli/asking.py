@@ -38,7 +38,7 @@ def answer_from(current: job.Job, stream: Stream, folder: Path, question: str) -
     from cmt_cli.running.restore import restore
     from cmt_cli.running.store import RunStore
 
-    store = RunStore(folder, current.identity, {**current.config, job.NAMES: dict(current.names)})
+    store = RunStore(folder, current.identity, current.saved)
     if store.load_state() is None:
         raise UserError(f"{folder} holds no saved state yet, it was stopped too early: cmt resume {folder}")
     method: Method = current.build("method")

@@ -59,9 +59,7 @@ def run(
 
         checks.report(request)
     elif cfg is not None:
-        if cfg not in ("job", "hydra", "all"):
-            raise UserError(f"--cfg {cfg}: allowed are job, hydra and all.")
-        config.run(config.Request(request.overrides, False, config_dir), ["--cfg", cfg, "--resolve"])
+        config.show(request, cfg)
     else:
         config.run(request)
 
@@ -83,31 +81,28 @@ def list_(
 @app.command()
 def show(run: RunName) -> None:
     """Show a run's score matrix, metrics and cost."""
-    from cmt_cli.run_folders import find_run
-    from cmt_cli.running.show import show_run
+    from cmt_cli import run_folders
 
-    show_run(find_run(run))
+    run_folders.show(run_folders.find(run))
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run folders or names.", autocompletion=completion.runs)],
+    runs: Annotated[list[str], typer.Argument(help="Runs, or folders of runs.", autocompletion=completion.runs)],
     format_: Annotated[str, typer.Option("--format", help="table, markdown, csv or json.")] = "table",
 ) -> None:
     """Compare runs in one table; repetitions with other seeds become mean and deviation."""
-    from cmt_cli.run_folders import find_run
-    from cmt_cli.running.compare import compare_runs
+    from cmt_cli import run_folders
 
-    compare_runs([find_run(name) for name in runs], format_)
+    run_folders.compare(runs, format_)
 
 
 @app.command()
 def resume(run: RunName, trust: Trust = None, debug: Debug = False) -> None:
     """Continue an interrupted run from its folder alone."""
-    from cmt_cli import job
-    from cmt_cli.run_folders import find_run
+    from cmt_cli import job, run_folders
 
-    job.resume(find_run(run), tuple(trust or ()))
+    job.resume(run_folders.find(run), tuple(trust or ()))
 
 
 @app.command()
@@ -118,10 +113,9 @@ def ask(
     debug: Debug = False,
 ) -> None:
     """Answer a question from an adapted run, with the documents that it used and their weights."""
-    from cmt_cli import asking
-    from cmt_cli.run_folders import find_run
+    from cmt_cli import asking, run_folders
 
-    asking.ask(find_run(run), question, tuple(trust or ()))
+    asking.ask(run_folders.find(run), question, tuple(trust or ()))
 
 
 @app.command()

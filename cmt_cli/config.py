@@ -6,6 +6,7 @@ validates: it composes the first job of a sweep, and turns what it refuses into 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from cmt_cli.config_errors import explain
 from cmt_cli.core.errors import Interrupted, NonFiniteLoss, UserError
 
 GROUPS = ("method", "data", "model")  # whose chosen names make up a run's name
+SHOWN = ("job", "hydra", "all")  # what `--cfg` can print
 
 
 class Stopped(BaseException):
@@ -89,10 +91,25 @@ def check(request: Request) -> job.Job:
     return checked
 
 
-def run(request: Request, flags: Sequence[str] = ()) -> None:
-    """Hand the request to `hydra.main`: one job, a sweep through any launcher, or printing (`flags`)."""
+def run(request: Request) -> None:
+    """Check the request, then hand it to `hydra.main`: one job, or a sweep through any launcher."""
     check(request)
-    argv = [*request.overrides, *flags, *(["--multirun"] if request.multirun else [])]
+    _delegate(request, ["--multirun"] if request.multirun else [])
+
+
+def show(request: Request, kind: str) -> None:
+    """Print the resolved configuration: `job`, `hydra` or `all`."""
+    if kind not in SHOWN:
+        raise UserError(f"--cfg {kind}: allowed are {', '.join(SHOWN)}.")
+    composed = compose(request)
+    job_of(composed, composed.hydra.runtime.choices)
+    dirs = request.dirs()
+    first = composition.first_values(request.overrides, dirs) if request.multirun else request.overrides
+    _delegate(dataclasses.replace(request, overrides=tuple(first)), ["--cfg", kind, "--resolve"])
+
+
+def _delegate(request: Request, flags: Sequence[str]) -> None:
+    argv = [*request.overrides, *flags]
     if request.config_dir is not None:
         argv += ["--config-dir", str(request.config_dir)]
     folder, name = str(catalog.conf_dir()), composition.CONFIG_NAME
@@ -102,6 +119,8 @@ def run(request: Request, flags: Sequence[str] = ()) -> None:
             main()
     except Stopped as stopped:
         raise stopped.cause from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, request.overrides, request.dirs()) from error
 
 
 @contextmanager

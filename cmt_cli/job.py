@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmt_cli import targets
+from cmt_cli import run_folders, targets
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.identity import Identity, config_hash, folder_name
+from cmt_cli.running.reading import read_result
 
 if TYPE_CHECKING:
     from cmt_cli.core.method import Method
-    from cmt_cli.running.store import RunStore
-
-NAMES = "names"  # key of config.yaml that holds the chosen options' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,11 @@ class Job:
     def trusted(self) -> tuple[str, ...]:
         """Return the packages besides this one whose classes the configuration may name."""
         return tuple(self.config["trusted_targets"])
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """Return what config.yaml holds: the configuration, and the names where Hydra keeps its choices."""
+        return {**self.config, "hydra": {"runtime": {"choices": dict(self.names)}}}
 
     @property
     def identity(self) -> Identity:
@@ -50,29 +53,27 @@ class Job:
 
 
 def run(job: Job, folder: Path | None = None) -> None:
-    """Run a job, or continue it, or print it where it is complete; raise UserError for what cannot work."""
+    """Run a job, or continue it, and print it; print it only where it is complete. UserError for what cannot work."""
     stream: Stream = job.build("data")
-    from cmt_cli.running import show
-    from cmt_cli.running.store import RunStore
-
-    store = RunStore(folder or job.folder(stream), job.identity, {**job.config, NAMES: dict(job.names)})
-    result = store.result()
+    folder = folder or job.folder(stream)
+    result = read_result(folder)
     if result is None or result.status != "complete":
-        _run_stream(job, stream, store)
-    show.show_run(store.folder)
+        _run_stream(job, stream, folder)
+    run_folders.show(folder)
 
 
-def _run_stream(job: Job, stream: Stream, store: RunStore) -> None:
+def _run_stream(job: Job, stream: Stream, folder: Path) -> None:
     from rich.console import Console
 
     from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.run import run_stream
+    from cmt_cli.running.store import RunStore
 
     method: Method = job.build("method")
     refuse_misfit(method, stream)
     trainer, evaluator = job.build("trainer"), job.build("evaluator")
     loggers = [ConsoleLogger(Console(stderr=True)), job.build("logger")]
-    with store:
+    with RunStore(folder, job.identity, job.saved) as store:
         run_stream(
             learner=job.build("model"),
             method=method,
@@ -108,7 +109,7 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     import yaml
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    names = config.pop(NAMES)
+    names = config.pop("hydra")["runtime"]["choices"]
     unnamed = [package for package in config["trusted_targets"] if package not in trusted]
     if unnamed:
         raise UserError(

@@ -66,7 +66,7 @@ def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
 def saved(folder: Path, *overrides: str, **changes: object) -> Path:
     checked = config.check(Request((*BASE, *overrides)))
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({**checked.config, "names": dict(checked.names), **changes}))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**checked.saved, **changes}))
     return folder
 
 
