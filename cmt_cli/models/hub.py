@@ -6,8 +6,10 @@ connection to it has been opened within two seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -97,16 +99,22 @@ def hub_reachable() -> bool:
     if proxy and not proxy_bypass(host):
         target = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     address = (target.hostname or host, target.port or (443 if target.scheme == "https" else 80))
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    opened = threading.Event()
+    # In a thread because the time limit of a connection does not cover looking up the host's name.
+    attempt = threading.Thread(target=_connect, args=(address, opened), daemon=True)
+    attempt.start()
+    attempt.join(CONNECT_SECONDS)
+    return opened.is_set()
 
 
 def commit_of(folder: Path) -> str:
     """Return the commit of a cached snapshot, or "local" for a folder of the user's own."""
     return folder.name if folder.parent.name == "snapshots" else "local"
+
+
+def _connect(address: tuple[str, int], opened: threading.Event) -> None:
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=CONNECT_SECONDS):
+        opened.set()
 
 
 def _download(name: str, revision: str) -> Path:

@@ -99,6 +99,21 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(hub_cache
     assert time.monotonic() - started < 2
 
 
+def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypatch):
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        assert hub.hub_reachable()
+    assert not hub.hub_reachable()
+    monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(hub, "_connect", lambda address, opened: time.sleep(1))  # a name server that does not answer
+    started = time.monotonic()
+    assert not hub.hub_reachable()
+    assert time.monotonic() - started < 0.9
+
+
 def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch):
     import httpx
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
