@@ -22,7 +22,7 @@ from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.stream import Answer, Example, Prompt
-from cmt_cli.core.tokens import common_length, keep_end, left_padded, length_batches, text_windows, windows
+from cmt_cli.core.tokens import common_length, keep_end, left_padded, length_batches, start_ids, text_windows, windows
 
 SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
 
@@ -84,7 +84,7 @@ class Learner:
         self.max_tokens = max_tokens
         self.num_truncated = 0
         self.dtype: torch.dtype = model.dtype
-        self._bos = _start_ids(tokenizer)
+        self._bos = start_ids(tokenizer)
         self._unfrozen: list[nn.Parameter] = []
 
     @property
@@ -247,10 +247,3 @@ class Learner:
         for name, value in state.items():
             parameters[name].data = value.to(parameters[name].device, torch.float32, copy=True)
             self._mark(parameters[name])
-
-
-def _start_ids(tokenizer: Any) -> list[int]:
-    # Some tokenizers define a start token and never add it (GPT-2), others define none (Qwen).
-    bos = tokenizer.bos_token_id
-    starts = tokenizer("a", verbose=False)["input_ids"][:1]
-    return [int(bos)] if bos is not None and starts == [bos] else []

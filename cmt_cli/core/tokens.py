@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """Return the start token that a tokenizer puts before a text, or nothing.
+
+    Some tokenizers define a start token and never add it (GPT-2), others define none (Qwen).
+    """
+    bos = tokenizer.bos_token_id
+    starts = tokenizer("a", verbose=False)["input_ids"][:1]
+    return [int(bos)] if bos is not None and starts == [bos] else []
 
 
 def common_length(left: Sequence[int], right: Sequence[int]) -> int:
