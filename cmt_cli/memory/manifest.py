@@ -83,7 +83,7 @@ class Manifest:
         self._keep_line(line)
 
     def claim(self) -> None:
-        """Raise `UserError` if somebody else has written since the manifest was read; to be called before the first write."""
+        """Raise `UserError` if somebody has written since the manifest was read; call it before the first write."""
         if self._path is not None and self._file is None:
             self._file = self._open(self._path)
 

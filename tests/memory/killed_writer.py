@@ -30,7 +30,7 @@ def record(number: int) -> Records:
     return Records(document_ids=[f"d{number}"], sha256=[str(number)], memories=memories, keys=torch.ones(1, 4))
 
 
-def write_until_killed(folder: Path) -> None:
+def write_until_killed(folder: Path, reports: int) -> None:
     bank = open_bank(folder)
     number = bank.position()["rows"]
     while True:
@@ -38,6 +38,7 @@ def write_until_killed(folder: Path) -> None:
         if number % REMOVED_EVERY == 0:
             bank.remove(f"d{number - 3}")
         number += 1
+        os.write(reports, b".")
 
 
 def check(folder: Path, at_least: int) -> int:
@@ -61,12 +62,17 @@ def main(folder: Path, rounds: int) -> None:
     draw = random.Random(0)
     num_rows = 0
     for _ in range(rounds):
+        reading, reports = os.pipe()
         child = os.fork()
         if child == 0:
-            write_until_killed(folder)
-        time.sleep(draw.uniform(0.005, 0.08))
+            write_until_killed(folder, reports)
+        os.close(reports)
+        for _ in range(draw.randint(0, 15)):
+            os.read(reading, 1)
+        time.sleep(draw.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, "the writer failed on its own"
+        os.close(reading)
         num_rows = check(folder, num_rows)
         print(num_rows, flush=True)
 

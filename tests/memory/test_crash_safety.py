@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,9 +49,10 @@ def test_a_removal_interrupted_before_the_bytes_are_gone_is_finished_on_opening(
     bank.close()
     with (tmp_path / "manifest.jsonl").open("a") as file:
         file.write('{"remove":[0]}\n')
-    assert torch.tensor(1.0).numpy().tobytes() in (tmp_path / "memory_00000.npy").read_bytes()
+    shard = np.load(tmp_path / "memory_00000.npy", mmap_mode="r")
+    assert shard[0].any()
     assert len(open_bank(tmp_path)) == 0
-    assert torch.tensor(1.0).numpy().tobytes() not in (tmp_path / "memory_00000.npy").read_bytes()
+    assert not shard[0].any()
 
 
 def test_a_damaged_line_in_the_middle_is_reported_with_its_number(tmp_path: Path) -> None:
