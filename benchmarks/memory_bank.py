@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cmt_cli.memory.bm25 import Bm25
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.memory.index import InvertedIndex
+from cmt_cli.memory.index import ApproximateIndex
 from cmt_cli.memory.records import Records, text_sha256
 
 RESULTS = Path(__file__).parent / "results"
@@ -150,7 +150,7 @@ def measure_search(num_documents: int) -> dict[str, Any]:
         opening = seconds_of(lambda: new_bank(Path(folder), "tiny", "bfloat16", vectors))
         exact_ms, rows = timed_search(bank, questions)
         fetch_ms = 1000 * seconds_of(lambda: [bank.memories(part) for part in torch.split(rows, QUESTION_BATCH)])
-        inverted = InvertedIndex(key_width=questions.shape[1], device=bank.device, num_probes=NUM_PROBES, seed=0)
+        inverted = ApproximateIndex(key_width=questions.shape[1], device=bank.device, num_probes=NUM_PROBES, seed=0)
         bank.use_index(inverted)
         approximate_ms, found = timed_search(bank, questions)
         alone_ms = 1000 * seconds_of(lambda: [bank.search(one[None], K) for one in questions[:32]]) / 32

@@ -78,7 +78,7 @@ class ExactIndex:
         return best, rows.masked_fill(best == -math.inf, -1)
 
 
-class InvertedIndex:
+class ApproximateIndex:
     """Score the keys in the lists of a query's nearest centroids only.
 
     Centroids are trained on the first 4,096 rows and again whenever the rows have doubled, on live rows drawn with

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.memory import index, ranking
-from cmt_cli.memory.index import ExactIndex, InvertedIndex, KeyIndex
+from cmt_cli.memory.index import ExactIndex, ApproximateIndex, KeyIndex
 from cmt_cli.memory.ranking import fixed_point_scores
 
 CPU = torch.device("cpu")
@@ -19,8 +19,8 @@ def exact() -> ExactIndex:
     return ExactIndex(key_width=WIDTH, device=CPU)
 
 
-def inverted(num_probes: int = 4) -> InvertedIndex:
-    return InvertedIndex(key_width=WIDTH, device=CPU, num_probes=num_probes, seed=0)
+def inverted(num_probes: int = 4) -> ApproximateIndex:
+    return ApproximateIndex(key_width=WIDTH, device=CPU, num_probes=num_probes, seed=0)
 
 
 def clustered(num: int, seed: int) -> Tensor:
