@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +15,8 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.memory.index import ApproximateIndex
+from cmt_cli.memory.records import Records, text_sha256
 from cmt_cli.methods.amortization import (
     Amortizer,
     AmortizerSettings,
@@ -25,6 +27,22 @@ from cmt_cli.methods.amortization import (
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BankSettings:
+    """How memories are kept and found.
+
+    `dtype` is "float32", "bfloat16", "int8" or "pq"; with "pq" a memory vector takes `pq_bytes_per_token` bytes and a
+    key `pq_bytes_per_key` (0: bfloat16), in codebooks fitted on `pq_sample` documents of the meta-training split.
+    `num_probes` lists are searched by the approximate index; None searches exactly.
+    """
+
+    dtype: str
+    pq_bytes_per_token: int
+    pq_bytes_per_key: int
+    pq_sample: int
+    num_probes: int | None
+
+
 class AmortizedMethod(Method):
     """A frozen model, a meta-trained amortizer and a bank of memories."""
 
@@ -32,10 +50,9 @@ class AmortizedMethod(Method):
     needs_documents = True
     needs_episodes = True
 
-    def __init__(self, *, parts: AmortizerSettings, bank_dtype: str, encode_batch_size: int, seed: int) -> None:
-        """`bank_dtype`: "float32", "bfloat16", "int8" or "pq"; `encode_batch_size`: documents per forward pass."""
+    def __init__(self, *, parts: AmortizerSettings, encode_batch_size: int, seed: int) -> None:
+        """`encode_batch_size` counts documents per forward pass; the draws are made from `seed`."""
         self.parts = parts
-        self.bank_dtype = bank_dtype
         self.encode_batch_size = encode_batch_size
         self.seed = seed
         self.folder: Path | None = None
@@ -51,24 +68,12 @@ class AmortizedMethod(Method):
         self.open_memory(learner)
         fit.on_objective(self.objective(learner, make_items(learner, self.amortizer, episodes.train, self.seed)))
 
+    @abstractmethod
     def open_memory(self, learner: Learner) -> None:
-        """Open the bank in the run's folder."""
-        self.bank = DocumentBank(
-            folder=self.folder,
-            num_tokens=self.amortizer.num_slots,
-            width=self.amortizer.width,
-            key_width=self.parts.key_width,
-            dtype=self.bank_dtype,
-            cache_width=self.cache_width(),
-            device=str(learner.device),
-        )
+        """Open what `store` writes to."""
 
     def build_extra(self, learner: Learner) -> None:
         """Build what the method trains besides the amortizer."""
-
-    def cache_width(self) -> int:
-        """Return how many numbers per document the bank keeps of the aggregator's keys and values."""
-        return 0
 
     @abstractmethod
     def objective(self, learner: Learner, items: Sequence[Item]) -> EpisodicObjective:
@@ -93,18 +98,9 @@ class AmortizedMethod(Method):
         """Return the memories `[docs, slots, width]` that the bank stores."""
         return self.amortizer.encode_documents(sequences)
 
+    @abstractmethod
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
-        """Append one memory per segment to the bank."""
-        width = self.cache_width()
-        self.bank.add(
-            document_ids=[d.id for d in documents],
-            segments=list(segments),
-            hashes=[hashlib.sha256(d.text.encode()).hexdigest() for d in documents],
-            dates=[d.date for d in documents],
-            memories=memories,
-            keys=self.amortizer.keys(memories),
-            cached=self.amortizer.aggregator.project(memories).flatten(1) if width else None,
-        )
+        """Keep one memory per segment, `[segments, slots, width]`."""
 
     def trained_modules(self) -> dict[str, torch.nn.Module]:
         """Return the modules that meta-training trains, by the prefix of their names in the state."""
@@ -125,6 +121,78 @@ class AmortizedMethod(Method):
                 parameters[name].data.copy_(state[f"{prefix}/{name}"])
         self.load_memory_state(state)
 
+    @abstractmethod
+    def memory_state(self) -> State:
+        """Return where the memory stands."""
+
+    @abstractmethod
+    def load_memory_state(self, state: State) -> None:
+        """Go back to where the memory stood."""
+
+
+class BankedMethod(AmortizedMethod):
+    """An amortized method whose memories go into a document bank."""
+
+    def __init__(self, *, parts: AmortizerSettings, bank: BankSettings, encode_batch_size: int, seed: int) -> None:
+        super().__init__(parts=parts, encode_batch_size=encode_batch_size, seed=seed)
+        self.bank_settings = bank
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Meta-train, and fit the codebooks of a product-quantized bank that has none yet."""
+        super().before_stream(learner, episodes, fit)
+        if self.bank.needs_quantizer:
+            self._fit_quantizer([d for e in episodes.train for d in e.support])
+
+    def open_memory(self, learner: Learner) -> None:
+        """Open the bank in the run's folder."""
+        self.bank = DocumentBank(
+            folder=self.folder,
+            num_tokens=self.amortizer.num_slots,
+            width=self.amortizer.width,
+            key_width=self.parts.key_width,
+            dtype=self.bank_settings.dtype,
+            device=learner.device,
+            cache_width=self.cache_width(),
+        )
+        if self.bank_settings.num_probes is not None:
+            probes, width = self.bank_settings.num_probes, self.parts.key_width
+            self.bank.use_index(
+                ApproximateIndex(key_width=width, device=learner.device, num_probes=probes, seed=self.seed)
+            )
+
+    def cache_width(self) -> int:
+        """Return how many numbers per document the bank keeps of the aggregator's keys and values."""
+        return 0
+
+    @torch.no_grad()
+    def _fit_quantizer(self, documents: Sequence[Document]) -> None:
+        settings = self.bank_settings
+        texts = [self.amortizer.compressor.segments(d.text)[0] for d in documents[: settings.pq_sample]]
+        size = self.encode_batch_size
+        memories = torch.cat([self.encode(texts[i : i + size]) for i in range(0, len(texts), size)])
+        self.bank.fit_quantizer(
+            memories,
+            self.amortizer.keys(memories),
+            bytes_per_token=settings.pq_bytes_per_token,
+            bytes_per_key=settings.pq_bytes_per_key,
+            seed=self.seed,
+        )
+
+    def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
+        """Append one memory per segment to the bank."""
+        project = self.amortizer.aggregator.project
+        self.bank.append(
+            Records(
+                document_ids=[d.id for d in documents],
+                segments=list(segments),
+                sha256=[text_sha256(d.text) for d in documents],
+                dates=[d.date for d in documents],
+                memories=memories,
+                keys=self.amortizer.keys(memories),
+                cached=project(memories).flatten(1) if self.cache_width() else None,
+            )
+        )
+
     def memory_state(self) -> State:
         """Return the bank's position; its records stay in its files."""
         return {"bank": self.bank.position()}
@@ -135,7 +203,7 @@ class AmortizedMethod(Method):
 
     def storage_bytes(self) -> int:
         """Return the bank's bytes."""
-        return int(self.bank.storage_bytes())
+        return self.bank.storage_bytes().total
 
 
 def trained_state(module: torch.nn.Module) -> State:

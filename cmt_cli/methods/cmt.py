@@ -40,7 +40,7 @@ from cmt_cli.methods.amortization import (
     answer_nll,
     in_chunks,
 )
-from cmt_cli.methods.amortized import AmortizedMethod, EpisodicObjective
+from cmt_cli.methods.amortized import BankedMethod, BankSettings, EpisodicObjective
 from cmt_cli.methods.mac import aggregate_bank
 
 
@@ -80,7 +80,7 @@ class Matching(nn.Module):
         return self.log_strength.exp() * logits.float().log_softmax(dim=-1)
 
 
-class Cmt(AmortizedMethod):
+class Cmt(BankedMethod):
     """Compression memory training over a frozen model."""
 
     paper = "arXiv 2412.07393"
@@ -90,11 +90,11 @@ class Cmt(AmortizedMethod):
         *,
         parts: AmortizerSettings,
         techniques: Techniques,
-        bank_dtype: str,
+        bank: BankSettings,
         encode_batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__(parts=parts, bank_dtype=bank_dtype, encode_batch_size=encode_batch_size, seed=seed)
+        super().__init__(parts=parts, bank=bank, encode_batch_size=encode_batch_size, seed=seed)
         self.techniques = techniques
 
     def build_extra(self, learner: Learner) -> None:

@@ -28,10 +28,10 @@ from cmt_cli.methods.amortization import (
     answer_nll,
     in_chunks,
 )
-from cmt_cli.methods.amortized import AmortizedMethod, EpisodicObjective
+from cmt_cli.methods.amortized import BankedMethod, BankSettings, EpisodicObjective
 
 
-class Mac(AmortizedMethod):
+class Mac(BankedMethod):
     """Amortized contexts, aggregated over the whole bank."""
 
     paper = "arXiv 2403.04317"
@@ -41,12 +41,12 @@ class Mac(AmortizedMethod):
         *,
         parts: AmortizerSettings,
         hierarchy_window: int | None,
-        bank_dtype: str,
+        bank: BankSettings,
         encode_batch_size: int,
         seed: int,
     ) -> None:
         """`hierarchy_window` joins groups of that many documents, then the groups, until one is left; None: at once."""
-        super().__init__(parts=parts, bank_dtype=bank_dtype, encode_batch_size=encode_batch_size, seed=seed)
+        super().__init__(parts=parts, bank=bank, encode_batch_size=encode_batch_size, seed=seed)
         self.hierarchy_window = hierarchy_window
 
     def cache_width(self) -> int:
@@ -88,7 +88,7 @@ def aggregate_bank(amortizer: Amortizer, bank: DocumentBank, states: Tensor, win
     With a `window` the documents are joined in groups of that size and the results again, so that attention never spans
     more than `window` memories; every document takes part.
     """
-    cached = bank.all_cached().unflatten(1, (amortizer.num_slots, -1))[None]
+    cached = bank.cached(bank.rows()).unflatten(1, (amortizer.num_slots, -1))[None]
     if window is None or cached.shape[1] <= window:
         return amortizer.aggregator(states, cached)
     batch = len(states)

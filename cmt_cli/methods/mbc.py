@@ -55,7 +55,7 @@ class Mbc(AmortizedMethod):
         seed: int,
     ) -> None:
         """`lora_layers` counts the last decoder blocks that get the key/value LoRA; `commitment` is beta."""
-        super().__init__(parts=parts, bank_dtype="codes", encode_batch_size=encode_batch_size, seed=seed)
+        super().__init__(parts=parts, encode_batch_size=encode_batch_size, seed=seed)
         self.num_codes, self.commitment = num_codes, commitment
         self.usage_decay, self.reset_below = usage_decay, reset_below
         self.lora_rank, self.lora_alpha, self.lora_layers = lora_rank, lora_alpha, lora_layers
@@ -66,7 +66,7 @@ class Mbc(AmortizedMethod):
             num_codes=self.num_codes,
             width=self.amortizer.width,
             commitment=self.commitment,
-            usage_decay=self.usage_decay,
+            decay=self.usage_decay,
             generator=torch.Generator().manual_seed(self.seed + 50),
         ).to(learner.device)
         self.lora = LoraLayers(
@@ -92,7 +92,7 @@ class Mbc(AmortizedMethod):
 
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
         """Keep the codes of each segment under its document's id."""
-        codes, _, _ = self.codebook.quantize(memories)
+        codes = self.codebook.encode(memories)
         for document, segment, row in zip(documents, segments, codes.cpu().to(torch.int16), strict=True):
             self.codes[f"{document.id}#{segment}"] = row
 
@@ -125,7 +125,7 @@ class HistogramRecall:
     def __init__(self, method: Mbc, counts: Tensor) -> None:
         self.aggregator = method.amortizer.aggregator
         with torch.no_grad():
-            self.cached = self.aggregator.project(method.codebook.vectors)[None, :, None]
+            self.cached = self.aggregator.project(method.codebook.codes)[None, :, None]
         self.log_counts = counts.float().log()
 
     def __call__(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, list[Documents]]:
@@ -144,7 +144,7 @@ class MbcObjective(EpisodicObjective):
     def __init__(self, method: Mbc, learner: Learner, items: Sequence[Item]) -> None:
         super().__init__(learner, method.amortizer, items, method.seed)
         self.method = method
-        self.latest = torch.empty(0)
+        self.latest = self.numbers = torch.empty(0)
 
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the parameters of the amortizer, the codebook and the LoRA."""
@@ -153,8 +153,8 @@ class MbcObjective(EpisodicObjective):
 
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the answer loss and the codebook's loss."""
-        _, quantized, codebook_loss = self.method.codebook.quantize(batch.memories)
-        self.latest = batch.memories.detach()
+        numbers, quantized, codebook_loss = self.method.codebook.quantize(batch.memories)
+        self.latest, self.numbers = batch.memories.detach(), numbers
         cached = self.amortizer.aggregator.project(quantized)
         memory = self.amortizer.aggregator(batch.states, cached[None])
         nll = in_chunks(self._answer_nll, micro_batch_size, memory, batch.rows)
@@ -167,5 +167,5 @@ class MbcObjective(EpisodicObjective):
     def after_step(self, step: int, num_steps: int) -> None:
         """Reset codes that are hardly used to vectors of the latest batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        vectors = self.latest.flatten(0, 1)
-        self.method.codebook.reset_unused(vectors, threshold=self.method.reset_below, generator=generator)
+        self.method.codebook.track(self.numbers)
+        self.method.codebook.reset_unused(self.latest, threshold=self.method.reset_below, generator=generator)

@@ -11,9 +11,11 @@ from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
 from cmt_cli.methods.amortization import AmortizerSettings
+from cmt_cli.methods.amortized import BankSettings
 from cmt_cli.methods.cmt import Cmt, Techniques
 from cmt_cli.methods.mac import Mac
 
+BANK = BankSettings(dtype="float32", pq_bytes_per_token=2, pq_bytes_per_key=0, pq_sample=8, num_probes=None)
 WORDS = ["ada", "bo", "cy", "dan", "eve", "flo", "gus", "hal"]
 
 
@@ -44,11 +46,11 @@ def cmt(**changes) -> Cmt:
         "gumbel_scale": 0.5,
     }
     techniques = Techniques(**{**values, **changes})
-    return Cmt(parts=parts(), techniques=techniques, bank_dtype="float32", encode_batch_size=3, seed=0)
+    return Cmt(parts=parts(), techniques=techniques, bank=BANK, encode_batch_size=3, seed=0)
 
 
 def mac(hierarchy_window: int | None = None) -> Mac:
-    return Mac(parts=parts(), hierarchy_window=hierarchy_window, bank_dtype="float32", encode_batch_size=3, seed=0)
+    return Mac(parts=parts(), hierarchy_window=hierarchy_window, bank=BANK, encode_batch_size=3, seed=0)
 
 
 def document(index: int) -> Document:

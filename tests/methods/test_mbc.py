@@ -27,7 +27,7 @@ def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama):
     method.learn(tiny_llama, task(0, 1, 2, 3, 4), Steps(0))
     codes = torch.stack(list(method.codes.values())).long()
     states = method.amortizer.encode_questions([[5, 6, 7], [8, 9]])
-    bank = method.codebook.vectors[codes]  # [docs, slots, width]
+    bank = method.codebook.codes[codes]  # [docs, slots, width]
     expected = method.amortizer.aggregator(states, method.amortizer.aggregator.project(bank)[None])
     recalled, _ = HistogramRecall(method, method.codebook.histogram(codes))(states, [None, None])
     assert torch.allclose(recalled, expected, atol=1e-5)
@@ -41,7 +41,7 @@ def test_state_round_trips(tiny_llama):
     resumed.before_stream(tiny_llama, episodes(), Steps(0))
     resumed.load_state_dict(method.state_dict())
     assert resumed.codes.keys() == method.codes.keys()
-    assert torch.equal(resumed.codebook.vectors, method.codebook.vectors)
+    assert torch.equal(resumed.codebook.codes, method.codebook.codes)
     assert resumed.storage_bytes() == method.storage_bytes() == 2 * 2 * 2 + 6 * tiny_llama.hidden_size * 4
 
 
