@@ -26,12 +26,10 @@ PERIODS = {
 }
 ARTICLES_PER_DAY = 8
 MAX_ARTICLES = 20_000  # of one period; 21,600 names of people are available to each
-MIN_FACTS, MAX_FACTS = 2, 5
+MIN_FACTS, MAX_FACTS = 1, 5
 PAPERS = ("Chronicle", "Gazette", "Herald", "Courier")
 TOPICS = tuple(f"{city} {PAPERS[index % len(PAPERS)]}" for index, city in enumerate(CITIES[::5]))
-MENTION_RATE = (
-    0.35  # share of articles that also state a fact about somebody with the same first or last name
-)
+MENTION_RATE = 0.35  # share of articles that also state a fact about somebody with the same first or last name
 UPDATE_CYCLE = 5  # in a changing world every fifth article revises an article about a person ...
 UPDATE_LAG = 20  # ... that is twenty cycles older, hence of an earlier day
 
@@ -149,9 +147,7 @@ class World:
             candidates = [relation for relation in RELATIONS if relation.kind == "person"]
         relation = rng.choice(candidates)
         taken = {value for fact in facts for value in (fact.value, fact.replaces)}
-        return Mention(
-            other, Fact(relation, rng.choice([value for value in relation.values if value not in taken]))
-        )
+        return Mention(other, Fact(relation, rng.choice([value for value in relation.values if value not in taken])))
 
     def _shuffled_names(self, period: str, kind: SubjectKind) -> list[Name]:
         key = (period, kind)

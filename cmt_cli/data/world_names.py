@@ -29,9 +29,7 @@ MALE_NAMES = (
 FIRST_NAMES = (*FEMALE_NAMES, *MALE_NAMES)
 LAST_NAMES = tuple(
     start + end
-    for start in (
-        "Al Bar Cas Dan El Far Gal Har Is Jor Kar Lam Mar Nol Or Pav Quin Ros Sal Tal Ul Var Wal Zan"
-    ).split()
+    for start in ("Al Bar Cas Dan El Far Gal Har Is Jor Kar Lam Mar Nol Or Pav Quin Ros Sal Tal Ul Var Wal Zan").split()
     for end in (
         "bert brook combe dale den dini dova fels gren holm ikson kova lane lund mann mere nard oway quist "
         "ridge sen stein tari vik wood"

@@ -135,11 +135,7 @@ def _reference(name: Name, rng: random.Random, *, full: bool, ambiguous: bool) -
     """Return how to refer to the subject: nominative, and possessor."""
     if full:
         return name.full, f"{name.full}'s"
-    styles = (
-        ["pronoun", "pronoun", "full"]
-        if ambiguous
-        else ["pronoun", "pronoun", "pronoun", "full", "first", "last"]
-    )
+    styles = ["pronoun", "pronoun", "full"] if ambiguous else ["pronoun", "pronoun", "pronoun", "full", "first", "last"]
     style = rng.choice(styles)
     if style == "pronoun":
         return name.pronoun, name.possessive
