@@ -81,9 +81,9 @@ class ExactIndex:
 class ApproximateIndex:
     """Score the keys in the lists of a query's nearest centroids only.
 
-    Centroids are trained on the first 4,096 rows and again whenever the rows have doubled, on live rows drawn with
-    `seed`; rows added in between go to the nearest centroid. They depend on the order of additions and removals, not
-    on batches. A removed key's part in a centroid stays until the next training.
+    Centroids are trained on the first 4,096 rows and again whenever the rows have doubled; rows added in between go to
+    the nearest centroid. Removing a row that took part makes the next search train again. So the lists are a function
+    of the stored keys and `seed` alone: a bank opened again finds the same rows, and a removed key leaves no trace.
     """
 
     def __init__(self, *, key_width: int, device: torch.device, num_probes: int, seed: int) -> None:
@@ -95,46 +95,50 @@ class ApproximateIndex:
         self._trained_rows = 0
         self._centroids = torch.empty(0, key_width, device=device)
         self._centroid_index = ExactIndex(key_width=key_width, device=device)
-        self._list_of = torch.empty(0, dtype=torch.long, device=device)  # [rows]
+        self._list_of = torch.empty(0, dtype=torch.long, device=device)  # [rows assigned so far]
         self._packed: _PackedLists | None = None
 
     def add(self, keys: Tensor) -> None:
-        """Append keys `[n, width]`."""
+        """Append keys `[n, width]`; the next search puts them into lists."""
         self._table.add(keys)
         self._packed = None
-        size = MIN_LISTED_ROWS
-        while 2 * size <= self._table.num_rows:
-            size *= 2
-        if self._table.num_rows >= size > self._trained_rows:
-            self._train(size)
-        if self._trained_rows:
-            fresh = self._table.keys[len(self._list_of) :]
-            self._list_of = torch.cat([self._list_of, nearest(fresh.double(), self._centroids.double())[0]])
 
     def remove(self, rows: Sequence[int]) -> None:
         """Erase rows."""
         self._table.remove(rows)
         self._packed = None
+        if any(row < self._trained_rows for row in rows):
+            self._trained_rows = 0
 
     def truncate(self, num_rows: int) -> None:
-        """Forget all rows from number `num_rows` on; the centroids are those of the rows that stay."""
-        keys, live = self._table.keys[:num_rows].clone(), self._table.live[:num_rows].clone()
-        self._table.truncate(0)
-        self._trained_rows, self._list_of, self._packed = 0, self._list_of[:0], None
-        self.add(keys)
-        self.remove((~live).nonzero().flatten().tolist())
+        """Forget all rows from number `num_rows` on."""
+        self._table.truncate(num_rows)
+        self._packed, self._list_of = None, self._list_of[:num_rows]
+        if num_rows < self._trained_rows:
+            self._trained_rows = 0
 
     @torch.no_grad()
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the k best scores and rows `[batch, k]` among the probed lists."""
-        if not self._trained_rows:
+        if self._table.num_rows < MIN_LISTED_ROWS:
             return self._exact.search(queries, k)
         if self._packed is None:
-            self._packed = _PackedLists(self._table, self._list_of, len(self._centroids))
+            self._packed = self._pack()
         return top_k(queries.float(), k, self._table, self._pool)
+
+    def _pack(self) -> _PackedLists:
+        doublings = (self._table.num_rows // MIN_LISTED_ROWS).bit_length() - 1
+        if MIN_LISTED_ROWS << doublings != self._trained_rows:
+            self._train(MIN_LISTED_ROWS << doublings)
+        fresh = self._table.keys[len(self._list_of) :]
+        # in float64 a near tie does not fall differently in another batch of additions
+        self._list_of = torch.cat([self._list_of, nearest(fresh.double(), self._centroids.double())[0]])
+        return _PackedLists(self._table, self._list_of, len(self._centroids))
 
     def _train(self, num_rows: int) -> None:
         candidates = self._table.live[:num_rows].nonzero().flatten()
+        if not len(candidates):
+            candidates = torch.zeros(1, dtype=torch.long, device=self._device)  # any centroid serves removed rows
         num_lists = max(1, round(math.sqrt(num_rows)))
         generator = torch.Generator().manual_seed(self._seed)
         chosen = torch.randperm(len(candidates), generator=generator)[: TRAINING_ROWS_PER_LIST * num_lists]

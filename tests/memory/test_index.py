@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.memory import index, ranking
-from cmt_cli.memory.index import ExactIndex, ApproximateIndex, KeyIndex
+from cmt_cli.memory.index import ApproximateIndex, ExactIndex, KeyIndex
 from cmt_cli.memory.ranking import fixed_point_scores
 
 CPU = torch.device("cpu")
@@ -129,3 +129,26 @@ def test_a_few_lists_hold_nearly_all_of_the_best_rows(small_lists: None) -> None
     wanted, found = full.search(queries, 8)[1], approximate.search(queries, 8)[1]
     recall = (found[:, :, None] == wanted[:, None]).any(dim=1).float().mean()
     assert recall > 0.9
+
+
+def test_the_lists_are_a_function_of_what_is_stored_not_of_its_history(small_lists: None) -> None:
+    keys, queries = clustered(1200, 0), clustered(30, 1)
+    lived, opened = inverted(num_probes=2), inverted(num_probes=2)
+    for part in torch.split(keys, 100):
+        lived.add(part)
+        lived.search(queries, 3)
+    lived.add(clustered(700, 2))
+    lived.remove([5, 900, 1100])
+    lived.search(queries, 3)
+    lived.truncate(1200)
+    opened.add(keys)
+    opened.remove([5, 900, 1100])
+    for one, other in zip(lived.search(queries, 6), opened.search(queries, 6), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_removing_every_row_leaves_nothing_to_find(small_lists: None) -> None:
+    searched = inverted()
+    searched.add(clustered(300, 0))
+    searched.remove(range(300))
+    assert searched.search(clustered(2, 1), 2)[1].tolist() == [[-1, -1]] * 2
