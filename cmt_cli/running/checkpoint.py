@@ -72,11 +72,11 @@ class Slot:
         latest = self._latest()
         for number in reversed([n for n in self._numbers() if n <= latest]):
             try:
-                checkpoint = _read(self._folder / str(number))
+                checkpoint = _read(self._folder / str(number), tag)
             except DamagedCheckpointError as error:
                 warnings.warn(f"{error} The checkpoint before it is used.", stacklevel=2)
                 continue
-            if tag is None or checkpoint.tag == tag:
+            if checkpoint is not None:
                 return checkpoint
         return None
 
@@ -104,10 +104,13 @@ class Slot:
         return max((n for n in self._numbers() if (self._folder / str(n) / "state.json").exists()), default=0)
 
 
-def _read(folder: Path) -> Checkpoint:
+def _read(folder: Path, wanted_tag: str | None) -> Checkpoint | None:
+    """Return a checkpoint, or None for another tag, whose tensors are then not read."""
     try:
         record = json.loads((folder / "state.json").read_text())
         expected, tag, notes, values = (record[key] for key in ("sha256", "tag", "notes", "values"))
+        if wanted_tag not in (None, tag):
+            return None
         if _sha256(folder / "state.safetensors") != expected:
             raise DamagedCheckpointError(f"'{folder}' is damaged: state.safetensors is not the file that was saved.")
         tensors = load_file(folder / "state.safetensors")

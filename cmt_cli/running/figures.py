@@ -63,7 +63,7 @@ def draw_curves(
             axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.set_ylim(bottom=0.0)
+    axes.set_ylim(0.0, 1.05)
     axes.grid(alpha=0.3)
     if any(curves.values()):
         axes.legend(fontsize=8)

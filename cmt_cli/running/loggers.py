@@ -75,7 +75,7 @@ class ConsoleLogger(Silent):
         means = [f"{name.removeprefix('aa/')} {value:.3f}" for name, value in scores.items() if name.startswith("aa/")]
         when = f"After task {index}" if index else "Before the stream"
         if means:
-            self._print(f"{when}: {', '.join(means[:4])} (mean over the tests of what is learned so far)")
+            self._print(f"{when}: {', '.join(means[:4])} on what is learned so far")
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Show the bar or line."""

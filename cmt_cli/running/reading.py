@@ -47,3 +47,9 @@ def predictions_path(folder: Path, row: int) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's resolved config."""
     return dict(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+
+
+def read_error(folder: Path) -> str | None:
+    """Return the first line of the error that ended a failed run."""
+    error = json.loads((folder / "result.json").read_text(encoding="utf-8")).get("error")
+    return None if error is None else str(error)

@@ -54,15 +54,15 @@ class Facts:
 
 
 def refuse_other_data(previous: RunResult, stream: Stream) -> None:
-    """Raise UserError when an unfinished run was begun on other data than it would be continued on."""
+    """Raise UserError when a run folder's record is of other data than the stream holds."""
     now = stream.provenance
-    before = (previous.data["source"], previous.data["sha256"])
-    if before != (now.source, dict(now.files)):
+    source, files = previous.data["source"], previous.data["sha256"]
+    if (source, files) != (now.source, dict(now.files)):
+        changed = sorted(name for name in {*files, *now.files} if files.get(name) != now.files.get(name))
         raise UserError(
-            f"The unfinished run was begun on {before[0]} data of '{previous.data['name']}' that have changed since: "
-            f"the files were {', '.join(before[1]) or 'none'}, the {now.source} data that it would go on with have "
-            f"{', '.join(now.files) or 'none'} or other checksums. A run has one data set: put the files back, or "
-            "remove the run folder and start again."
+            f"This folder's run was begun on {source} data of '{previous.data['name']}', and the {now.source} data "
+            f"there today are others: {', '.join(changed) or 'the source'} changed since. A run has one data set: put "
+            "the files back, or remove the run folder and start again."
         )
 
 

@@ -42,10 +42,10 @@ def run_stream(
     `store` must be entered. Raises StoppedBySignal when a signal asked to stop; the state is saved then.
     """
     finished = store.result()
-    if finished is not None and finished.status == "complete":
-        return finished
     if finished is not None:
         refuse_other_data(finished, stream)
+        if finished.status == "complete":
+            return finished
     with Session(learner, method, stream=stream, store=store, loggers=loggers) as session:
         learned = session.begin()
         if learned is None:

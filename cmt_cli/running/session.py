@@ -19,6 +19,7 @@ from cmt_cli.core.errors import Interrupted
 from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Example, Stream
+from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import Facts, make_result, row_values
@@ -52,6 +53,7 @@ class Session:
         self._record = PhaseRecord()
         self._started = 0.0
         self._steps_before = 0
+        self._saved_fit: Checkpoint | None = None
         self._is_restored = False  # whether the method can be asked what it stores
 
     def __enter__(self) -> Session:
@@ -66,7 +68,7 @@ class Session:
         self._signals.__exit__(None, None, None)
         status = "complete"
         if error is not None:
-            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit) else "failed"
         line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
         result = self.write(status, error=line if status == "failed" else None)
         self.event(status, {"error": line} if line else {})
@@ -106,8 +108,8 @@ class Session:
         if self.stop_requested():
             raise Interrupted("between two phases")
         self.phase_name = name
-        saved = self.store.load_fit(name)
-        self._record = PhaseRecord(**saved.notes) if saved is not None else PhaseRecord()
+        self._saved_fit = self.store.load_fit(name)
+        self._record = PhaseRecord(**self._saved_fit.notes) if self._saved_fit is not None else PhaseRecord()
         self._steps_before = sum(r.steps for other, r in self.ledger.phases.items() if other != name)
         self._started = time.monotonic() - self._record.seconds
         seed_generators(_phase_seed(self.store.identity.seed, name))
@@ -147,7 +149,7 @@ class Session:
 
     def load(self) -> State | None:
         """Return the state that an interrupted fit of this phase saved last, or None."""
-        saved = self.store.load_fit(self.phase_name)
+        saved, self._saved_fit = self._saved_fit, None  # it may be large; the fit asks once
         return saved.state if saved is not None else None
 
     def save(self, state: State) -> None:

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from cmt_cli.core.errors import UserError
 from cmt_cli.core.objectives import State
 from cmt_cli.running.atomic import write_json, write_text
 from cmt_cli.running.checkpoint import Checkpoint, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.reading import predictions_path, read_config, read_predictions, read_result
+from cmt_cli.running.reading import predictions_path, read_predictions, read_result
 from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 if TYPE_CHECKING:
@@ -62,24 +61,6 @@ class RunStore:
         self.fit = Slot(folder / "checkpoint" / "fit")
         self._lock = RunLock(folder)
         self.num_events = 0
-
-    @staticmethod
-    def reopen(folder: Path) -> RunStore:
-        """Return the store of an existing run folder. Raises UserError where it is none."""
-        config, record = folder / "config.yaml", read_result(folder)
-        if record is None or not config.exists():
-            raise UserError(
-                f"'{folder}' is not a run folder that can be reopened: it needs config.yaml and result.json. Give the "
-                "folder that `cmt run` printed, or repeat the `cmt run` command, which continues where it stopped."
-            )
-        identity = Identity(
-            method=record.method,
-            data=record.data["name"],
-            model=record.model["name"],
-            seed=record.seed,
-            config_hash=record.config_hash,
-        )
-        return RunStore(folder, identity, read_config(folder))
 
     def __enter__(self) -> RunStore:
         """Take the folder's lock, write the config and mend the event log's end."""

@@ -8,17 +8,12 @@ curves have their own axes, `task_index` for `cl/*` and `train/step` for `train/
 
 from __future__ import annotations
 
-import netrc
 import os
 import secrets
-import socket
 import sys
-import threading
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlparse
+from typing import Any
 
 import wandb
 
@@ -28,11 +23,9 @@ from cmt_cli.running.atomic import write_text
 from cmt_cli.running.figures import draw_curves, draw_matrix
 from cmt_cli.running.loggers import Silent
 from cmt_cli.running.store import RunStore
+from cmt_cli.running.wandb_connection import Mode, answers, choose_mode
 
-Mode = Literal["online", "offline", "disabled"]
 MODES = ("auto", "online", "offline")
-# The client raises its own errors, and from its service process RuntimeError, OSError and bare Exceptions' kin.
-_CLIENT_ERRORS = (wandb.Error, OSError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
 _NUM_PREDICTIONS = 500
 
 
@@ -61,14 +54,19 @@ class WandbLogger(Silent):
         self._log_artifacts = log_artifacts
         self._connect_seconds = connect_seconds
         self._finish_seconds = finish_seconds
+        self._server = os.environ.get("WANDB_BASE_URL") or str(wandb.Settings().base_url)
         self._run: Any = None
         self._step = 0
+        self._is_online = False
+        self._has_warned = False
 
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
         """Open the W&B run, or continue it under the id that the folder keeps."""
         events = folder / "events.jsonl"
         self._step = events.read_bytes().count(b"\n") if events.exists() else 0
-        mode, reason = self._choose_mode()
+        # The client's reports about itself would keep the process from ending while a server does not answer.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        mode, reason = choose_mode(self._mode, self._server, self._connect_seconds)
         settings = {
             "project": self._project,
             "entity": self._entity,
@@ -82,12 +80,14 @@ class WandbLogger(Silent):
         }
         self._attempt(lambda: self._open(mode, settings))
         if self._run is None and mode == "online":
-            reason = "the server did not answer in time"
-            mode = "offline"
+            # The client's service holds the id of a run that it could not open, so it is ended first.
+            self._attempt(wandb.teardown)
+            mode, reason = "offline", f"{self._server} did not open the run"
             self._attempt(lambda: self._open(mode, settings))
-        if self._run is not None:
-            link = self._run.url if mode == "online" else f"offline ({reason}); later: wandb sync {self._run.dir}/.."
-            print(f"W&B: {link}", file=sys.stderr)
+        self._is_online = mode == "online"
+        if self._run is not None and mode != "disabled":
+            local = f"offline ({reason}); to upload: wandb sync {Path(self._run.dir).parent}"
+            print(f"W&B: {self._run.url if self._is_online else local}", file=sys.stderr)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Log the gradient loop's values on the axis `train/step`."""
@@ -101,7 +101,9 @@ class WandbLogger(Silent):
         """Log the matrix, predictions, metrics and cost, and close the W&B run."""
         if self._run is None:
             return
-        if result.primary_metric in result.matrices:
+        # Online, the client asks the server before it takes a table, and waits long where none answers.
+        takes_tables = not self._is_online or answers(self._server, self._connect_seconds)
+        if result.primary_metric in result.matrices and takes_tables:
             self._attempt(lambda: self._log_matrix(result, store))
             self._attempt(lambda: self._log_predictions(store))
         self._attempt(lambda: self._run.summary.update(_summary(result)))
@@ -168,25 +170,11 @@ class WandbLogger(Silent):
         """Call the client; on an error say so once and go on without it."""
         try:
             call()
-        except _CLIENT_ERRORS as error:
-            first_line = str(error).strip().split("\n")[0]
-            print(
-                f"W&B: not logged ({type(error).__name__}: {first_line}); the run folder has it all.", file=sys.stderr
-            )
-
-    def _choose_mode(self) -> tuple[Mode, str]:
-        """Return "online" or "offline", and why offline; WANDB_MODE decides where the config says auto."""
-        wish = os.environ.get("WANDB_MODE", self._mode) if self._mode == "auto" else self._mode
-        if wish == "disabled":
-            return "disabled", "as asked"
-        if wish in ("offline", "dryrun"):
-            return "offline", "as asked"
-        server = os.environ.get("WANDB_BASE_URL", wandb.Settings().base_url)
-        if not _has_key(server):
-            return "offline", "not logged in: wandb login"
-        if not _answers(server, self._connect_seconds):
-            return "offline", f"{server} cannot be reached"
-        return "online", ""
+        except Exception as error:  # the client raises direct subclasses of Exception from its private modules
+            if not self._has_warned:
+                line = str(error).strip().split("\n")[0]
+                print(f"W&B: {type(error).__name__}: {line}. The run goes on, its folder has it all.", file=sys.stderr)
+            self._has_warned = True
 
 
 def _identity(folder: Path) -> dict[str, str]:
@@ -198,37 +186,6 @@ def _identity(folder: Path) -> dict[str, str]:
         path.parent.mkdir(exist_ok=True)
         write_text(path, secrets.token_hex(4) + "\n")
     return {"id": path.read_text().strip(), "resume": "allow"}
-
-
-def _has_key(server: str) -> bool:
-    """Return whether a key for `server` is in WANDB_API_KEY or in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(str(path)).authenticators(urlparse(server).hostname or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def _answers(server: str, seconds: float) -> bool:
-    """Return whether the server, or the proxy before it, takes a connection within `seconds`, lookup included."""
-    scheme = urlparse(server).scheme
-    target = urlparse(urllib.request.getproxies().get(scheme, server))
-    address = (target.hostname or "", target.port or (443 if scheme == "https" else 80))
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            socket.create_connection(address, timeout=seconds).close()
-            answered.set()
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()
 
 
 def _summary(result: RunResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cmt_cli.core.errors import NonFiniteLoss, UserError
 from cmt_cli.running import atomic, checkpoint
 from cmt_cli.running.reading import read_events, read_predictions, read_result
 from cmt_cli.running.signals import StoppedBySignal, StopSignals
-from tests.running.toy import ToyMethod, ToyTrainer, record_without_times, run_toy, toy_stream
+from tests.running.toy import ToyLearner, ToyMethod, ToyTrainer, record_without_times, run_toy, toy_stream
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -133,18 +133,14 @@ def test_an_error_in_any_hook_is_recorded_and_the_run_can_be_continued(
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    poison = [False]
+    learner = ToyLearner()
 
-    def on_step(step: int) -> None:
-        if poison[0] and step == 5:
-            method_learner.model.weight.data.fill_(float("nan"))
+    def poison(step: int) -> None:
+        if step == 5:
+            learner.model.weight.data.fill_(float("nan"))
 
-    from tests.running.toy import ToyLearner
-
-    method_learner = ToyLearner()
-    poison[0] = True
     with pytest.raises(NonFiniteLoss):
-        run_toy(tmp_path, learner=method_learner, trainer=ToyTrainer(on_step=on_step))
+        run_toy(tmp_path, learner=learner, trainer=ToyTrainer(on_step=poison))
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
     kept = checkpoint.Slot(tmp_path / "checkpoint" / "fit").load("before_stream")
     assert kept is not None and kept.state["step"] == 4 and torch.isfinite(kept.state["weight"]).all()
@@ -173,7 +169,7 @@ def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         run_toy(tmp_path, stream=toy_stream(source="real", sha256="a" * 64), trainer=ToyTrainer(on_step=stop))
-    with pytest.raises(UserError, match="changed since"):
+    with pytest.raises(UserError, match=r"train\.csv changed since"):
         run_toy(tmp_path, stream=toy_stream(source="real", sha256="b" * 64))
 
 

@@ -1,0 +1,261 @@
+"""One table of several runs: mean and deviation over seeds, side by side with what each method used.
+
+Runs are repetitions of one experiment when their configs agree in everything but seeds. Experiments stand in one table
+only when they answered the same tests from the same source: generated and real data are never mixed.
+The deviation is the sample standard deviation (n - 1); a single run has none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.result import RunResult
+from cmt_cli.running.catalogue import FoundRun, find_runs
+from cmt_cli.running.identity import config_hash
+from cmt_cli.running.reading import read_config
+
+_SCORES = ("aa", "aia", "fgt", "bwt", "fwd_zero_shot", "retention", "f1/aa", "f1/retention", "recall_at_1/aa")
+_COSTS = (
+    "train_seconds",
+    "adapt_seconds_per_document",
+    "answer_ms_per_question",
+    "tokens",
+    "trainable_parameters",
+    "storage_bytes",
+    "peak_memory_bytes",
+)
+_MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
+_WIDE = 140
+COLUMNS = (*_SCORES, *_COSTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Mean and deviation of one quantity over the repetitions that have it; None where none has it."""
+
+    mean: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One experiment: its names, what sets it apart from others of the same method, and its values by column."""
+
+    method: str
+    model: str
+    settings: str
+    seeds: tuple[int, ...]
+    values: Mapping[str, Value]
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Experiments that may be compared: the same tests from the same source."""
+
+    data: str
+    source: str
+    primary_metric: str
+    num_tests: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Sections, and the runs that were left out with the reason."""
+
+    sections: tuple[Section, ...]
+    left_out: tuple[tuple[Path, str], ...]
+
+
+def compare(folders: Sequence[Path]) -> Comparison:
+    """Compare the runs in or below `folders`; raise UserError where there is none."""
+    runs = {run.folder.resolve(): run for folder in folders for run in find_runs(folder)}
+    if not runs:
+        raise UserError(f"No runs were found in {', '.join(map(str, folders))}: a run folder holds a result.json.")
+    complete = [run for run in runs.values() if run.result.status == "complete"]
+    left_out = tuple((r.folder, r.result.status) for r in runs.values() if r.result.status != "complete")
+    sections: dict[tuple[Any, ...], list[FoundRun]] = {}
+    for run in complete:
+        sections.setdefault(_comparable(run.result), []).append(run)
+    made = [_section(group) for _, group in sorted(sections.items(), key=lambda item: str(item[0]))]
+    return Comparison(tuple(made), left_out)
+
+
+def _comparable(result: RunResult) -> tuple[Any, ...]:
+    matrix = result.matrices[result.primary_metric]
+    files = tuple(sorted(result.data["sha256"].items()))
+    size = (result.data.get("num_documents"), result.data.get("num_questions"))
+    return result.data["name"], result.data["source"], result.primary_metric, matrix.tests, files, size
+
+
+def _section(runs: Sequence[FoundRun]) -> Section:
+    experiments: dict[str, list[FoundRun]] = {}
+    configs = {run.folder: read_config(run.folder) for run in runs}
+    for run in runs:
+        experiments.setdefault(config_hash(configs[run.folder], ignore_seed=True), []).append(run)
+    firsts = [group[0] for group in experiments.values()]
+    lines = []
+    for group in experiments.values():
+        alike = [f for f in firsts if _names(f.result) == _names(group[0].result)]
+        settings = _differing(configs[group[0].folder], [configs[f.folder] for f in alike])
+        lines.append(_line(group, settings))
+    result = runs[0].result
+    lines.sort(key=lambda line: -(line.values["aa"].mean or 0.0))
+    tests = result.matrices[result.primary_metric].tests
+    return Section(result.data["name"], result.data["source"], result.primary_metric, len(tests), tuple(lines))
+
+
+def _names(result: RunResult) -> tuple[str, str]:
+    return result.method, result.model["name"]
+
+
+def _line(runs: Sequence[FoundRun], settings: str) -> Line:
+    first = runs[0].result
+    records = [run.result.to_json() for run in runs]
+    values = {name: _value([record["metrics"].get(name) for record in records]) for name in _SCORES}
+    values |= {name: _value([record["cost"][name] for record in records]) for name in _COSTS}
+    seeds = tuple(sorted(run.result.seed for run in runs))
+    return Line(first.method, first.model["name"], settings, seeds, values, tuple(run.folder for run in runs))
+
+
+def _value(values: Sequence[float | None]) -> Value:
+    known = [value for value in values if value is not None]
+    return Value(fmean(known) if known else None, stdev(known) if len(known) > 1 else None)
+
+
+def _differing(config: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Return the settings of a config that not all of `others` share, as overrides; seeds do not count."""
+    flat, every = _flat(config), [_flat(other) for other in others]
+    return " ".join(f"{k}={v}" for k, v in flat.items() if any(other.get(k, _MISSING) != v for other in every))
+
+
+_MISSING = object()
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if key == "seed" or (not prefix and key in ("paths", "logger", "hydra")):
+            continue
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print a table of scores and one of cost for each section; a narrow console gets fewer scores."""
+    scores = _SCORES if console.width >= _WIDE else _MAIN_SCORES
+    for section in comparison.sections:
+        title = f"{section.data}, {_source(section)}, {section.num_tests} tests, scores by {section.primary_metric}"
+        _print_table(section, scores, console, title=title)
+        _print_table(section, _COSTS, console, title="")
+        console.print()
+    for note in _notes(comparison):
+        console.print(note, markup=False, highlight=False)
+
+
+def _print_table(section: Section, columns: Sequence[str], console: Console, *, title: str) -> None:
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+    table.add_column("method", min_width=10)
+    table.add_column("n", justify="right")
+    used = _used(section, columns)
+    for name in used:
+        table.add_column(_SHORT.get(name, name), justify="right", no_wrap=True)
+    for line in section.lines:
+        label = " ".join(part for part in (line.method, line.model, line.settings) if part)
+        table.add_row(Text(label), str(len(line.seeds)), *(_shown(line.values[c], c) for c in used))
+    console.print(table, highlight=False)
+
+
+def _used(section: Section, columns: Sequence[str]) -> list[str]:
+    return [c for c in columns if any(line.values[c].mean is not None for line in section.lines)]
+
+
+_SHORT = {
+    "fwd_zero_shot": "fwd_zs",
+    "recall_at_1/aa": "recall@1",
+    "train_seconds": "train s",
+    "adapt_seconds_per_document": "ms/doc",
+    "answer_ms_per_question": "ms/ans",
+    "trainable_parameters": "params",
+    "storage_bytes": "stored B",
+    "peak_memory_bytes": "MiB",
+}
+_SCALES: Mapping[str, float] = {"adapt_seconds_per_document": 1000.0, "peak_memory_bytes": 1 / 2**20}
+
+
+def _shown(value: Value, column: str) -> str:
+    if value.mean is None:
+        return "-"
+    scale = _SCALES.get(column, 1.0)
+    form: Callable[[float], str] = (lambda v: f"{v:.3f}") if column in _SCORES else (lambda v: _rounded(v * scale))
+    deviation = f" ±{form(value.deviation)}" if value.deviation is not None and column in _SCORES else ""
+    return form(value.mean) + deviation
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _source(section: Section) -> str:
+    return "GENERATED data" if section.source == "generated" else "real data"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    notes = []
+    if len({section.source for section in comparison.sections}) > 1:
+        notes.append("Generated and real data stand in separate tables: their scores must not be compared.")
+    if len(comparison.sections) > 1:
+        notes.append("Runs on other tests, files or sizes stand in tables of their own.")
+    notes += [f"Left out: {folder} is {status}." for folder, status in comparison.left_out]
+    return notes
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """Return the tables as Markdown, scores as mean ± deviation."""
+    parts = []
+    for section in comparison.sections:
+        used = _used(section, COLUMNS)
+        header = ["method", "model", "seeds", *(_SHORT.get(c, c) for c in used)]
+        lines = [f"**{section.data}, {_source(section)}**, scores by {section.primary_metric}", ""]
+        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        for line in section.lines:
+            name = f"{line.method} ({line.settings})" if line.settings else line.method
+            cells = [name, line.model, str(len(line.seeds)), *(_shown(line.values[c], c) for c in used)]
+            lines.append(f"| {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *_notes(comparison)]) + "\n"
+
+
+def to_csv(comparison: Comparison) -> str:
+    """Return one line per experiment, with means and deviations in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{column}{suffix}" for column in COLUMNS for suffix in ("", "_deviation")]
+    writer.writerow(["data", "source", "metric", "method", "model", "settings", "seeds", *names])
+    for section in comparison.sections:
+        for line in section.lines:
+            numbers = [n for c in COLUMNS for n in (line.values[c].mean, line.values[c].deviation)]
+            seeds = " ".join(map(str, line.seeds))
+            known = [
+                section.data,
+                section.source,
+                section.primary_metric,
+                line.method,
+                line.model,
+                line.settings,
+                seeds,
+            ]
+            writer.writerow([*known, *("" if n is None else repr(n) for n in numbers)])
+    return text.getvalue()

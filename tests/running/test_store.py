@@ -1,0 +1,175 @@
+"""A run folder is whole at every moment and has one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.running import lock as lock_module
+from cmt_cli.running.checkpoint import Slot
+from cmt_cli.running.identity import Identity, config_hash, folder_name
+from cmt_cli.running.lock import RunLock
+from cmt_cli.running.reading import read_events
+from cmt_cli.running.scores import read_cells
+from tests.running.toy import ToyScore, toy_store
+
+
+def test_a_state_comes_back_exactly(tmp_path: Path) -> None:
+    base = torch.randn(4, 6)
+    state = {
+        "view": base[:, ::2],
+        "tied": base,
+        "also_tied": base,
+        "half": torch.tensor([1.5, -0.1], dtype=torch.bfloat16),
+        "scalar": torch.tensor(3, dtype=torch.int64),
+        "mask": torch.tensor([True, False]),
+        "none": torch.empty(0, 3),
+        "step": 7,
+        "best": float("inf"),
+        "names": ["a", None],
+        "nested": {"x": 0.1},
+    }
+    slot = Slot(tmp_path)
+    slot.save(state, tag="learn:3", notes={"seconds": 1.0})
+    loaded = slot.load()
+    assert loaded is not None and loaded.tag == "learn:3" and loaded.notes == {"seconds": 1.0}
+    assert set(loaded.state) == set(state)
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor):
+            assert loaded.state[name].dtype == value.dtype and torch.equal(loaded.state[name], value)
+        else:
+            assert loaded.state[name] == value
+
+
+def test_what_json_or_safetensors_cannot_keep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="'seen' is a set"):
+        Slot(tmp_path).save({"seen": {1}}, tag="x")
+    with pytest.raises(TypeError, match="key 3"):
+        Slot(tmp_path).save({"counts": {3: "three"}}, tag="x")
+    assert Slot(tmp_path).load() is None
+
+
+def test_two_checkpoints_are_kept_and_a_tag_chooses(tmp_path: Path) -> None:
+    slot = Slot(tmp_path)
+    for number in range(5):
+        slot.save({"n": number}, tag=f"phase {number}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5", "latest"]
+    newest, before = slot.load(), slot.load("phase 3")
+    assert newest is not None and newest.state["n"] == 4
+    assert before is not None and before.state["n"] == 3
+    assert slot.load("phase 1") is None
+    slot.clear()
+    assert slot.load() is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove tensors", "remove json", "empty json"])
+def test_a_damaged_checkpoint_is_noticed(tmp_path: Path, damage: str) -> None:
+    slot = Slot(tmp_path)
+    slot.save({"w": torch.zeros(100)}, tag="old")
+    slot.save({"w": torch.ones(100)}, tag="new")
+    tensors, values = tmp_path / "2" / "state.safetensors", tmp_path / "2" / "state.json"
+    content = tensors.read_bytes()
+    actions = {
+        "flip": lambda: tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
+        "truncate": lambda: tensors.write_bytes(content[:50]),
+        "remove tensors": tensors.unlink,
+        "remove json": values.unlink,
+        "empty json": lambda: values.write_text(""),
+    }
+    actions[damage]()
+    with pytest.warns(UserWarning, match="damaged"):
+        loaded = slot.load()
+    assert loaded is not None and loaded.tag == "old" and not loaded.state["w"].any()
+    slot.save({"w": torch.ones(100)}, tag="newer")
+    loaded = slot.load()
+    assert loaded is not None and loaded.tag == "newer"
+
+
+def test_an_unfinished_checkpoint_is_never_seen(tmp_path: Path) -> None:
+    slot = Slot(tmp_path)
+    slot.save({"n": 1}, tag="whole")
+    shutil.copytree(tmp_path / "1", tmp_path / "2")  # saved, but the pointer was not moved before the process died
+    (tmp_path / "2" / "state.json").write_text((tmp_path / "1" / "state.json").read_text().replace("whole", "torn"))
+    loaded = slot.load()
+    assert loaded is not None and loaded.tag == "whole"
+
+
+def test_a_folder_has_one_writer_until_it_is_released(tmp_path: Path) -> None:
+    with RunLock(tmp_path), pytest.raises(UserError, match=f"Process {os.getpid()} on host"):
+        RunLock(tmp_path).acquire()
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text(json.dumps({"pid": 2**22, "host": socket.gethostname(), "started": "then"}))
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_silent_holder_on_another_host_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": "then"}))
+    with pytest.raises(UserError, match="'elsewhere'"):
+        RunLock(tmp_path).acquire()
+    long_ago = lock.stat().st_mtime - lock_module._SILENT_SECONDS - 5
+    os.utime(lock, (long_ago, long_ago))
+    with RunLock(tmp_path):
+        assert json.loads(lock.read_text())["host"] == socket.gethostname()
+
+
+def test_the_holder_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "_HEARTBEAT_SECONDS", 0.01)
+    with RunLock(tmp_path) as lock:
+        os.utime(tmp_path / ".lock", (0, 0))
+        lock._stop.wait(0.3)
+        assert (tmp_path / ".lock").stat().st_mtime > 10**9
+
+
+def test_a_torn_last_event_is_skipped_and_cut_off_on_resume(tmp_path: Path) -> None:
+    with toy_store(tmp_path) as store:
+        store.event("row", {"values": {"loss": float("nan")}})
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"event": "tr')
+    assert [e["event"] for e in read_events(tmp_path)] == ["row"]
+    assert read_events(tmp_path)[0]["values"] == {"loss": None}
+    with toy_store(tmp_path) as store:
+        assert store.num_events == 1
+        store.event("start", {})
+    assert [e["event"] for e in read_events(tmp_path)] == ["row", "start"]
+
+
+def test_scores_read_back_exactly_and_missing_cells_stay_missing(tmp_path: Path) -> None:
+    with toy_store(tmp_path) as store:
+        text = 'a line\u2028separator, a "quote" and ümlaut'
+        scores = [ToyScore('test, "one"', {"em": 1 / 3, "f1": 1e-17}, [{"id": "q", "prediction": text}])]
+        store.add_row(0, scores, {"skipped": "em"})
+        store.add_row(1, scores, {})
+        assert store.cells()[0] == {'test, "one"': {"em": 1 / 3, "f1": 1e-17}, "skipped": {"em": None}}
+        assert store.predictions(0) == [{"id": "q", "prediction": text}]
+        store.drop_rows_after(0)
+        assert list(read_cells(tmp_path / "scores.csv")) == [0]
+        assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["row_000.jsonl"]
+
+
+def test_the_hash_of_a_config_depends_on_what_decides_the_result_only() -> None:
+    def config(root: str, **changes: object) -> dict[str, object]:
+        settings = {"data": {"path": f"{root}/streamingqa", "seed": 0}, "model": {"device": "cpu"}, "seed": 0}
+        return {**settings, "paths": {"data": root}, "logger": {"mode": root}, **changes}
+
+    base = config_hash(config("data"))
+    assert len(base) == 64 and base == config_hash(config("/mnt/data", model={"device": "cuda:1"}))
+    assert base != config_hash(config("data", seed=1)) != config_hash(config("data", seed=2))
+    assert base != config_hash(config("data", data={"path": "/home/me/dev.json", "seed": 0}))
+    repeated = config_hash(config("data", seed=1), ignore_seed=True)
+    assert repeated == config_hash(config("data", seed=2), ignore_seed=True)
+    identity = Identity(method="cmt", data="squad", model="tiny", seed=0, config_hash=base)
+    assert folder_name(identity, generated=True) == f"cmt-squad-generated-tiny-{base[:8]}"
+    assert folder_name(identity, generated=False) == f"cmt-squad-tiny-{base[:8]}"
