@@ -19,12 +19,16 @@ from cmt_cli.data.reading import ProblemError
 
 
 def settings_of(name: str, path: Path | None = None) -> dict[str, Any]:
-    """Return a stream's resolved settings for real files, at `path` where one is given; UserError for unknown names."""
+    """Return a stream's resolved settings for real files, at `path` where one is given; UserError for unknown names.
+
+    All documents are one batch, since the number of batches is a choice of a run, not a property of files.
+    """
     dirs = [catalog.conf_dir()]
     catalog.find("data", name, dirs)
     composed = composition.compose([f"data={name}"], dirs)
-    settings: dict[str, Any] = {**_plain(composed.data), "source": "real"}
-    return settings if path is None else {**settings, "path": str(path)}
+    settings = _plain(composed.data)
+    given = {"source": "real", "num_tasks": 1} | ({} if path is None else {"path": str(path)})
+    return {**settings, **{key: value for key, value in given.items() if key in settings}}
 
 
 def _plain(node: Any) -> dict[str, Any]:

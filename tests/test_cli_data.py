@@ -1,0 +1,83 @@
+"""`cmt data` looks at a stream's files with the reader that a run uses; `cmt doctor` says what is here."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from cmt_cli import cli
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CMT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    return tmp_path
+
+
+def cmt(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def write_stream(folder: Path, question: str) -> None:
+    folder.mkdir()
+    for name in ("train", "val", "test"):
+        rows = f'"{name}: Ann lives in Bern.",{question},Bern\n"{name}: Bob lives in Rome.",Where is Bob?,Rome\n'
+        (folder / f"{name}.csv").write_text("text,question,answers\n" + rows)
+
+
+def test_check_counts_what_is_in_the_files(capsys: pytest.CaptureFixture[str]) -> None:
+    write_stream(Path("news"), "Where is Ann?")
+    assert cmt("data", "check", "streamingqa", "--path", "news") == 0
+    out = capsys.readouterr().out
+    assert "no problems" in out and "2 documents, 2 test questions, 2 meta-training episodes" in out
+    assert "sha256" in out and "test.csv" in out
+
+
+def test_check_reports_all_problems_at_once_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_stream(Path("news"), "")
+    assert cmt("data", "check", "streamingqa", "--path", "news") == 2
+    shown = capsys.readouterr()
+    assert all(f"news/{name}.csv:2: " in shown.out for name in ("train", "val", "test"))
+    assert "3 problems in the files of streamingqa" in shown.err
+
+
+def test_check_of_absent_files_says_how_to_get_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("data", "check", "streamingqa") == 2
+    assert "Either put train.csv" in capsys.readouterr().err
+
+
+def test_prepare_says_how_to_get_what_cannot_be_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("data", "prepare", "streamingqa") == 2
+    assert "cannot be fetched from here. Either put train.csv" in capsys.readouterr().err
+
+
+def test_an_unknown_stream_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("data", "check", "squat") == 2
+    assert "Did you mean 'squad'?" in capsys.readouterr().err
+
+
+def test_doctor_uses_no_network_and_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: pytest.fail("the network was used"))
+    monkeypatch.setenv("WANDB_API_KEY", "a-secret")
+    monkeypatch.setenv("HF_HOME", str(Path.cwd() / "hub"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    write_stream(Path("data"), "Where?")
+    Path("data").rename("streamingqa")
+    Path("data").mkdir()
+    Path("streamingqa").rename("data/streamingqa")
+    assert cmt("doctor") == 0
+    out = capsys.readouterr().out
+    assert "a-secret" not in out and "logged in: runs go online" in out
+    assert "gated models like Llama 2 need" in out
+    assert "found at data/streamingqa" in out and "missing. " in out
+    assert "cpu" in out and "torch" in out
