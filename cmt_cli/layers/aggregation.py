@@ -12,6 +12,7 @@ Shapes: batch, slots, width, docs, heads, blocks, inner = heads * head_dim.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,10 @@ class CrossAttention(nn.Module):
     def project(self, memories: Tensor) -> Tensor:
         """Return the keys and values of all blocks for memories `[..., width]`: `[..., cache_width]`."""
         normed = self.norm_memory(memories)
-        return torch.cat([block.key_value(normed) for block in self.blocks], dim=-1)
+        return torch.cat([part(normed) for part in self._key_values()], dim=-1)
+
+    def _key_values(self) -> list[nn.Linear]:
+        return [cast(_Block, block).key_value for block in self.blocks]
 
     def forward(self, state: Tensor, cached: Tensor, log_prior: Tensor | None = None) -> Tensor:
         """Return `[batch, slots, width]`.

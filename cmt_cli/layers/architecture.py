@@ -41,8 +41,8 @@ def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, nn.Linear):  # bitsandbytes' quantized layers are subclasses
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D":
-        rows, columns = module.weight.shape
-        return int(rows), int(columns)
+        weight = module.get_parameter("weight")
+        return weight.shape[0], weight.shape[1]
     return None
 
 

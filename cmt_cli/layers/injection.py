@@ -103,6 +103,8 @@ class MacInjection:
 class MacHead(nn.Module):
     """Repeat the slots to one per output token, then LN -> Linear -> GELU -> Linear plus a skip, weights per token."""
 
+    source: Tensor  # [outputs], the slot that each output token starts from
+
     def __init__(self, learner: Learner, settings: MacInjection, num_slots: int, seed: int) -> None:
         super().__init__()
         self.shape, self.virtual = key_value_shape(learner.model), settings.virtual_per_layer

@@ -82,7 +82,7 @@ class CamelsObjective:
                 share = sum(_num_targets(row) for i in group for row in self._answers[i]) / max(1, num_targets)
                 losses = {"answers": share * losses["answers"], "locality": losses["locality"] / len(groups)}
                 loss = losses["answers"] + losses["locality"]
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             for name, value in {"loss": loss, **losses}.items():
                 terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
         return terms

@@ -19,5 +19,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory() -> None:
     """Drop unreachable tensors and return cached blocks to the device."""
     gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ def generator_state() -> State:
     """Return the states of the global generators: byte tensors, and JSON values for Python's."""
     version, internal, gauss_next = random.getstate()
     state: State = {"python": [version, list(internal), gauss_next], "torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 

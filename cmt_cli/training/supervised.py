@@ -52,7 +52,7 @@ class SupervisedObjective:
         for part in micro_batches(batch, micro_batch_size):
             losses = self._losses(part, num_labelled)
             loss = torch.stack(list(losses.values())).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for name, value in {"loss": loss, **losses}.items():
                 terms[name] = terms[name] + value.detach() if name in terms else value.detach()
         return terms
