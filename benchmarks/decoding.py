@@ -111,22 +111,23 @@ def single_beams(setup: Setup, num_questions: int) -> Answers:
     return answers
 
 
-def seconds(function: Callable[[], Answers], device: torch.device) -> tuple[Answers, float]:
-    """Run once and return the answers and the wall-clock seconds."""
-    started = time.perf_counter()
+def seconds(function: Callable[[], Answers], device: torch.device) -> tuple[Answers, float, float]:
+    """Run once and return the answers, the wall-clock seconds and this process's CPU seconds."""
+    started, cpu_started = time.perf_counter(), time.process_time()
     answers = function()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return answers, time.perf_counter() - started
+    return answers, time.perf_counter() - started, time.process_time() - cpu_started
 
 
 def compare(
     setup: Setup, decoding: Decoding, single: Callable[[Setup, int], Answers], num_single: int
 ) -> dict[str, Any]:
     """Time both ways in one run and compare their answers."""
-    single(setup, 1)  # warm-up
-    slow_answers, slow_seconds = seconds(lambda: single(setup, num_single), setup.device)
-    fast_answers, fast_seconds = seconds(lambda: batched(setup, decoding), setup.device)
+    ids, mask, prefix = setup.rows([0])
+    setup.model(**model_inputs(setup.model, ids, mask, prefix), use_cache=True)  # warm-up
+    slow_answers, slow_seconds, slow_cpu = seconds(lambda: single(setup, num_single), setup.device)
+    fast_answers, fast_seconds, fast_cpu = seconds(lambda: batched(setup, decoding), setup.device)
     agreement = sum(a == b for a, b in zip(slow_answers, fast_answers, strict=False)) / num_single
     slow, fast = num_single / slow_seconds, len(setup.questions) / fast_seconds
     return {
@@ -137,6 +138,9 @@ def compare(
         "single_answers_per_second": slow,
         "batched_answers_per_second": fast,
         "ratio": fast / slow,
+        "single_cpu_seconds_per_answer": slow_cpu / num_single,
+        "batched_cpu_seconds_per_answer": fast_cpu / len(setup.questions),
+        "cpu_ratio": (slow_cpu / num_single) / (fast_cpu / len(setup.questions)),
         "same_answers": agreement,
     }
 
@@ -150,13 +154,18 @@ def table(report: dict[str, Any]) -> str:
         f"distilgpt2, {NUM_VIRTUAL} virtual tokens in front, {GREEDY.max_new_tokens} new tokens. Made by "
         "`benchmarks/decoding.py`.",
         "",
-        "| decoding | one at a time, no cache (answers/s) | batched, cache (answers/s) | ratio | same answers |",
-        "|---|---|---|---|---|",
+        f"Load average of the machine at the start: {report['load_average']:.1f}. Where that is above 0.5, other "
+        "processes took part of the cores, and the ratio of CPU seconds says more than that of wall-clock time.",
+        "",
+        "| decoding | one at a time, no cache (answers/s) | batched, cache (answers/s) | ratio "
+        "| CPU seconds per answer | ratio of CPU seconds | same answers |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in report["results"].items():
         lines.append(
             f"| {name} | {row['single_answers_per_second']:.2f} | {row['batched_answers_per_second']:.1f} "
-            f"(batch {row['batch_size']}) | {row['ratio']:.1f} | {row['same_answers']:.0%} |"
+            f"(batch {row['batch_size']}) | {row['ratio']:.1f} | {row['single_cpu_seconds_per_answer']:.2f}, "
+            f"{row['batched_cpu_seconds_per_answer']:.3f} | {row['cpu_ratio']:.1f} | {row['same_answers']:.0%} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -166,8 +175,8 @@ def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--questions", type=int, default=128, help="questions for greedy decoding; a quarter for beams")
-    parser.add_argument("--single", type=int, default=16, help="of them, answered one at a time; a quarter for beams")
+    parser.add_argument("--questions", type=int, default=64, help="questions for greedy decoding; a quarter for beams")
+    parser.add_argument("--single", type=int, default=8, help="of them, answered one at a time; a quarter for beams")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     greedy = Setup(num_questions=arguments.questions, device=device)
@@ -176,6 +185,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
         "torch": torch.__version__,
         "shape": SHAPE,
         "results": {
