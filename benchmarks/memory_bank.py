@@ -69,9 +69,9 @@ class Vectors:
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """Return how long a call takes: the better of two."""
+    """Return how long a call takes: the best of three."""
     times = []
-    for _ in range(2):
+    for _ in range(3):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)

@@ -151,7 +151,7 @@ class ApproximateIndex:
     def _pool(self, queries: Tensor, size: int) -> tuple[Tensor, Tensor]:
         assert self._packed is not None
         probes = self._centroid_index.search(queries, min(self._num_probes, len(self._centroids)))[1]
-        scores, rows = self._packed.score(queries, probes)
+        scores, rows = self._packed.best(queries, probes, size)
         top = scores.topk(min(size, scores.shape[1]), dim=1)
         return top.values, rows.gather(1, top.indices)
 
@@ -167,21 +167,19 @@ class _PackedLists:
         self.sizes = torch.bincount(list_of[live_rows], minlength=num_lists)
         self.starts = self.sizes.cumsum(0) - self.sizes
 
-    def score(self, queries: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores and rows `[batch, most]` of all keys in the probed lists `[batch, probes]`, padded."""
-        sizes = self.sizes[probes]
-        columns = sizes.cumsum(1) - sizes
-        shape = (len(queries), max(1, int(sizes.sum(dim=1).max())))
+    def best(self, queries: Tensor, probes: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return the `size` best scores and rows of each probed list `[batch, probes]`, joined and padded."""
+        num_probes = probes.shape[1]
+        shape = (len(queries) * num_probes, min(size, max(1, int(self.sizes.max()))))
         scores = torch.full(shape, -math.inf, device=queries.device)
         rows = torch.full(shape, -1, dtype=torch.long, device=queries.device)
-        flat = probes.flatten()
-        order = flat.argsort(stable=True)
-        lists, counts = torch.unique_consecutive(flat[order], return_counts=True)
+        order = probes.flatten().argsort(stable=True)
+        lists, counts = torch.unique_consecutive(probes.flatten()[order], return_counts=True)
         spans = torch.stack([self.starts[lists], self.sizes[lists]], dim=1).tolist()
         # one matrix product per list, for all queries that probe it
-        for (start, size), pairs in zip(spans, torch.split(order, counts.tolist()), strict=True):
-            asking = pairs // probes.shape[1]
-            at = columns.flatten()[pairs][:, None] + torch.arange(size, device=queries.device)
-            scores[asking[:, None], at] = queries[asking] @ self.keys[start : start + size].T
-            rows[asking[:, None], at] = self.rows[start : start + size]
-        return scores, rows
+        for (start, length), pairs in zip(spans, torch.split(order, counts.tolist()), strict=True):
+            products = queries[pairs // num_probes] @ self.keys[start : start + length].T
+            top = products.topk(min(size, length), dim=1)
+            scores[pairs, : top.values.shape[1]] = top.values
+            rows[pairs, : top.values.shape[1]] = self.rows[start + top.indices]
+        return scores.view(len(queries), -1), rows.view(len(queries), -1)
