@@ -187,8 +187,9 @@ _MEASURED = ("train_seconds", "eval_seconds", "adapt_seconds_per_document", "ans
 
 
 def record_without_times(folder: Path) -> dict[str, Any]:
-    """Return result.json without what a clock or the process's memory decides."""
+    """Return result.json without what a clock, the process's memory or work on the repository decides."""
     record = json.loads((folder / "result.json").read_text())
+    del record["git_commit"]
     for name in (*_MEASURED, "peak_memory_bytes"):
         assert record["cost"].pop(name) is not None, name
     return record
