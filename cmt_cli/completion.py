@@ -34,11 +34,21 @@ def complete(earlier: Sequence[str], incomplete: str, dirs: Sequence[Path]) -> l
     key, equals, begun = incomplete.partition("=")
     if equals:
         return [f"{key}={name}" for name in _options(key, begun, dirs)]
-    keys = [f"{group}=" for group in groups] + [f"{key}=" for key in catalog.top_level_keys(dirs[0] / "run.yaml")]
-    if "." in incomplete:
-        keys = _nested(incomplete.partition(".")[0].lstrip("+~"), earlier, dirs)
-    prefix = incomplete[: len(incomplete) - len(incomplete.lstrip("+~"))]
-    return [prefix + word for word in keys if (prefix + word).startswith(incomplete)]
+    bare = incomplete.lstrip("+~")
+    prefix = incomplete[: len(incomplete) - len(bare)]
+    if "." in bare:
+        words = _nested(bare.partition(".")[0], earlier, dirs)
+    else:
+        words = _groups(groups, dirs, whole=bool(bare))
+        words += [f"{key}=" for key in catalog.top_level_keys(dirs[0] / "run.yaml")]
+    return [prefix + word for word in words if word.startswith(bare)]
+
+
+def _groups(groups: Sequence[str], dirs: Sequence[Path], *, whole: bool) -> list[str]:
+    """Return `group=option` words: of several, a shell inserts `group=` without the space that follows a lone word."""
+    if not whole:
+        return [f"{group}=" for group in groups]
+    return [f"{group}={option.name}" for group in groups for option in catalog.options(group, dirs)]
 
 
 def _options(group: str, begun: str, dirs: Sequence[Path]) -> list[str]:

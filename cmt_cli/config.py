@@ -34,7 +34,7 @@ class Stopped(BaseException):
     """Carries an error past Hydra's own reporting, which would print it twice; `cause` is the error."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
+        super().__init__(cause)
         self.cause = cause
 
 

@@ -49,7 +49,7 @@ def _print(console: Console, current: Job, stream: Stream) -> None:
 
 def _stream_line(stream: Stream) -> str:
     files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
-    return f"{stream.name}, {stream.provenance.source}{files}: {description(stream)}"
+    return f"{stream.name}, {stream.provenance.source}{files}: {len(stream.tasks)} tasks, {description(stream)}"
 
 
 def _state(folder: Path) -> str:

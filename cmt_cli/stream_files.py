@@ -60,13 +60,10 @@ def check(name: str, path: Path | None) -> None:
 
 
 def description(stream: Stream) -> str:
-    """Return a line of counts: tasks, documents, questions, episodes."""
+    """Return a line of counts: documents, questions, episodes."""
     documents = sum(len(task.documents) for task in stream.tasks)
     questions = sum(len(test.examples) for test in stream.tests)
-    return (
-        f"{len(stream.tasks)} tasks, {documents} documents, {questions} test questions, "
-        f"{len(stream.episodes.train)} meta-training episodes"
-    )
+    return f"{documents} documents, {questions} test questions, {len(stream.episodes.train)} meta-training episodes"
 
 
 def prepare(name: str) -> None:

@@ -19,9 +19,15 @@ def dirs() -> list[Path]:
 
 
 def test_keys_and_groups(dirs: list[Path]) -> None:
-    assert complete([], "me", dirs) == ["method="]
+    assert {"method=", "data=", "seed="} <= set(complete([], "", dirs))
     assert complete([], "se", dirs) == ["seed="]
-    assert complete([], "+exp", dirs) == ["+experiment="]
+
+
+def test_the_beginning_of_a_group_offers_whole_words(dirs: list[Path]) -> None:
+    methods = complete([], "me", dirs)
+    assert {"method=cmt", "method=mac"} <= set(methods)
+    assert all(word.startswith("method=") for word in methods)
+    assert "+experiment=llama2_squad" in complete([], "+exp", dirs)
 
 
 def test_values_of_a_group_as_bash_splits_them(dirs: list[Path]) -> None:

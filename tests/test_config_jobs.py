@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
 
     assert folder() == folder("logger=jsonl") == folder("paths.data=/elsewhere") == folder("paths.cache=/elsewhere")
     assert len({folder(), folder("seed=1"), folder("trainer.max_steps=4")}) == 3
+
+
+def test_the_task_travels_by_name_to_other_processes() -> None:
+    assert pickle.loads(pickle.dumps(config.task)) is config.task
+    stopped = pickle.loads(pickle.dumps(config.Stopped(UserError("why"))))
+    assert str(stopped.cause) == "why"
 
 
 def saved(folder: Path, *overrides: str, **changes: object) -> Path:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -69,6 +74,17 @@ def test_heavy_libraries_stay_in_their_places(path: Path) -> None:
 def test_streams_and_the_command_line_import_nothing_heavy_at_import_time(path: Path) -> None:
     found = {module.split(".")[0] for module in imports(path, nested=False)}
     assert not found & {"torch", "transformers", "wandb", "datasets"}
+
+
+def test_every_imported_distribution_is_declared() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.split(r"[^\w-]", requirement)[0].lower() for requirement in requirements}
+    modules = {module.split(".")[0] for path in FILES for module in imports(path)}
+    distributions = packages_distributions()
+    for module in modules - set(sys.stdlib_module_names) - {"cmt_cli"}:
+        names = {name.lower() for name in distributions.get(module, [module])}
+        assert names & declared, f"{module} comes from {names}, which pyproject.toml does not declare"
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=str)
