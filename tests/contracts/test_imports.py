@@ -83,7 +83,7 @@ def test_every_imported_distribution_is_declared() -> None:
     modules = {module.split(".")[0] for path in FILES for module in imports(path)}
     distributions = packages_distributions()
     for module in modules - set(sys.stdlib_module_names) - {"cmt_cli"}:
-        names = {name.lower() for name in distributions.get(module, [module])}
+        names = {name.lower().replace("_", "-") for name in distributions.get(module, [module])}
         assert names & declared, f"{module} comes from {names}, which pyproject.toml does not declare"
 
 
