@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,33 @@ def test_a_quantized_bank_is_fitted_once_and_opens_with_its_codebooks(tmp_path: 
     assert opened.truncate(position) == []
     opened.clear()
     assert opened.needs_quantizer
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_life_agrees_with_a_dictionary(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    bank, expected = open_bank(tmp_path), dict[str, list[float]]()
+    for step in range(120):
+        document_id, text = f"d{draw.randrange(12)}", f"{seed}-{step}"
+        new = records(text, document_ids=(document_id,))
+        action = draw.choice(["append", "replace", "remove", "reopen", "go back"])
+        if action == "append" and document_id not in expected:
+            bank.append(new)
+        elif action == "replace":
+            bank.replace(document_id, new)
+        elif action == "remove":
+            assert bank.remove(document_id) == (document_id in expected)
+            expected.pop(document_id, None)
+        elif action == "reopen":
+            bank.close()
+            bank = open_bank(tmp_path)
+        elif action == "go back":
+            position = bank.position()
+            bank.append(records(text, text + "b", document_ids=(text, text + "b")))
+            assert bank.truncate(position) == []
+        if action == "replace" or (action == "append" and document_id not in expected):
+            expected[document_id] = new.memories.flatten().tolist()
+        assert {name: memory for _, name, memory in contents(bank)} == expected
+        assert len(bank) == bank.num_documents == len(expected)
+        found = bank.search(new.keys, 20)[1][0]
+        assert {bank.document_id(int(row)) for row in found if row >= 0} == set(expected)
