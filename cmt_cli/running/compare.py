@@ -95,7 +95,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
 
 def _comparable(result: RunResult) -> tuple[Any, ...]:
     matrix = result.matrices[result.primary_metric]
-    files = tuple(sorted(result.data["sha256"].items()))
+    # Generated data are drawn anew for each seed, so only their size says that they are alike.
+    files = tuple(sorted(result.data["sha256"].items())) if result.data["source"] == "real" else ()
     size = (result.data.get("num_documents"), result.data.get("num_questions"))
     return result.data["name"], result.data["source"], result.primary_metric, matrix.tests, files, size
 
@@ -158,15 +159,16 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     scores = _SCORES if console.width >= _WIDE else _MAIN_SCORES
     for section in comparison.sections:
         title = f"{section.data}, {_source(section)}, {section.num_tests} tests, scores by {section.primary_metric}"
-        _print_table(section, scores, console, title=title)
-        _print_table(section, _COSTS, console, title="")
+        console.print(Text(title, style="bold"))
+        _print_table(section, scores, console)
+        _print_table(section, _COSTS, console)
         console.print()
     for note in _notes(comparison):
         console.print(note, markup=False, highlight=False)
 
 
-def _print_table(section: Section, columns: Sequence[str], console: Console, *, title: str) -> None:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+def _print_table(section: Section, columns: Sequence[str], console: Console) -> None:
+    table = Table(box=None, padding=(0, 1))
     table.add_column("method", min_width=10)
     table.add_column("n", justify="right")
     used = _used(section, columns)

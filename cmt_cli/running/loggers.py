@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult
     from cmt_cli.running.store import RunStore
 
+_ALSO_SHOWN = ("f1", "recall_at_1")  # printed beside the stream's first metric
+
 
 class Logger(Protocol):
     """A mirror of a run. None of its calls may stop the run."""
@@ -72,10 +74,12 @@ class ConsoleLogger(Silent):
 
     def row(self, index: int, scores: Mapping[str, float]) -> None:
         """Print the means over what is learned so far."""
-        means = [f"{name.removeprefix('aa/')} {value:.3f}" for name, value in scores.items() if name.startswith("aa/")]
+        known = [name.removeprefix("aa/") for name in scores if name.startswith("aa/")]
+        shown = [name for name in known if name in (known[0], *_ALSO_SHOWN)]
+        means = [f"{name} {scores[f'aa/{name}']:.3f}" for name in shown]
         when = f"After task {index}" if index else "Before the stream"
         if means:
-            self._print(f"{when}: {', '.join(means[:4])} on what is learned so far")
+            self._print(f"{when}: {', '.join(means)} on what is learned so far")
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Show the bar or line."""

@@ -29,6 +29,7 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
     primary = result.matrices.get(result.primary_metric)
     if primary is not None:
         console.print()
+        _print(console, f"{primary.metric}, after each task (rows) on each test (columns)")
         console.print(matrix_table(primary, console.width), highlight=False)
         for line in _legend(primary, console.width):
             _print(console, line)
@@ -69,8 +70,7 @@ def matrix_table(matrix: ScoreMatrix, width: int) -> Table:
     fitting = max(2, (width - _ROW_NAME_WIDTH) // (_CELL_WIDTH + 1))
     columns = _spread(len(matrix.tests), fitting)
     rows = _spread(len(matrix.rows), _MAX_ROWS)
-    table = Table(title=f"{matrix.metric}, after each task (rows) on each test (columns)", box=None, padding=(0, 0))
-    table.title_justify = "left"
+    table = Table(box=None, padding=(0, 0))
     table.add_column("", min_width=_ROW_NAME_WIDTH, no_wrap=True)
     for j in columns:
         at = matrix.learned_at[j]
