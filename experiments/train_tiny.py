@@ -1,61 +1,142 @@
-r"""Train the embedded backbone on the base period of the generated world until it reads, and write it with its recipe.
+r"""Train the embedded backbone on the base period of the generated world until it reads; write it with its recipe.
 
-    python experiments/train_tiny.py --steps 3500 --out cmt_cli/models/tiny
+    python experiments/train_tiny.py --out cmt_cli/models/tiny     # about ten minutes on two cores
 
-A batch row holds one to four documents and then several questions. A mask lets every question see the documents and
-itself only, so that each is exactly the prompt `{document}\nQuestion: {question}\nAnswer:` followed by ` {answer}`
-and the end token, at a fraction of the cost of one row per question. Articles are drawn from several worlds whose
-people have the same names and different facts: whoever memorizes is wrong, whoever reads is right.
-The answer is in `recipe.json` beside the weights: exact match by number of documents in front, and closed-book.
+A row is one to four documents and a question, `{document}\nQuestion: {question}\nAnswer:` followed by ` {answer}` and
+the end token; or a document alone; or a question alone about one of a few documents that are also seen as text, so that
+fine-tuning has a path from text to answers. Articles come from several worlds that share names and differ in facts:
+whoever memorizes is wrong, whoever reads is right. The value and output projections start near the identity, so that
+attending to a word is already copying it. `recipe.json` says what was measured on people the model never met.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
-import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import transformers
-from rich.progress import Progress, TimeElapsedColumn, TimeRemainingColumn
-from tiny_rows import IGNORED, Recipe, Row, RowSampler, encode
+from rich.progress import track
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Prompt
 from cmt_cli.data.world import Article, World
 from cmt_cli.data.world_relations import RELATIONS
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights."""
+
+    steps: int
+    seed: int = 0
+    # (seed, facts per document, changing facts) of the worlds whose base period is read
+    worlds: tuple[tuple[int, int, bool], ...] = ((0, 3, False), (1, 4, True), (2, 3, False), (3, 2, False))
+    articles_per_world: int = 6000
+    vocabulary_size: int = 2048
+    hidden_size: int = 192
+    num_layers: int = 4
+    num_heads: int = 6
+    mlp_size: int = 512
+    identity: float = 0.5  # added to the diagonal of the value and output projections at the start
+    batch_size: int = 32
+    learning_rate: float = 2e-3  # of AdamW
+    warmup_steps: int = 50
+    decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 0
+    language_model_weight: float = 0.1  # of the mean loss per document token, beside the mean loss per answer token
+    share_many_documents: float = 0.15
+    many_documents_from: float = 0.4  # share of the steps after which rows with several documents begin
+    share_text: float = 0.06  # rows that are a document alone
+    share_closed_book: float = 0.06  # rows that are a question alone
+    closed_book_articles: int = 300
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids of what is read as text, of the question, and of the answer."""
+
+    text: list[int]
+    question: list[int]
+    answer: list[int]
+
+
+class Rows:
+    """Draws training rows; every draw comes from one generator."""
+
+    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.recipe, self.tokenizer, self.rng = recipe, tokenizer, random.Random(recipe.seed)
+        self.articles = base_articles(recipe)
+        self.closed_book = self.articles[: recipe.closed_book_articles]
+
+    def draw(self, progress: float) -> Row:
+        """Draw one row at a share `progress` of the training."""
+        recipe, rng = self.recipe, self.rng
+        kind = rng.random()
+        if kind < recipe.share_text:
+            return Row(self._ids(rng.choice(self.closed_book).document.text), [], [])
+        kind -= recipe.share_text
+        if kind < recipe.share_closed_book:
+            return self._row([], rng.choice(self.closed_book))
+        kind -= recipe.share_closed_book
+        article = rng.choice(self.articles)
+        several = kind < recipe.share_many_documents and progress > recipe.many_documents_from
+        others = rng.sample(self.articles, rng.randrange(1, 4)) if several else []
+        documents = [article, *others]
+        rng.shuffle(documents)
+        return self._row(documents, article)
+
+    def _row(self, documents: Sequence[Article], article: Article) -> Row:
+        question = self.rng.choice(article.questions)
+        text = "\n".join(document.document.text for document in documents)
+        prompt = f"Question: {question.question}\nAnswer:"
+        answer = self._ids(f" {question.answers[0]}")
+        return Row(
+            self._ids(text), self._ids(f"\n{prompt}" if text else prompt), [*answer, self.tokenizer.eos_token_id]
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text)["input_ids"])
+
+
 def base_articles(recipe: Recipe) -> list[Article]:
-    """Generate the articles of the recipe's worlds."""
-    articles: list[Article] = []
-    for seed, facts, changing in recipe.worlds:
-        world = World(seed=seed, facts_per_document=facts, changing_facts=changing)
-        articles += world.articles("base", recipe.articles_per_world)
-    return articles
+    """Generate what is read."""
+    return [
+        article
+        for seed, facts, changing in recipe.worlds
+        for article in World(seed=seed, facts_per_document=facts, changing_facts=changing).articles(
+            "base", recipe.articles_per_world
+        )
+    ]
 
 
-def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE: any text passes and comes back unchanged."""
+def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE: any text passes and comes back unchanged; the world's values are mostly one token each."""
+    articles = base_articles(recipe)
+    texts = [a.document.text for a in articles] + [
+        f"Question: {q.question}\nAnswer:" for a in articles for q in a.questions
+    ]
+    values = [f" {value}" for relation in RELATIONS for value in relation.values]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
+        vocab_size=recipe.vocabulary_size,
         special_tokens=["<pad>", "<s>", "</s>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(texts + values * 1000, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -66,202 +147,137 @@ def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> PreTrainedTok
     )
 
 
-def batch_loss(model: LlamaForCausalLM, rows: list[Row], language_model_weight: float) -> tuple[torch.Tensor, float]:
-    """Return the loss to minimize and the mean loss per answer token (0 without answers)."""
-    length = max(len(row.ids) for row in rows)
-
-    def padded(values: list[list[int]], fill: int) -> torch.Tensor:
-        return torch.tensor([v + [fill] * (length - len(v)) for v in values])
-
-    ids, positions = padded([r.ids for r in rows], 0), padded([r.positions for r in rows], 0)
-    targets, segments = padded([r.targets for r in rows], IGNORED), padded([r.segments for r in rows], -1)
-    shared = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])  # [batch, seq, seq]
-    mask = shared & torch.ones(length, length, dtype=torch.bool).tril()
-    hidden = model.model(input_ids=ids, position_ids=positions, attention_mask=mask[:, None]).last_hidden_state
-    # the token after a document is the first of a question, which is never scored: a plain shift by one is right
-    scored = targets[:, 1:] != IGNORED
-    logits = model.lm_head(hidden[:, :-1][scored])  # [scored, vocab]: the other positions never meet the vocabulary
-    token_nll = F.cross_entropy(logits, targets[:, 1:][scored], reduction="none")
-    is_answer = segments[:, 1:][scored] > 0
-    answer = token_nll[is_answer].mean() if is_answer.any() else token_nll.new_zeros(())
-    text = token_nll[~is_answer].mean() if (~is_answer).any() else token_nll.new_zeros(())
-    return answer + language_model_weight * text, float(answer.detach())
-
-
-def make_optimizers(model: LlamaForCausalLM, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Return Muon for the weight matrices and AdamW for embeddings and norms."""
-    named = list(model.named_parameters())
-    matrices = [parameter for name, parameter in named if parameter.ndim == 2 and "embed" not in name]
-    rest = [parameter for name, parameter in named if parameter.ndim != 2 or "embed" in name]
-    muon = torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, momentum=0.95, weight_decay=0.0)
-    adam = torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
-    return muon, adam
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return an untrained Llama with value and output projections near the identity."""
+    torch.manual_seed(recipe.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.mlp_size,
+            num_hidden_layers=recipe.num_layers,
+            num_attention_heads=recipe.num_heads,
+            num_key_value_heads=recipe.num_heads,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    with torch.no_grad():
+        for layer in model.model.layers:
+            for projection in (layer.self_attn.v_proj, layer.self_attn.o_proj):
+                projection.weight.add_(recipe.identity * torch.eye(recipe.hidden_size))
+    return model
 
 
-def train(model: LlamaForCausalLM, sampler: RowSampler, recipe: Recipe) -> list[float]:
-    """Run the gradient steps; return the mean loss per answer token of every 100 steps, questions-only steps aside."""
+def batch_loss(model: LlamaForCausalLM, rows: Sequence[Row], language_model_weight: float) -> tuple[Tensor, float]:
+    """Return the loss of a batch, and the mean nats per answer token."""
+    length = max(len(row.text) + len(row.question) + len(row.answer) for row in rows)
+    ids, part = torch.zeros(len(rows), length, dtype=torch.long), torch.zeros(len(rows), length, dtype=torch.long)
+    for i, row in enumerate(rows):
+        sequence = row.text + row.question + row.answer
+        ids[i, : len(sequence)] = torch.tensor(sequence)
+        part[i, 1 : len(row.text)] = 1
+        part[i, len(sequence) - len(row.answer) : len(sequence)] = 2 if row.answer else 0
+        part[i, len(sequence) :] = 0
+    hidden = model.model(input_ids=ids, attention_mask=(ids != 0).long()).last_hidden_state[:, :-1]
+    scored = part[:, 1:] > 0
+    nll = F.cross_entropy(model.lm_head(hidden[scored]), ids[:, 1:][scored], reduction="none")
+    is_answer = part[:, 1:][scored] == 2
+    answer = nll[is_answer].mean()
+    return answer + language_model_weight * nll[~is_answer].mean(), float(answer.detach())
 
-    def scale(step: int) -> float:
-        decay = (recipe.steps - step) / (recipe.steps * (1 - recipe.decay_from))
-        return max(0.01, min((step + 1) / recipe.warmup_steps, 1.0, decay))
 
-    optimizers = make_optimizers(model, recipe)
-    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, scale) for optimizer in optimizers]
+def train(model: LlamaForCausalLM, rows: Rows, recipe: Recipe) -> list[float]:
+    """Take the steps; return the mean answer loss of every hundred."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     curve: list[float] = []
     recent: list[float] = []
-    columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("training", total=recipe.steps)
-        model.train()
-        for step in range(recipe.steps):
-            rows = sampler.rows(step / recipe.steps)
-            loss, answer_loss = batch_loss(model, rows, recipe.language_model_weight)
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-                optimizer.step()
-                scheduler.step()
-            if rows[0].segments[0] == 0 and rows[0].segments[-1] > 0:
-                recent.append(answer_loss)
-            if (step + 1) % 100 == 0:
-                curve.append(round(sum(recent) / max(1, len(recent)), 4))
-                recent.clear()
-                bar.console.print(f"step {step + 1}: answer loss {curve[-1]}")
-            bar.advance(task)
+    for step in track(range(recipe.steps), description="Learning to read"):
+        progress = step / recipe.steps
+        decay = min(1.0, (1 - progress) / (1 - recipe.decay_from))
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps) * decay
+        drawn = [rows.draw(progress) for _ in range(recipe.batch_size)]
+        loss, answer = batch_loss(model, drawn, recipe.language_model_weight)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        recent.append(answer)
+        if len(recent) == 100:
+            curve.append(round(sum(recent) / 100, 4))
+            recent.clear()
+            print(f"step {step + 1}: {curve[-1]} nats per answer token", flush=True)
     return curve
 
 
-@torch.no_grad()
-def answer(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str]) -> list[str]:
-    """Answer prompts greedily, 64 at a time."""
-    answers: list[str] = []
-    for start in range(0, len(prompts), 64):
-        inputs = tokenizer(prompts[start : start + 64], padding=True, return_tensors="pt")
-        output = model.generate(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=12, do_sample=False
-        )
-        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        answers += [text.strip() for text in texts]
-    return answers
+def exact_match(learner: Learner, articles: Sequence[Article], num_documents: int) -> float:
+    """Return the share of questions answered with the right one of `num_documents` documents in front (0: none)."""
+    rng = random.Random(0)
+    prompts, accepted = [], []
+    for article in articles:
+        for question in article.questions:
+            others = rng.sample([a for a in articles if a is not article], max(0, num_documents - 1))
+            documents = [*others, article] if num_documents else []
+            rng.shuffle(documents)
+            lines = [d.document.text for d in documents] + [f"Question: {question.question}", "Answer:"]
+            prompts.append(Prompt(question.id, "\n".join(lines)))
+            accepted.append(question.answers)
+    decoding = Decoding(max_new_tokens=12, batch_size=64, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
+    answers = learner.generate(prompts, decoding)
+    return sum(a.text in right for a, right in zip(answers, accepted, strict=True)) / len(prompts)
 
 
-def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, num_articles: int) -> dict[str, float]:
-    """Measure exact match on stream articles, whose people the model has not met, and the chance level."""
-    rng = random.Random(1)
-    scores: dict[str, float] = {"num_articles": num_articles}
-    for name, changing in (("", False), ("_changing_facts", True)):
-        articles = World(seed=7, facts_per_document=4, changing_facts=changing).articles("stream", num_articles)
-        texts = [article.document.text for article in articles]
-        asked = [(index, question) for index, a in enumerate(articles) for question in a.questions]
-        scores["num_questions" + name] = len(asked)
-        prompt = "Question: {}\nAnswer:"
-        for num_documents in (0, 1, 2, 4):
-            prompts = []
-            for index, question in asked:
-                others = rng.sample([i for i in range(len(texts)) if i != index], max(0, num_documents - 1))
-                front = rng.sample([index, *others], num_documents) if num_documents else []
-                prompts.append("\n".join([*(texts[i] for i in front), prompt.format(question.question)]))
-            got = answer(model, tokenizer, prompts)
-            right = sum(text in question.answers for text, (_, question) in zip(got, asked, strict=True))
-            label = f"exact_match_{num_documents}_documents" if num_documents else "exact_match_closed_book"
-            scores[label + name] = round(right / len(asked), 4)
-        by_relation: dict[str, Counter[str]] = defaultdict(Counter)
-        for _, question in asked:
-            by_relation[question.id.rsplit("/", 1)[1]][question.answers[0]] += 1
-        commonest = sum(counts.most_common(1)[0][1] for counts in by_relation.values())
-        # what always naming each relation's commonest answer of this very sample would score
-        scores["chance_of_commonest_answer" + name] = round(commonest / len(asked), 4)
-    return scores
-
-
-def measure_closed_book_subset(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> float:
-    """Measure exact match without a document on the base articles that were also trained closed-book."""
-    seed, facts, changing = recipe.worlds[0]
-    world = World(seed=seed, facts_per_document=facts, changing_facts=changing)
-    asked = [q for article in world.articles("base", recipe.closed_book_articles) for q in article.questions]
-    got = answer(model, tokenizer, [f"Question: {question.question}\nAnswer:" for question in asked])
-    return round(sum(text in q.answers for text, q in zip(got, asked, strict=True)) / len(asked), 4)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def measure(learner: Learner, recipe: Recipe) -> dict[str, float]:
+    """Return the reading accuracy on the stream period, and the chance of guessing."""
+    articles = World(seed=7, facts_per_document=3, changing_facts=False).articles("stream", 200)
+    changing = World(seed=7, facts_per_document=3, changing_facts=True).articles("stream", 200)
+    answers = {}
+    for article in articles:
+        for question in article.questions:
+            answers.setdefault(question.id.split("/")[1], Counter())[question.answers[0]] += 1
+    total = sum(counter.total() for counter in answers.values())
+    return {
+        "num_questions": total,
+        "exact_match_1_documents": exact_match(learner, articles, 1),
+        "exact_match_2_documents": exact_match(learner, articles, 2),
+        "exact_match_4_documents": exact_match(learner, articles, 4),
+        "exact_match_1_documents_changing_facts": exact_match(learner, changing, 1),
+        "exact_match_closed_book": exact_match(learner, articles, 0),
+        "chance_of_commonest_answer": sum(c.most_common(1)[0][1] for c in answers.values()) / total,
+        "exact_match_closed_book_subset": exact_match(learner, base_articles(recipe)[: recipe.closed_book_articles], 0),
+    }
 
 
 def main() -> None:
-    """Train, save as bf16, reload what was saved, measure it and write the recipe."""
+    """Train, save in bfloat16, measure what was saved."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--out", type=Path, default=Path("cmt_cli/models/tiny"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--measured-articles", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     recipe = Recipe(steps=arguments.steps)
-    torch.manual_seed(recipe.seed)
-    start = time.monotonic()
-
-    articles = base_articles(recipe)
-    one_fact = World(seed=20, facts_per_document=1, changing_facts=False).articles("base", recipe.one_fact_articles)
-    sample = [f"{a.document.text}\nQuestion: {q.question}\nAnswer:" for a in articles[::8] for q in a.questions]
-    values = sorted({value for relation in RELATIONS for value in relation.values})
-    tokenizer = train_tokenizer([*sample, *[f" {' '.join(values)}"] * recipe.value_repeats], recipe.vocabulary_size)
-    encoded = encode(articles, tokenizer)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.mlp_size,
-        num_hidden_layers=recipe.num_layers,
-        num_attention_heads=recipe.num_heads,
-        num_key_value_heads=recipe.num_key_value_heads,
-        head_dim=recipe.head_size,
-        max_position_embeddings=recipe.max_positions,
-        initializer_range=recipe.initializer_range,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
-    (newline,) = tokenizer("\n")["input_ids"]
-    print(
-        f"{model.num_parameters():,} parameters, {len(encoded):,} articles, {time.monotonic() - start:.0f} s to prepare"
-    )
-    curve = train(model, RowSampler(recipe, encoded, encode(one_fact, tokenizer), newline), recipe)
-    train_seconds = round(time.monotonic() - start)
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(recipe)
+    model = new_model(recipe, tokenizer)
+    print(f"{model.num_parameters():,} parameters", flush=True)
+    start = time.perf_counter()
+    curve = train(model, Rows(recipe, tokenizer), recipe)
+    seconds = time.perf_counter() - start
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
-    (arguments.out / "model.safetensors").chmod(0o644)
-    (arguments.out / "generation_config.json").unlink(missing_ok=True)  # it would only repeat config.json
-    saved = AutoModelForCausalLM.from_pretrained(arguments.out, dtype=torch.float32).eval()
-    saved_tokenizer = AutoTokenizer.from_pretrained(arguments.out)
-    measured = measure(saved, saved_tokenizer, arguments.measured_articles)
-    measured["exact_match_closed_book_subset"] = measure_closed_book_subset(saved, saved_tokenizer, recipe)
-    content = {
-        "command": f"python experiments/train_tiny.py --steps {recipe.steps}",
+    learner = Learner(model.float(), tokenizer, name="tiny", revision="trained", max_tokens=2048)
+    record = {
         "recipe": asdict(recipe),
-        "num_parameters": saved.num_parameters(),
-        "measured_on_stream": measured,
+        "num_parameters": model.num_parameters(),
+        "train_seconds": round(seconds),
         "answer_loss_per_100_steps": curve,
-        "train_seconds": train_seconds,
-        "threads": arguments.threads,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "measured": measure(learner, recipe),
     }
-    write_json(arguments.out / "recipe.json", content)
-    print(json.dumps(measured, indent=2))
+    (arguments.out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(record["measured"], indent=2))
 
 
 if __name__ == "__main__":

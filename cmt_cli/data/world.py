@@ -26,9 +26,9 @@ PERIODS = {
 }
 ARTICLES_PER_DAY = 8
 MAX_ARTICLES = 20_000  # of one period; 21,600 names of people are available to each
-MIN_FACTS, MAX_FACTS = 1, 5
+MIN_FACTS, MAX_FACTS = 1, 4
 PAPERS = ("Chronicle", "Gazette", "Herald", "Courier")
-TOPICS = tuple(f"{city} {PAPERS[index % len(PAPERS)]}" for index, city in enumerate(CITIES[::5]))
+TOPICS = tuple(f"{city} {PAPERS[index % len(PAPERS)]}" for index, city in enumerate(CITIES[::2]))
 MENTION_RATE = 0.35  # share of articles that also state a fact about somebody with the same first or last name
 UPDATE_CYCLE = 5  # in a changing world every fifth article revises an article about a person ...
 UPDATE_LAG = 20  # ... that is twenty cycles older, hence of an earlier day
