@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cmt_cli.memory.document_bank import DocumentBank
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cmt_cli.core.decoding import Decoding
@@ -27,6 +26,7 @@ from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import KeyValueInjection
+from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.methods.amortization import AmortizerSettings, Item
 from cmt_cli.methods.cmt import Cmt, Techniques
 

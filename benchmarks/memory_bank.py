@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import tempfile
 import time
@@ -149,18 +150,20 @@ def measure_search(num_documents: int) -> dict[str, Any]:
         questions = torch.nn.functional.normalize(vectors.near(bank.keys(asked), 0.05), dim=1)
         opening = seconds_of(lambda: new_bank(Path(folder), "tiny", "bfloat16", vectors))
         exact_ms, rows = timed_search(bank, questions)
+        exact_alone_ms = timed_alone(bank, questions[:32])
         fetch_ms = 1000 * seconds_of(lambda: [bank.memories(part) for part in torch.split(rows, QUESTION_BATCH)])
         inverted = ApproximateIndex(key_width=questions.shape[1], device=bank.device, num_probes=NUM_PROBES, seed=0)
         bank.use_index(inverted)
         approximate_ms, found = timed_search(bank, questions)
-        alone_ms = 1000 * seconds_of(lambda: [bank.search(one[None], K) for one in questions[:32]]) / 32
+        approximate_alone_ms = timed_alone(bank, questions[:32])
         bank.close()
     return {
         "num_documents": num_documents,
         "open_seconds": opening,
         "exact_ms": exact_ms,
         "approximate_ms": approximate_ms,
-        "approximate_alone_ms": alone_ms,
+        "exact_alone_ms": exact_alone_ms,
+        "approximate_alone_ms": approximate_alone_ms,
         "approximate_recall_at_8": float((found[:, :, None] == rows[:, None]).any(dim=1).float().mean()),
         "own_document_first": float((rows[:, 0] == asked).float().mean()),
         "own_document_first_approximate": float((found[:, 0] == asked).float().mean()),
@@ -173,6 +176,11 @@ def timed_search(bank: DocumentBank, questions: Tensor) -> tuple[float, Tensor]:
     parts = torch.split(questions, QUESTION_BATCH)
     rows = torch.cat([bank.search(part, K)[1] for part in parts])
     return 1000 * seconds_of(lambda: [bank.search(part, K) for part in parts]) / len(questions), rows
+
+
+def timed_alone(bank: DocumentBank, questions: Tensor) -> float:
+    """Return milliseconds per question, asked one at a time."""
+    return 1000 * seconds_of(lambda: [bank.search(one[None], K) for one in questions]) / len(questions)
 
 
 def measure_bm25(num_documents: int) -> dict[str, Any]:
@@ -220,13 +228,14 @@ def markdown(result: dict[str, Any]) -> str:
     search |= {"approximate_ms": ("approximate, ms", ".3f"), "approximate_recall_at_8": ("its recall@8", ".3f")}
     search |= {"own_document_first": ("own first, exact", ".3f"), "fetch_ms": ("fetch 8 memories, ms", ".3f")}
     search |= {"own_document_first_approximate": ("own first, approximate", ".3f")}
-    search |= {"approximate_alone_ms": ("approximate, one at a time, ms", ".3f"), "open_seconds": ("open, s", ".2f")}
+    search |= {"exact_alone_ms": ("exact, one at a time, ms", ".2f"), "open_seconds": ("open, s", ".2f")}
+    search |= {"approximate_alone_ms": ("approximate, one at a time, ms", ".2f")}
     search |= {"bm25_ms": ("BM25, ms", ".2f"), "bm25_documents_per_second": ("BM25 add, documents/s", ",.0f")}
     return "\n".join(
         [
             "# Memory bank",
-            f"{result['date']}, {result['device']}, torch {result['torch']}. Drawn vectors, no model: see "
-            "`benchmarks/memory_bank.py`.\n",
+            f"{result['date']}, {result['device']}, torch {result['torch']}, load average {result['load']:.1f} before. "
+            "Drawn vectors, no model: see `benchmarks/memory_bank.py`.\n",
             "## Bytes per document",
             "tiny: 8 tokens x 192, key 192; Llama-2-7b: 24 tokens x 4,096, key 256. Told apart: share of 256 documents "
             "whose own stored memory is the nearest of all.\n",
@@ -251,6 +260,7 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "device": device_name(),
         "torch": torch.__version__,
+        "load": os.getloadavg()[0],
         "bytes": [measure_bytes(size, dtype) for size in SIZES for dtype in DTYPES],
         "append": [measure_append(dtype, 6400) for dtype in DTYPES],
         "search": [measure_search(num_documents) for num_documents in (1_000, 10_000, 100_000)],

@@ -1,77 +1,163 @@
-"""Which method answers questions about a stream of documents best, and what does each cost?
+"""Compare the methods on questions about a stream of documents, and what each costs.
 
-    python experiments/qa_methods.py                 # run what is missing, then print and write the table
+    python experiments/qa_methods.py                 # run what is missing, then write the table
     python experiments/qa_methods.py --table-only    # from the run folders alone
 
-The generated stream, three seeds; every cell is one `cmt run` whose folder is kept, so a second call repeats nothing.
-The amortized methods share encoder, steps and (within 10 %) trainable parameters. Learning rates of the fine-tuning
-methods were chosen on the validation split by experiments/qa_learning_rates.py. The table goes to
-experiments/results/qa_methods.md, between the README's markers, and the curves to docs/retention.png.
+The generated stream; every cell is one `cmt run` whose folder is kept, so a second call repeats nothing. The amortized
+methods share encoder, steps and (within 10 %) trainable parameters. The table goes to experiments/results/qa_methods.md
+and between the README's markers, the retention curves to experiments/results/retention.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import fmean, stdev
+
+from cmt_cli.core.result import RunResult
+from cmt_cli.running.catalogue import find_runs
+from cmt_cli.running.retention_plot import plot_retention
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-SEEDS = (0, 1, 2)
-METHODS = (
-    "cmt",
-    "mac",
-    "mbc",
-    "camels",
-    "uniform",
-    "salient_spans",
-    "joint",
-    "frozen",
-    "bm25",
-    "full_context",
-)
-LARGE = "data.generated.num_test_documents=5000 data.selection.max_test_documents=null evaluator.rows=last".split()
+METHODS = ("cmt", "mac", "mbc", "camels", "uniform", "salient_spans", "joint", "frozen", "bm25", "full_context")
+LARGE = ("data.generated.num_test_documents=5000", "data.selection.max_test_documents=null", "evaluator.rows=last")
 ABLATIONS = {
-    "cmt, no memory-aware objective": "method.techniques.memory_aware_objective=false",
-    "cmt, no self-matching": "method.techniques.self_matching=false",
-    "cmt, no top-k aggregation": "method.techniques.top_k_aggregation=false",
+    "no memory-aware objective": "method.techniques.memory_aware_objective=false",
+    "no self-matching": "method.techniques.self_matching=false",
+    "no top-k aggregation": "method.techniques.top_k_aggregation=false",
 }
 
 
-def cells() -> Iterable[tuple[str, str, int, list[str]]]:
-    """Yield (row label, group, seed, overrides) of every run, the ones that matter most first."""
-    for seed in SEEDS:
+def cells(seeds: Sequence[int]) -> Iterable[tuple[str, str, int, tuple[str, ...]]]:
+    """Yield (group, row, seed, overrides) of every run, the ones that matter most first."""
+    for seed in seeds:
         for method in METHODS:
-            yield method, "500 documents", seed, [f"method={method}"]
-    for seed in SEEDS:
+            yield "methods", method, seed, (f"method={method}",)
+    for seed in seeds:
         for method in ("cmt", "mac"):
-            yield method, "5,000 documents", seed, [f"method={method}", *LARGE]
-    for label, switch in ABLATIONS.items():
-        for seed in SEEDS:
-            yield label, "ablation", seed, ["method=cmt", switch]
+            yield "large", method, seed, (f"method={method}", *LARGE)
+    for seed in seeds:
+        for row, switch in ABLATIONS.items():
+            yield "ablation", row, seed, ("method=cmt", switch)
 
 
-def run(overrides: list[str], seed: int, runs: Path) -> None:
-    """Run one cell in a process of its own; a finished one is only printed by `cmt run`."""
-    command = [sys.executable, "-m", "cmt_cli", "run", "data=streamingqa", "data.source=generated", "logger=none"]
-    subprocess.run([*command, f"seed={seed}", f"paths.runs={runs}", *overrides], check=True, cwd=ROOT)
+def run(runs: Path, overrides: Sequence[str], seed: int) -> None:
+    """Run one cell in a process of its own; `cmt run` only prints one that is complete."""
+    cmt = Path(sys.executable).with_name("cmt")
+    fixed = ["data=streamingqa", "data.source=generated", "logger=none", f"paths.runs={runs}", f"seed={seed}"]
+    subprocess.run([cmt, "run", *fixed, *overrides], check=True, cwd=ROOT)
+
+
+def finished(runs: Path) -> dict[str, list[RunResult]]:
+    """Return the complete runs below `runs` by their row."""
+    rows: dict[str, list[RunResult]] = {}
+    for found in find_runs(runs):
+        if found.result.status == "complete":
+            rows.setdefault(found.folder.parent.name, []).append(found.result)
+    return rows
+
+
+def last_row(result: RunResult, metric: str) -> float | None:
+    """Return the mean over all tests after the last task."""
+    matrix = result.matrices.get(metric)
+    scores = [score for score in matrix.rows[-1] if score is not None] if matrix else []
+    return fmean(scores) if scores else None
+
+
+def shown(values: Sequence[float | None], pattern: str) -> str:
+    """Return mean and deviation of the values there are."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return "-"
+    deviation = f" ± {pattern.format(stdev(present))}" if len(present) > 1 else ""
+    return pattern.format(fmean(present)) + deviation
+
+
+def table(rows: Mapping[str, Sequence[RunResult]]) -> str:
+    """Return one markdown table; the rows are in the order given."""
+    lines = [
+        "| method | seeds | exact match | token F1 | retention (F1) | recall@1 | trained parameters | stored "
+        "| ms per document | ms per answer |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, results in rows.items():
+        adapt = [r.cost.adapt_seconds_per_document for r in results]
+        retention = [r.metrics["f1/retention"].value if "f1/retention" in r.metrics else None for r in results]
+        cells = [
+            name,
+            str(len(results)),
+            shown([last_row(r, "em") for r in results], "{:.3f}"),
+            shown([last_row(r, "f1") for r in results], "{:.3f}"),
+            shown(retention, "{:.3f}"),
+            shown([last_row(r, "recall_at_1") for r in results], "{:.3f}"),
+            f"{results[0].cost.trainable_parameters:,}",
+            f"{results[0].cost.storage_bytes / 1024:,.0f} KiB",
+            shown([None if a is None else 1000 * a for a in adapt], "{:.1f}"),
+            shown([r.cost.answer_ms_per_question for r in results], "{:.1f}"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def report(runs: Path) -> str:
+    """Return the tables of all groups as markdown."""
+    parts = []
+    titles = {
+        "methods": "500 documents in 10 batches",
+        "large": "5,000 documents, scored after the last batch",
+        "ablation": "cmt with one technique off",
+    }
+    for group, title in titles.items():
+        order = list(dict.fromkeys(row for g, row, _, _ in cells((0,)) if g == group))
+        found = finished(runs / group)
+        rows = {row: found[slug(row)] for row in order if slug(row) in found}
+        if rows:
+            source = ", ".join(sorted({str(r.data["source"]) for results in rows.values() for r in results}))
+            parts.append(f"**{title}** ({source} data)\n\n{table(rows)}")
+    return "\n\n".join(parts) or "No run is complete."
+
+
+def slug(row: str) -> str:
+    """Return a row's name as a folder's."""
+    return row.replace(" ", "_")
+
+
+def write(text: str) -> None:
+    """Write the tables to the results folder and between the README's markers."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "qa_methods.md").write_text(text + "\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    begin, end = "<!-- qa_methods:begin -->", "<!-- qa_methods:end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
+    content = readme.read_text(encoding="utf-8")
+    readme.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content), encoding="utf-8")
 
 
 def main() -> None:
-    """Run the grid and write the table."""
+    """Run the grid and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "qa_methods")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--groups", nargs="+", default=["methods", "large", "ablation"])
+    parser.add_argument("--methods", nargs="+", default=None, help="rows to run; all unless given")
     parser.add_argument("--table-only", action="store_true")
     arguments = parser.parse_args()
-    if not arguments.table_only:
-        for label, group, seed, overrides in cells():
-            print(f"== {group}: {label}, seed {seed}", flush=True)
-            run(overrides, seed, arguments.runs)
+    for group, row, seed, overrides in cells(arguments.seeds):
+        wanted = group in arguments.groups and row in (arguments.methods or [row])
+        if wanted and not arguments.table_only:
+            print(f"== {group}: {row}, seed {seed}", flush=True)
+            run(arguments.runs / group / slug(row), overrides, seed)
+    write(report(arguments.runs))
+    curves = [
+        folder for row in ("cmt", "mac", "uniform", "joint") if (folder := arguments.runs / "methods" / row).is_dir()
+    ]
+    if curves:
+        plot_retention(curves, RESULTS / "retention.png", metric="f1")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def base_articles(recipe: Recipe) -> list[Article]:
 
 
 def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE: any text passes and comes back unchanged; the world's values are mostly one token each."""
+    """Train a byte-level BPE: any text passes and comes back unchanged; most of the values are one token."""
     articles = base_articles(recipe)
     texts = [a.document.text for a in articles] + [
         f"Question: {q.question}\nAnswer:" for a in articles for q in a.questions

@@ -1,6 +1,6 @@
 """A continual method: how a learner changes (`learn`) and how it answers (`predictor`).
 
-The base class is plain sequential fine-tuning of all weights. Hooks return values; none edits a loss or a batch in place.
+The base class is plain sequential fine-tuning of all weights. Hooks return values; none edits a loss or batch in place.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Method:
         return {}
 
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned, after `before_stream` has rebuilt the layers; drop newer files' content."""
+        """Restore what `state_dict` returned, after `before_stream` has rebuilt the layers; drop newer content."""
 
     def storage_bytes(self) -> int:
         """Return the bytes that the method keeps of past tasks, on disk and in memory."""

@@ -74,7 +74,7 @@ class Fit(Protocol):
     """The trainer's loop, bound to the outermost method. A hook of a method calls it at most once."""
 
     def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
-        """Train on examples with the outermost method's hooks; the trainer's own budget for tasks unless one is given."""
+        """Train with the outermost method's hooks, for the trainer's budget of a task unless one is given."""
 
     def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
         """Minimize a method's own objective; the trainer's meta-training budget unless one is given."""

@@ -20,7 +20,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatrix:
-    """Scores `[num_tasks + 1][num_tests]`; row 0 is before the first task. `learned_at` gives each test's task index."""
+    """Scores `[num_tasks + 1][num_tests]`; row 0 is before the first task. `learned_at` gives the tests' tasks."""
 
     metric: str
     tests: tuple[str, ...]

@@ -57,7 +57,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a predictor returns: text, and the documents it used with their weights (best first, weights sum to <= 1)."""
+    """What a predictor returns: text, and the documents it used, best first, with weights that sum to <= 1."""
 
     text: str
     documents: tuple[tuple[str, float], ...] = ()

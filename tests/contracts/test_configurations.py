@@ -18,6 +18,7 @@ DIRS = [catalog.conf_dir()]
 METHODS_FOLDER = Path(targets.__file__).parent / "methods"
 FACTS_OF_METHODS = ("family", "needs", "stores")
 FACTS_OF_DATA = ("kind",)
+PARTS = ("compressor", "injection")  # groups that a method's yaml places inside itself
 NEEDS = {"documents": "needs_documents", "episodes": "needs_episodes", "task_id": "needs_task_id"}
 
 
@@ -31,7 +32,8 @@ def name_of(option: Option) -> str:
 
 def resolved(option: Option) -> dict[str, Any]:
     """Compose the option with what it needs to have no open values."""
-    overrides = [f"{option.group}={option.name}"]
+    place = f"@method.parts.{option.group}" if option.group in PARTS else ""
+    overrides = [f"{option.group}{place}={option.name}"]
     if option.name == "huggingface":
         overrides.append("model.name_or_path=somewhere")
     if option.group == "experiment":
