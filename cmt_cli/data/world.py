@@ -1,4 +1,4 @@
-"""The generated world: a seeded source of dated articles on people, organizations and places, with questions.
+"""The generated world: a seeded source of dated articles about people, their towns, employers and ways, with questions.
 
 Every scenario on generated data is a projection of this world. Four periods share the vocabulary of values
 but no entity, so no fact of `meta`, `validation` or `stream` occurs in `base`, whatever the seeds. Article i
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import datetime
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.stream import Document
-from cmt_cli.data.world_names import MENTIONED_SHARE, Name, SubjectKind, names_of_share
+from cmt_cli.data.world_names import MENTIONED_SHARE, Name, names_of_share
 from cmt_cli.data.world_relations import RELATIONS, Relation
 from cmt_cli.data.world_text import Fact, Mention, compose_text, dated_question
 from cmt_cli.data.world_vocabulary import CITIES
@@ -68,11 +69,11 @@ class World:
         self.seed = seed
         self.facts_per_document = facts_per_document
         self.changing_facts = changing_facts
-        self._names: dict[tuple[str, SubjectKind], list[Name]] = {}
+        self._names: dict[str, list[Name]] = {}
         # name half (first or last) -> people who have it and are only mentioned
         self._namesakes: dict[str, list[Name]] = {}
-        for name in names_of_share("person", MENTIONED_SHARE):
-            for half in (name.first or "", name.last):
+        for name in names_of_share(MENTIONED_SHARE):
+            for half in (name.first, name.last):
                 self._namesakes.setdefault(half, []).append(name)
 
     def articles(self, period: str, num_documents: int) -> list[Article]:
@@ -110,14 +111,11 @@ class World:
 
     def _subject_and_facts(self, period: str, index: int) -> tuple[Name, list[Fact]]:
         """Return whom article `index` is about and its facts, leaving revisions aside."""
-        kind = _kind(index)
-        names = self._shuffled_names(period, kind)
-        name = names[_ordinal(index, kind)]
+        name = self._shuffled_names(period)[index]
         rng = random.Random(f"{self.seed}/{period}/{index}/facts")
-        possible = [relation for relation in RELATIONS if relation.kind == kind]
-        relations = rng.sample(possible, self.facts_per_document)
+        relations = rng.sample(RELATIONS, self.facts_per_document)
         if self.changing_facts and not any(relation.changes for relation in relations):
-            relations[-1] = rng.choice([relation for relation in possible if relation.changes])
+            relations[-1] = rng.choice([relation for relation in RELATIONS if relation.changes])
         return name, [Fact(relation, rng.choice(relation.values)) for relation in relations]
 
     def _revision(self, period: str, index: int) -> tuple[Name, list[Fact]] | None:
@@ -127,50 +125,35 @@ class World:
             return None
         rng = random.Random(f"{self.seed}/{period}/{index}/revision")
         first = (cycle - UPDATE_LAG) * UPDATE_CYCLE
-        original = rng.choice([i for i in range(first, first + UPDATE_CYCLE - 1) if _kind(i) == "person"])
+        original = rng.randrange(first, first + UPDATE_CYCLE - 1)
         name, old_facts = self._subject_and_facts(period, original)
         old = rng.choice([fact for fact in old_facts if fact.relation.changes])
         value = rng.choice([value for value in old.relation.values if value != old.value])
         facts = [Fact(old.relation, value, replaces=old.value)]
         known = {fact.relation.name for fact in old_facts}
-        others = [r for r in RELATIONS if r.kind == "person" and r.name not in known]
+        others = [relation for relation in RELATIONS if relation.name not in known]
         added = rng.sample(others, self.facts_per_document - 1)
         facts += [Fact(relation, rng.choice(relation.values)) for relation in added]
         return name, facts
 
     def _mention(self, name: Name, facts: list[Fact], rng: random.Random) -> Mention:
         """Choose a namesake (same first or last name) and a fact about them, mostly of a relation in use."""
-        half = name.last if name.first is None or rng.random() < 0.5 else name.first
+        half = name.last if rng.random() < 0.5 else name.first
         other = rng.choice(self._namesakes[half])
-        candidates: list[Relation] = [fact.relation for fact in facts if fact.relation.kind == "person"]
-        if not candidates or rng.random() < 0.3:
-            candidates = [relation for relation in RELATIONS if relation.kind == "person"]
+        candidates: Sequence[Relation] = [fact.relation for fact in facts]
+        if rng.random() < 0.3:
+            candidates = RELATIONS
         relation = rng.choice(candidates)
         taken = {value for fact in facts for value in (fact.value, fact.replaces)}
         return Mention(other, Fact(relation, rng.choice([value for value in relation.values if value not in taken])))
 
-    def _shuffled_names(self, period: str, kind: SubjectKind) -> list[Name]:
-        key = (period, kind)
-        if key not in self._names:
-            names = names_of_share(kind, list(PERIODS).index(period))
-            random.Random(f"{self.seed}/{period}/{kind}").shuffle(names)
-            self._names[key] = names
-        return self._names[key]
+    def _shuffled_names(self, period: str) -> list[Name]:
+        if period not in self._names:
+            names = names_of_share(list(PERIODS).index(period))
+            random.Random(f"{self.seed}/{period}/names").shuffle(names)
+            self._names[period] = names
+        return self._names[period]
 
 
 def _date(period: str, index: int) -> datetime.date:
     return PERIODS[period] + datetime.timedelta(days=index // ARTICLES_PER_DAY)
-
-
-def _kind(index: int) -> SubjectKind:
-    """Return what article `index` is about: of every twelve, one organization and one place."""
-    kinds: dict[int, SubjectKind] = {6: "organization", 11: "place"}
-    return kinds.get(index % 12, "person")
-
-
-def _ordinal(index: int, kind: SubjectKind) -> int:
-    """Return how many earlier articles are about subjects of this kind."""
-    cycles, rest = divmod(index, 12)
-    if kind != "person":
-        return cycles
-    return cycles * 10 + rest - (rest > 6)

@@ -1,6 +1,6 @@
-"""Names of the generated world: people, organizations, places, and which period may use which.
+"""Names of the generated world: people, and which period may use which.
 
-Every full name is a pair (first or kind, last). The sum of the two indices modulo five decides who may use
+Every full name is a pair (first, last). The sum of the two indices modulo five decides who may use
 it: one of the four periods or, fifth, people who are only mentioned. So full names of different periods are
 disjoint for every seed, while each first name and each last name recurs in all of them.
 """
@@ -8,7 +8,6 @@ disjoint for every seed, while each first name and each last name recurs in all 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 FEMALE_NAMES = (
     "Ada Agnes Alice Amelia Amina Anna Astrid Aurora Beatrice Bella Bridget Camila Carmen Cecilia Celia "
@@ -35,70 +34,32 @@ LAST_NAMES = tuple(
         "ridge sen stein tari vik wood"
     ).split()
 )
-ORGANIZATION_KINDS = (
-    "{} Foundation",
-    "{} Brothers",
-    "{} Laboratories",
-    "{} Theatre",
-    "{} Shipping",
-    "{} Brewery",
-    "{} Orchestra",
-    "{} Museum",
-    "{} Observatory",
-    "{} Football Club",
-    "{} Textiles",
-    "{} Gallery",
-    "{} Records",
-    "{} Clinic",
-    "{} Circus",
-    "{} Railways",
-)
-PLACE_KINDS = (
-    "Lake {}",
-    "Mount {}",
-    "{} Valley",
-    "{} Castle",
-    "Port {}",
-    "{} Island",
-    "{} Forest",
-    "{} Bay",
-    "{} Bridge",
-    "Fort {}",
-    "{} Falls",
-    "{} Lighthouse",
-    "{} Park",
-    "{} Abbey",
-    "{} Canyon",
-    "{} Glacier",
-)
 NUM_SHARES = 5
 MENTIONED_SHARE = 4
-
-SubjectKind = Literal["person", "organization", "place"]
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A full name with its two halves. `first` is None for organizations and places."""
+    """A full name with its two halves."""
 
     full: str
-    first: str | None
+    first: str
     last: str
 
     @property
     def pronoun(self) -> str:
-        """Return she, he or it."""
-        return "it" if self.first is None else "she" if self.first in FEMALE_NAMES else "he"
+        """Return she or he."""
+        return "she" if self.first in FEMALE_NAMES else "he"
 
     @property
     def possessive(self) -> str:
-        """Return her, his or its."""
-        return {"it": "its", "she": "her", "he": "his"}[self.pronoun]
+        """Return her or his."""
+        return {"she": "her", "he": "his"}[self.pronoun]
 
     @property
     def courtesy(self) -> str:
-        """Return `Ms Last` or `Mr Last` for a person, the full name for anything else."""
-        return {"it": self.full, "she": f"Ms {self.last}", "he": f"Mr {self.last}"}[self.pronoun]
+        """Return `Ms Last` or `Mr Last`."""
+        return {"she": f"Ms {self.last}", "he": f"Mr {self.last}"}[self.pronoun]
 
 
 def person(first_index: int, last_index: int) -> Name:
@@ -107,16 +68,7 @@ def person(first_index: int, last_index: int) -> Name:
     return Name(full=f"{first} {last}", first=first, last=last)
 
 
-def names_of_share(kind: SubjectKind, share: int) -> list[Name]:
-    """List every name of one kind that belongs to one share (a period's index, or `MENTIONED_SHARE`)."""
-    last_indices = range(len(LAST_NAMES))
-    if kind == "person":
-        pairs = ((first, last) for first in range(len(FIRST_NAMES)) for last in last_indices)
-        return [person(first, last) for first, last in pairs if (first + last) % NUM_SHARES == share]
-    patterns = ORGANIZATION_KINDS if kind == "organization" else PLACE_KINDS
-    return [
-        Name(full=pattern.format(LAST_NAMES[last]), first=None, last=LAST_NAMES[last])
-        for index, pattern in enumerate(patterns)
-        for last in last_indices
-        if (index + last) % NUM_SHARES == share
-    ]
+def names_of_share(share: int) -> list[Name]:
+    """List every name that belongs to one share (a period's index, or `MENTIONED_SHARE`)."""
+    pairs = ((first, last) for first in range(len(FIRST_NAMES)) for last in range(len(LAST_NAMES)))
+    return [person(first, last) for first, last in pairs if (first + last) % NUM_SHARES == share]

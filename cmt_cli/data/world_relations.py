@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cmt_cli.data.world_names import SubjectKind
 from cmt_cli.data.world_vocabulary import (
-    ANIMALS,
     CITIES,
     DISHES,
     EMPLOYERS,
@@ -19,8 +17,6 @@ from cmt_cli.data.world_vocabulary import (
     JOBS,
     LANGUAGES,
     PETS,
-    PRODUCTS,
-    YEARS,
 )
 
 
@@ -29,7 +25,6 @@ class Relation:
     """One kind of fact; `accepted` are templates of further answers, `changes` says that it may change."""
 
     name: str
-    kind: SubjectKind
     values: tuple[str, ...]
     phrases: tuple[str, ...]
     sentences: tuple[str, ...]
@@ -49,111 +44,57 @@ def with_article(value: str) -> str:
 
 RELATIONS = (
     Relation(
-        "birth_city", "person", CITIES,
+        "birth_city", CITIES,
         ("was born in {v}", "first saw the light of day in {v}"),
         ("{o} birthplace is {v}",),
         ("Where was {n} born?", "What is the birthplace of {n}?"),
         ("in {v}",),
     ),
     Relation(
-        "job", "person", JOBS,
+        "job", JOBS,
         ("works as {av}", "is {av} by profession"),
         ("{o} profession is that of {av}",),
         ("What is {n}'s job?", "What does {n} do for a living?"),
         ("{av}",), changes=True,
     ),
     Relation(
-        "employer", "person", EMPLOYERS,
+        "employer", EMPLOYERS,
         ("works for {v}", "is employed by {v}"),
         ("{o} employer is {v}",),
         ("Who employs {n}?", "Which company does {n} work for?"),
         changes=True,
     ),
     Relation(
-        "hobby", "person", HOBBIES,
+        "hobby", HOBBIES,
         ("enjoys {v}", "spends weekends on {v}"),
         ("{o} hobby is {v}",),
         ("What is {n}'s hobby?", "What is the hobby of {n}?"),
     ),
     Relation(
-        "pet", "person", PETS,
+        "pet", PETS,
         ("keeps {av}", "owns {av}"),
         ("{o} pet is {av}",),
         ("What pet does {n} keep?", "What kind of pet does {n} own?"),
         ("{av}",), changes=True,
     ),
     Relation(
-        "dish", "person", DISHES,
+        "dish", DISHES,
         ("loves to eat {v}", "likes {v} best of all dishes"),
         ("{o} favorite dish is {v}",),
         ("What is {n}'s favorite dish?", "Which dish does {n} like best?"),
     ),
     Relation(
-        "instrument", "person", INSTRUMENTS,
+        "instrument", INSTRUMENTS,
         ("plays the {v}", "practices the {v} every day"),
         ("{o} instrument is the {v}",),
         ("Which instrument does {n} play?", "What does {n} play?"),
         ("the {v}",),
     ),
     Relation(
-        "language", "person", LANGUAGES,
+        "language", LANGUAGES,
         ("is learning {v}", "takes lessons in {v}"),
         ("{o} second language is {v}",),
         ("Which language is {n} learning?", "What is {n}'s second language?"),
         changes=True,
-    ),
-    Relation(
-        "mascot", "organization", ANIMALS,
-        ("has {av} as its mascot", "uses {av} as its emblem"),
-        ("{o} mascot is {av}",),
-        ("What is the mascot of {n}?", "Which animal is the mascot of {n}?"),
-        ("{av}", "the {v}"),
-    ),
-    Relation(
-        "headquarters", "organization", CITIES,
-        ("has its headquarters in {v}", "is based in {v}"),
-        ("{o} headquarters are in {v}",),
-        ("Where is {n} based?", "In which town is {n} based?"),
-        ("in {v}",), changes=True,
-    ),
-    Relation(
-        "product", "organization", PRODUCTS,
-        ("sells {v}", "trades in {v}"),
-        ("{o} best-known product is {v}",),
-        ("What does {n} sell?", "What is {n} known for?"),
-    ),
-    Relation(
-        "founded", "organization", YEARS,
-        ("was founded in {v}", "was set up in {v}"),
-        ("the founding year of {n} is {v}",),
-        ("In what year was {n} founded?", "When was {n} founded?"),
-        ("in {v}",),
-    ),
-    Relation(
-        "nearest_town", "place", CITIES,
-        ("lies close to {v}", "is near {v}"),
-        ("{o} nearest town is {v}",),
-        ("Which town is nearest to {n}?", "What is the nearest town to {n}?"),
-    ),
-    Relation(
-        "wildlife", "place", ANIMALS,
-        ("is a home of the {v}", "is where the {v} can be seen"),
-        ("{o} best-known animal is the {v}",),
-        ("Which animal can be seen at {n}?", "What animal lives at {n}?"),
-        ("the {v}", "{av}"),
-    ),
-    Relation(
-        "attraction", "place", HOBBIES,
-        ("hosts a yearly contest in {v}", "is popular for {v}"),
-        ("{o} main attraction is {v}",),
-        ("What is the main attraction of {n}?", "What is {n} popular for?"),
-        changes=True,
-    ),
-    Relation(
-        "opened", "place", YEARS,
-        ("was opened to visitors in {v}", "has been open since {v}"),
-        ("the opening year of {n} is {v}",),
-        ("In what year was {n} opened?", "When was {n} opened?"),
-        ("in {v}",),
     ),
 )  # fmt: skip

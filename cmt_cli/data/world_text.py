@@ -139,7 +139,7 @@ def _reference(name: Name, rng: random.Random, *, full: bool, ambiguous: bool) -
     style = rng.choice(styles)
     if style == "pronoun":
         return name.pronoun, name.possessive
-    subject = {"full": name.full, "first": name.first or name.full, "last": name.courtesy}[style]
+    subject = {"full": name.full, "first": name.first, "last": name.courtesy}[style]
     return subject, f"{subject}'s"
 
 
@@ -148,7 +148,7 @@ def _fact_sentence(group: Sequence[Fact], name: Name, rng: random.Random, *, sub
         first, second = (_phrase(fact, name, rng) for fact in group)
         # "she, who ..." is not English: a pronoun takes one of the plain patterns
         patterns = [p for p in PAIR_PATTERNS if subject != name.pronoun or "{w}" not in p]
-        relative = "which" if name.first is None else "who"
+        relative = "who"
         return rng.choice(patterns).format(s=subject, a=first, b=second, w=relative)
     (fact,) = group
     if rng.random() < PHRASE_RATE:

@@ -15,12 +15,6 @@ EMPLOYERS = tuple(
     for head in "Halcyon Meridian Summit Orchard Beacon Falcon Granite Harbor".split()
     for kind in "Bank Press Motors Foods Airlines".split()
 )
-ANIMALS = _words(
-    "badger, bear, beaver, bison, boar, buffalo, camel, cheetah, cobra, crane, crow, deer, dolphin, "
-    "eagle, elephant, elk, fox, gazelle, giraffe, hare, hawk, heron, ibex, jackal, jaguar, kangaroo, "
-    "koala, leopard, lion, lynx, moose, otter, panda, panther, penguin, puffin, raccoon, rhino, "
-    "salmon, seal"
-)
 DISHES = _words(
     "lasagna, ravioli, risotto, paella, goulash, ramen, sushi, tempura, curry, biryani, falafel, "
     "hummus, couscous, moussaka, tacos, burritos, enchiladas, gumbo, jambalaya, chowder, borscht, "
@@ -58,10 +52,3 @@ PETS = _words(
     "peacock, llama, alpaca, spaniel, beagle, bulldog, collie, dachshund, labrador, kitten, "
     "tarantula, chinchilla, gerbil, cockatoo, macaw, newt, turtle"
 )
-PRODUCTS = _words(
-    "carpets, cheese, chocolate, crystal, engines, furniture, gloves, helmets, honey, jam, ladders, "
-    "leather, lenses, mattresses, mustard, ovens, paint, paper, pens, pianos, pillows, porcelain, "
-    "pumps, razors, rope, saddles, sails, salt, scissors, shoes, silk, soap, sofas, steel, sugar, "
-    "tea, tents, tools, toys, tractors"
-)
-YEARS = tuple(str(year) for year in range(1960, 2000))

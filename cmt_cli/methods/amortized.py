@@ -179,18 +179,28 @@ class BankedMethod(AmortizedMethod):
         )
 
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
-        """Append one memory per segment to the bank."""
+        """Append one memory per segment to the bank; a document that is stored already is replaced."""
+        new = [i for i, d in enumerate(documents) if not self.bank.rows_of(d.id)]
+        if new:
+            self.bank.append(self._records(documents, segments, memories, new))
+        known = set(new)
+        for name in dict.fromkeys(d.id for i, d in enumerate(documents) if i not in known):
+            own = [i for i, d in enumerate(documents) if d.id == name]
+            self.bank.replace(name, self._records(documents, segments, memories, own))
+
+    def _records(
+        self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor, chosen: Sequence[int]
+    ) -> Records:
+        memories = memories[torch.tensor(chosen, device=memories.device)]
         project = self.amortizer.aggregator.project
-        self.bank.append(
-            Records(
-                document_ids=[d.id for d in documents],
-                segments=list(segments),
-                sha256=[text_sha256(d.text) for d in documents],
-                dates=[d.date for d in documents],
-                memories=memories,
-                keys=self.amortizer.keys(memories),
-                cached=project(memories).flatten(1) if self.cache_width() else None,
-            )
+        return Records(
+            document_ids=[documents[i].id for i in chosen],
+            segments=[segments[i] for i in chosen],
+            sha256=[text_sha256(documents[i].text) for i in chosen],
+            dates=[documents[i].date for i in chosen],
+            memories=memories,
+            keys=self.amortizer.keys(memories),
+            cached=project(memories).flatten(1) if self.cache_width() else None,
         )
 
     def memory_state(self) -> State:

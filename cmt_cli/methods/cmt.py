@@ -41,7 +41,7 @@ from cmt_cli.methods.amortization import (
     in_chunks,
 )
 from cmt_cli.methods.amortized import BankedMethod, BankSettings, EpisodicObjective
-from cmt_cli.methods.mac import aggregate_bank
+from cmt_cli.methods.mac import BankRecall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,8 +116,9 @@ class Cmt(BankedMethod):
 
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return a predictor that recalls the top k memories, or aggregates the whole bank."""
-        recall = self.recall_top_k if self.techniques.top_k_aggregation else self.recall_all
-        return AmortizedPredictor(learner, self.amortizer, recall)
+        if self.techniques.top_k_aggregation:
+            return AmortizedPredictor(learner, self.amortizer, self.recall_top_k)
+        return AmortizedPredictor(learner, self.amortizer, BankRecall(self.amortizer, self.bank, window=None))
 
     def recall_top_k(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
         """Search the bank, aggregate the k best memories and name their documents with their share of the prior."""
@@ -139,12 +140,6 @@ class Cmt(BankedMethod):
                 name = self.bank.document_id(row)
                 found[name] = found.get(name, 0.0) + weight
         return tuple(sorted(found.items(), key=lambda pair: -pair[1]))
-
-    def recall_all(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
-        """Aggregate every stored memory by cross-attention alone."""
-        if len(self.bank) == 0:
-            return None, [()] * len(prompts)
-        return aggregate_bank(self.amortizer, self.bank, states, window=None), [()] * len(prompts)
 
 
 def aggregate_top_k(

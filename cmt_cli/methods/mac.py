@@ -59,13 +59,21 @@ class Mac(BankedMethod):
 
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return a predictor that aggregates the whole bank."""
-        return AmortizedPredictor(learner, self.amortizer, self.recall)
+        return AmortizedPredictor(learner, self.amortizer, BankRecall(self.amortizer, self.bank, self.hierarchy_window))
 
-    def recall(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
-        """Aggregate the bank for each question; no document is named, since all are used."""
-        if len(self.bank) == 0:
+
+class BankRecall:
+    """Aggregate every stored memory for each question; the projected bank is read once. No document is named."""
+
+    def __init__(self, amortizer: Amortizer, bank: DocumentBank, window: int | None) -> None:
+        self.amortizer, self.window = amortizer, window
+        self.cached = bank.cached(bank.rows()).unflatten(1, (amortizer.num_slots, -1))[None]
+
+    def __call__(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
+        """Return memories `[batch, slots, width]`, or None where nothing is stored."""
+        if self.cached.shape[1] == 0:
             return None, [()] * len(prompts)
-        return aggregate_bank(self.amortizer, self.bank, states, self.hierarchy_window), [()] * len(prompts)
+        return aggregate(self.amortizer, self.cached, states, self.window), [()] * len(prompts)
 
 
 class MacObjective(EpisodicObjective):
@@ -82,20 +90,18 @@ class MacObjective(EpisodicObjective):
         return answer_nll(self.learner, self.amortizer, memory, rows)
 
 
-def aggregate_bank(amortizer: Amortizer, bank: DocumentBank, states: Tensor, window: int | None) -> Tensor:
-    """Return the aggregate `[batch, slots, width]` of all stored memories for question states of that shape.
+def aggregate(amortizer: Amortizer, cached: Tensor, states: Tensor, window: int | None) -> Tensor:
+    """Return the aggregate `[batch, slots, width]` of memories for question states of that shape.
 
-    With a `window` the documents are joined in groups of that size and the results again, so that attention never spans
-    more than `window` memories; every document takes part.
+    `cached` `[1, docs, slots, cache_width]` are the memories' projected keys and values. With a `window` the documents
+    are joined in groups of that size and the results again, so that attention never spans more than `window` memories;
+    every document takes part.
     """
-    cached = bank.cached(bank.rows()).unflatten(1, (amortizer.num_slots, -1))[None]
     if window is None or cached.shape[1] <= window:
         return amortizer.aggregator(states, cached)
-    batch = len(states)
     groups = [amortizer.aggregator(states, part) for part in cached.split(window, dim=1)]
     while len(groups) > 1:
         joined = torch.stack(groups, dim=1)  # [batch, groups, slots, width]
         parts = [amortizer.aggregator.project(part) for part in joined.split(window, dim=1)]
         groups = [amortizer.aggregator(states, part) for part in parts]
-    assert len(groups[0]) == batch
     return groups[0]
