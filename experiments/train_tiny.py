@@ -42,9 +42,9 @@ class Recipe:
     steps: int
     seed: int = 0
     # (seed, facts per document, changing facts) of the worlds whose base period is read
-    worlds: tuple[tuple[int, int, bool], ...] = ((0, 3, False), (1, 4, True), (2, 3, False), (3, 2, False))
+    worlds: tuple[tuple[int, int, bool], ...] = ((0, 3, False), (1, 3, False), (2, 3, False), (3, 3, False))
     articles_per_world: int = 6000
-    vocabulary_size: int = 2048
+    vocabulary_size: int = 2560
     hidden_size: int = 192
     num_layers: int = 4
     num_heads: int = 6
@@ -53,13 +53,13 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 2e-3  # of AdamW
     warmup_steps: int = 50
-    decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 0
+    decay_from: float = 0.6  # share of the steps after which the rate falls linearly to 0
     language_model_weight: float = 0.1  # of the mean loss per document token, beside the mean loss per answer token
-    share_many_documents: float = 0.15
-    many_documents_from: float = 0.4  # share of the steps after which rows with several documents begin
-    share_text: float = 0.06  # rows that are a document alone
-    share_closed_book: float = 0.06  # rows that are a question alone
-    closed_book_articles: int = 300
+    share_many_documents: float = 0.0
+    many_documents_from: float = 0.6  # share of the steps after which rows with several documents begin
+    share_text: float = 0.0  # rows that are a document alone
+    share_closed_book: float = 0.0  # rows that are a question alone
+    closed_book_articles: int = 200
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts + values * 1000, trainer)
+    tokenizer.train_from_iterator(texts + values * 2000, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
