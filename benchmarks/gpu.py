@@ -3,9 +3,9 @@
     python benchmarks/gpu.py                      # on a CUDA device; writes benchmarks/results/gpu.{md,json}
     python benchmarks/gpu.py --shape small        # any machine, to see that it runs; prints, writes nothing
 
-Tokens are counted once however often a forward pass reads them. The share of the chip's peak is 2 * parameters FLOP per
-token and forward pass (4 more for a backward pass through frozen weights counts as one more forward pass for the
-activations only), over the peak given with `--peak-tflops`, which is the vendor's dense bf16 figure.
+Tokens are counted once however often a forward pass reads them. The share of the chip's peak counts three passes of
+2 * parameters FLOP per token (forward, recomputed forward, backward through the activations; frozen weights take no
+gradient) over `--peak-tflops`, the vendor's dense bf16 figure.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import KeyValueInjection
-from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.memory.records import Records
 from cmt_cli.methods.amortization import AmortizerSettings, Item
+from cmt_cli.methods.amortized import BankSettings
 from cmt_cli.methods.cmt import Cmt, Techniques
 
 SHAPES = {
@@ -94,7 +95,7 @@ def method() -> Cmt:
             gold_probability=0.5,
             gumbel_scale=0.5,
         ),
-        bank_dtype="bfloat16",
+        bank=BankSettings(dtype="bfloat16", pq_bytes_per_token=8, pq_bytes_per_key=0, pq_sample=0, num_probes=None),
         encode_batch_size=32,
         seed=0,
     )
@@ -140,7 +141,6 @@ def measure(shape: str, device: str, peak_tflops: float) -> dict[str, Any]:
     learner, cmt = random_learner(shape, device), method()
     vocab, batch, micro = SHAPES[shape]["vocab_size"], 32, 8
     items = random_items(vocab, 64)
-    cmt.amortizer = None  # type: ignore[assignment]
     cmt.before_stream(learner, _episodes(learner), NoTraining())  # builds the layers and the bank
     objective = cmt.objective(learner, items)
     parameters = [p for group in objective.param_groups() for p in group.parameters]
@@ -156,7 +156,7 @@ def measure(shape: str, device: str, peak_tflops: float) -> dict[str, Any]:
     documents = [item.document for item in items]
     with torch.no_grad():
         adapt_seconds = timed(lambda: [cmt.encode(documents[i : i + 32]) for i in (0, 32)], 3, device) / len(items)
-        cmt.bank = _bank(cmt, learner, documents)
+        fill(cmt, documents)
     prompts = [Prompt(str(i), " ".join(f"w{t}" for t in item.question)) for i, item in enumerate(items)]
     decoding = Decoding(max_new_tokens=16, batch_size=64, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
     answer_seconds = timed(lambda: cmt.predictor(learner, 0).generate(prompts, decoding), 2, device) / len(prompts)
@@ -186,13 +186,11 @@ def _episodes(learner: Learner) -> Any:
     return Episodes(train=[Episode((Document("d", "w8 w9 w7"),), (example,))])
 
 
-def _bank(cmt: Cmt, learner: Learner, documents: list[tuple[int, ...]]) -> DocumentBank:
-    bank = cmt.bank
+def fill(cmt: Cmt, documents: list[tuple[int, ...]]) -> None:
+    """Store the memories of 32 documents."""
     memories = cmt.encode(documents[:32])
     names = [str(i) for i in range(32)]
-    keys = cmt.amortizer.keys(memories)
-    bank.add(document_ids=names, segments=[0] * 32, hashes=names, dates=[None] * 32, memories=memories, keys=keys)
-    return bank
+    cmt.bank.append(Records(document_ids=names, sha256=names, memories=memories, keys=cmt.amortizer.keys(memories)))
 
 
 def main() -> None:

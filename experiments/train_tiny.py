@@ -1,6 +1,10 @@
 r"""Train the embedded backbone on the base period of the generated world until it reads; write it with its recipe.
 
-    python experiments/train_tiny.py --out cmt_cli/models/tiny     # about ten minutes on two cores
+    python experiments/train_tiny.py --steps 1000 --out stage1
+    python experiments/train_tiny.py --steps 1000 --seed 1 --start stage1 --out cmt_cli/models/tiny
+
+The shipped weights are those two stages, each about seven minutes on one core; a stage draws its own rows and goes
+through its own learning rate schedule.
 
 A row is one to four documents and a question, `{document}\nQuestion: {question}\nAnswer:` followed by ` {answer}` and
 the end token; or a document alone; or a question alone about one of a few documents that are also seen as text, so that
@@ -26,7 +30,7 @@ from rich.progress import track
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
@@ -257,10 +261,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="folder of an earlier stage to go on from")
     arguments = parser.parse_args()
-    recipe = Recipe(steps=arguments.steps)
-    tokenizer = train_tokenizer(recipe)
-    model = new_model(recipe, tokenizer)
+    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
+    if arguments.start is None:
+        tokenizer = train_tokenizer(recipe)
+        model, earlier = new_model(recipe, tokenizer), []
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.start)
+        model = AutoModelForCausalLM.from_pretrained(arguments.start, dtype=torch.float32)
+        earlier = json.loads((arguments.start / "recipe.json").read_text(encoding="utf-8"))["stages"]
     print(f"{model.num_parameters():,} parameters", flush=True)
     start = time.perf_counter()
     curve = train(model, Rows(recipe, tokenizer), recipe)
@@ -268,16 +279,15 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
     learner = Learner(model.float(), tokenizer, name="tiny", revision="trained", max_tokens=2048)
+    stage = {"recipe": asdict(recipe), "train_seconds": round(seconds), "answer_loss_per_100_steps": curve}
     record = {
-        "recipe": asdict(recipe),
+        "stages": [*earlier, stage],
         "num_parameters": model.num_parameters(),
-        "train_seconds": round(seconds),
-        "answer_loss_per_100_steps": curve,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "measured": measure(learner, recipe),
+        "measured_on_stream": measure(learner, recipe),
     }
     (arguments.out / "recipe.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(record["measured"], indent=2))
+    print(json.dumps(record["measured_on_stream"], indent=2))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,16 @@ class AmortizerSettings:
     key_width: int
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of the meta-training split with the tokens it needs."""
+
+    document_id: str
+    document: tuple[int, ...]
+    question: tuple[int, ...]
+    row: Row
+
+
 class Amortizer(nn.Module):
     """Compressor, question encoder, aggregator and injection, everything that meta-training trains."""
 
@@ -81,6 +91,18 @@ class Amortizer(nn.Module):
         """Compress tokenized prompts to states `[batch, slots, width]`."""
         return self.question_compressor(sequences)
 
+    @torch.no_grad()
+    def center(self, items: Sequence[Item]) -> None:
+        """Set the biases of keys and queries so that both have mean zero over some items.
+
+        States share a large common part; without this all cosines start near one and matching hardly gets a gradient.
+        """
+        for layer, encode, texts in (
+            (self.document_key, self.encode_documents, [item.document for item in items]),
+            (self.question_key, self.encode_questions, [item.question for item in items]),
+        ):
+            layer.bias.copy_(-layer.weight @ encode(texts).mean(dim=(0, 1)))
+
     def keys(self, memories: Tensor) -> Tensor:
         """Return unit-length retrieval keys `[docs, key]` of memories `[docs, slots, width]`."""
         return F.normalize(self.document_key(memories.mean(dim=1)).float(), dim=-1)
@@ -88,16 +110,6 @@ class Amortizer(nn.Module):
     def queries(self, states: Tensor) -> Tensor:
         """Return unit-length retrieval queries `[batch, key]` of question states `[batch, slots, width]`."""
         return F.normalize(self.question_key(states.mean(dim=1)).float(), dim=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question of the meta-training split with the tokens it needs."""
-
-    document_id: str
-    document: tuple[int, ...]
-    question: tuple[int, ...]
-    row: Row
 
 
 def make_items(learner: Learner, amortizer: Amortizer, episodes: Sequence[Episode], seed: int) -> list[Item]:

@@ -26,6 +26,8 @@ from cmt_cli.methods.amortization import (
     make_items,
 )
 
+CENTERING_ITEMS = 64  # questions whose states center the retrieval keys before meta-training
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BankSettings:
@@ -66,7 +68,9 @@ class AmortizedMethod(Method):
         self.amortizer = Amortizer(learner, self.parts, self.seed)
         self.build_extra(learner)
         self.open_memory(learner)
-        fit.on_objective(self.objective(learner, make_items(learner, self.amortizer, episodes.train, self.seed)))
+        items = make_items(learner, self.amortizer, episodes.train, self.seed)
+        self.amortizer.center(items[:CENTERING_ITEMS])
+        fit.on_objective(self.objective(learner, items))
 
     @abstractmethod
     def open_memory(self, learner: Learner) -> None:
