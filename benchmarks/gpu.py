@@ -84,6 +84,7 @@ def method() -> Cmt:
             memory_aware_objective=True,
             reconstruction_weight=0.1,
             reconstruction_tokens=64,
+            own_memory_weight=1.0,
             margin_weight=0.1,
             margin_nats=0.1,
             self_matching=True,

@@ -8,6 +8,7 @@ Shapes: batch (questions), docs, slots, width, key.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -70,7 +71,8 @@ class Amortizer(nn.Module):
         self.injection = settings.injection.build(learner, slots, seed + 30)
         generator = torch.Generator().manual_seed(seed + 40)
         self.document_key = seeded_linear(width, settings.key_width, generator)
-        self.question_key = seeded_linear(width, settings.key_width, generator)
+        # equal at the start: a random projection keeps inner products, two different ones destroy them
+        self.question_key = copy.deepcopy(self.document_key)
         self.to(learner.device)
 
     @property

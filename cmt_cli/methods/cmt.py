@@ -5,8 +5,8 @@ top k memories are aggregated into one, and the model answers behind it. The pap
 was written: the three techniques below are our reading, each a switch.
 
 - `memory_aware_objective` (encoding): besides the answer loss L_qa, the memory of the document alone must let the
-  frozen model write a span of the document (L_rec: mean nats per token) and answer better than another document's
-  memory does (L_mrg: softplus(gamma - (log p(y | own) - log p(y | other)) / |y|)).
+  frozen model write a span of the document (L_rec: mean nats per token), answer (L_own: mean nats per answer token),
+  and answer better than another document's memory (L_mrg: softplus(gamma - (log p(y | own) - log p(y | other)) / |y|)).
 - `self_matching` (retrieval): keys and queries are projections of the compressor's own states; symmetric InfoNCE over
   the batch, all questions of a document being positives: L_sm with temperature tau (learned).
 - `top_k_aggregation`: only the k best memories are joined. pi = softmax over them of the match scores; the result
@@ -51,6 +51,7 @@ class Techniques:
     memory_aware_objective: bool
     reconstruction_weight: float
     reconstruction_tokens: int
+    own_memory_weight: float
     margin_weight: float
     margin_nats: float  # gamma, per answer token
     self_matching: bool
@@ -210,12 +211,13 @@ class CmtObjective(EpisodicObjective):
             nll = in_chunks(self._answer_nll, micro_batch_size, batch.memories, spans)
             num_tokens = sum(len(row.input_ids) for row in spans)
             terms["reconstruction"] = techniques.reconstruction_weight * nll.sum() / num_tokens
-        if techniques.margin_weight > 0 and len(batch.memories) > 1:
+        if max(techniques.own_memory_weight, techniques.margin_weight) > 0 and len(batch.memories) > 1:
             shift = torch.randint(1, len(batch.memories), (1,), generator=generator).item()
             other = (batch.gold + shift) % len(batch.memories)
             both = torch.cat([batch.memories[batch.gold], batch.memories[other]])
             own, wrong = in_chunks(self._answer_nll, micro_batch_size, both, batch.rows * 2).chunk(2)
             lengths = torch.tensor([len(r.input_ids) - r.num_prompt_tokens for r in batch.rows], device=own.device)
+            terms["own_memory"] = techniques.own_memory_weight * own.sum() / batch.num_target_tokens
             gap = techniques.margin_nats - (wrong - own) / lengths
             terms["margin"] = techniques.margin_weight * F.softplus(gap).mean()
         return terms
