@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cmt_cli.core.atomic import write_bytes
 from cmt_cli.core.errors import UserError
-from cmt_cli.memory.atomic_write import write_atomically
 from cmt_cli.memory.records import Entry
 
 
@@ -119,7 +119,7 @@ class Manifest:
         if removed:
             self.change([], removed)
         if self._path is not None:
-            write_atomically(self._path, b"".join(self._lines))
+            write_bytes(self._path, b"".join(self._lines))
             self._size_when_read = self.num_bytes
         self._lines.clear()
 

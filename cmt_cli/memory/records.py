@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cmt_cli.core.atomic import write_bytes
 from cmt_cli.core.errors import UserError
-from cmt_cli.memory.atomic_write import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def claim_folder(folder: Path, settings: Mapping[str, int | str]) -> None:
     path = folder / "bank.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(dict(settings), indent=2).encode())
+        write_bytes(path, json.dumps(dict(settings), indent=2).encode())
         return
     stored = json.loads(path.read_text(encoding="utf-8"))
     wrong = [f"{key}={stored.get(key)}, not {value}" for key, value in settings.items() if stored.get(key) != value]

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cmt_cli.memory.atomic_write import sync_folder
+from cmt_cli.core.atomic import sync
 
 SHARD_BYTES = 256 * 2**20
 MAX_SHARD_ROWS = 65536
@@ -88,7 +88,7 @@ class ShardedRows:
             else:
                 self._path(shard).unlink()
             shard += 1
-        sync_folder(self._folder)
+        sync(self._folder)
 
     def close(self) -> None:
         """Sync and close the file being written."""
@@ -121,7 +121,7 @@ class ShardedRows:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path(shard))
-        sync_folder(temporary.parent)
+        sync(temporary.parent)
 
     def _write_part(self, shard: int, first: int, rows: Bytes) -> None:
         if self._folder is None:

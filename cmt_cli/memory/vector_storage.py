@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cmt_cli.memory.atomic_write import write_atomically
+from cmt_cli.core.atomic import write_bytes
 from cmt_cli.memory.quantization import Codec, ProductQuantizer, check_dtype, untrained_codec
 from cmt_cli.memory.shards import Rows, ShardedRows
 
@@ -68,7 +68,7 @@ class VectorStorage:
             {f"{name}.{key}": t.cpu().contiguous() for name, pq in fitted.items() for key, t in pq.state_dict().items()}
         )
         if self._folder is not None:
-            write_atomically(self._codebook_path, self.codebook)
+            write_bytes(self._codebook_path, self.codebook)
         self._use(fitted)
 
     def forget_codebooks(self) -> None:

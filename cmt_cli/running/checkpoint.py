@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cmt_cli.core.atomic import sync, write_text
 from cmt_cli.core.objectives import State
-from cmt_cli.running.atomic import sync, write_text
 
 _NUM_KEPT = 2
 _JSON = (bool, int, float, str, type(None))

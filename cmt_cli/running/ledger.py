@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from cmt_cli.core.atomic import write_json
 from cmt_cli.core.result import Cost
-from cmt_cli.running.atomic import write_json
 
 BEFORE_STREAM = "before_stream"
 

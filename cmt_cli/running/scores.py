@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cmt_cli.core.atomic import write_text
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.core.stream import TestSet
-from cmt_cli.running.atomic import write_text
 
 _HEADER = ("row", "test", "metric", "value")
 Cells = dict[int, dict[str, dict[str, float | None]]]  # row -> test -> metric -> value

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
+from cmt_cli.core.atomic import write_json, write_text
 from cmt_cli.core.objectives import State
-from cmt_cli.running.atomic import write_json, write_text
 from cmt_cli.running.checkpoint import Checkpoint, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock

@@ -17,9 +17,9 @@ from typing import Any
 
 import wandb
 
+from cmt_cli.core.atomic import write_text
 from cmt_cli.core.errors import UserError, nearest
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.atomic import write_text
 from cmt_cli.running.figures import draw_curves, draw_matrix
 from cmt_cli.running.loggers import Silent
 from cmt_cli.running.store import RunStore

@@ -111,4 +111,4 @@ def test_every_default_of_a_run_is_an_option() -> None:
     composed = config.compose(Request(()))
     for group, name in composed.hydra.runtime.choices.items():
         if not group.startswith("hydra/") and name is not None:
-            catalog.find(group.partition("@")[0], name, DIRS)
+            assert catalog.find(group.partition("@")[0], name, DIRS).name == name

@@ -92,12 +92,12 @@ def test_the_cut_depends_on_the_seed_and_not_on_the_order_of_the_file() -> None:
     part = grouped_part(9)
     reversed_part = Part(part.splits, part.documents[::-1], part.questions[::-1], part.groups)
 
-    def test_ids(part: Part, seed: int) -> set[str]:
+    def ids_of_test_split(part: Part, seed: int) -> set[str]:
         corpus = QACorpus((part,), ()).divided(Shares(train=1, validation=1, test=1, seed=seed))
         return {document.id for document in corpus.part("test").documents}
 
-    assert test_ids(part, 0) == test_ids(reversed_part, 0)
-    assert len({frozenset(test_ids(part, seed)) for seed in range(5)}) > 1
+    assert ids_of_test_split(part, 0) == ids_of_test_split(reversed_part, 0)
+    assert len({frozenset(ids_of_test_split(part, seed)) for seed in range(5)}) > 1
 
 
 def test_documents_that_nobody_asks_about_are_streamed() -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cmt_cli.core import atomic
 from cmt_cli.core.errors import NonFiniteLoss, UserError
-from cmt_cli.running import atomic, checkpoint, record
+from cmt_cli.running import checkpoint, record
 from cmt_cli.running.reading import read_events, read_predictions, read_result
 from cmt_cli.running.signals import StoppedBySignal, StopSignals
 from tests.running.toy import ToyLearner, ToyMethod, ToyTrainer, record_without_times, run_toy, toy_stream

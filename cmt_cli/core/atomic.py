@@ -9,7 +9,12 @@ from typing import Any
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk, so that a power cut cannot undo a rename that was reported as done."""
+    """Flush a file or a folder to the disk, so that a power cut cannot undo a rename that was reported as done.
+
+    Does nothing where the system cannot sync a folder.
+    """
+    if os.name != "posix":
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
