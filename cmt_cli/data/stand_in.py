@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class StandIn:
         }
         found = {split: world.articles(PERIOD_OF_SPLIT[split], count) for split, count in counts.items()}
         limit = self.max_test_questions_per_document
-        found["test"] = [Article(a.document, a.questions[:limit], a.topic) for a in found["test"]]
+        found["test"] = [replace(a, questions=a.questions[:limit]) for a in found["test"]]
         return found
 
 

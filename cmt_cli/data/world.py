@@ -46,9 +46,13 @@ class WorldQuestion:
 
 @dataclass(frozen=True)
 class Article:
-    """A document with its questions; `topic`, a newspaper, groups articles as a SQuAD title does paragraphs."""
+    """A document about a person, `subject`, with its questions.
+
+    `topic`, a newspaper, groups articles as a SQuAD title does paragraphs.
+    """
 
     document: Document
+    subject: str
     questions: tuple[WorldQuestion, ...]
     topic: str
 
@@ -107,7 +111,7 @@ class World:
             answers = fact.relation.answers(fact.value)
             questions.append(WorldQuestion(f"{document_id}/{fact.relation.name}", question, answers))
         document = Document(id=document_id, text=text, date=date.isoformat(), title=topic)
-        return Article(document=document, questions=tuple(questions), topic=topic)
+        return Article(document=document, subject=name.full, questions=tuple(questions), topic=topic)
 
     def _subject_and_facts(self, period: str, index: int) -> tuple[Name, list[Fact]]:
         """Return whom article `index` is about and its facts, leaving revisions aside."""
