@@ -29,7 +29,8 @@ from cmt_cli.layers.injection import KeyValueInjection
 from cmt_cli.memory.records import Records
 from cmt_cli.methods.amortization import AmortizerSettings, Item
 from cmt_cli.methods.amortized import BankSettings
-from cmt_cli.methods.cmt import Cmt, Techniques
+from cmt_cli.methods.cmt import Cmt
+from cmt_cli.methods.cmt_objective import Techniques
 
 SHAPES = {
     "llama2_7b": {

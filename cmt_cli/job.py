@@ -65,10 +65,12 @@ def run(job: Job, folder: Path | None = None) -> None:
 def _run_stream(job: Job, stream: Stream, folder: Path) -> None:
     from rich.console import Console
 
+    from cmt_cli.running.allocation import keep_freed_memory
     from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.run import run_stream
     from cmt_cli.running.store import RunStore
 
+    keep_freed_memory()
     method: Method = job.build("method")
     refuse_misfit(method, stream)
     trainer, evaluator = job.build("trainer"), job.build("evaluator")

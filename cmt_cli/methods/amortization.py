@@ -165,6 +165,7 @@ class EncodedBatch:
     """A meta-training batch: memories `[docs, slots, width]`, question states `[batch, slots, width]`."""
 
     rows: list[Row]
+    document_ids: list[str]
     documents: list[tuple[int, ...]]
     memories: Tensor
     states: Tensor
@@ -176,12 +177,12 @@ def encode_batch(amortizer: Amortizer, items: Sequence[Item], micro_batch_size: 
     """Encode the distinct documents and all questions of a batch."""
     documents: dict[tuple[str, tuple[int, ...]], int] = {}
     gold = [documents.setdefault((item.document_id, item.document), len(documents)) for item in items]
-    texts = [tokens for _, tokens in documents]
+    names, texts = [name for name, _ in documents], [tokens for _, tokens in documents]
     memories = in_chunks(amortizer.encode_documents, micro_batch_size, texts)
     states = in_chunks(amortizer.encode_questions, micro_batch_size, [item.question for item in items])
     rows = [item.row for item in items]
     num_targets = sum(len(row.input_ids) - row.num_prompt_tokens for row in rows)
-    return EncodedBatch(rows, texts, memories, states, torch.tensor(gold, device=memories.device), num_targets)
+    return EncodedBatch(rows, names, texts, memories, states, torch.tensor(gold, device=memories.device), num_targets)
 
 
 Recall = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor | None, list[Documents]]]

@@ -145,7 +145,7 @@ class BankedMethod(AmortizedMethod):
         """Meta-train, and fit the codebooks of a product-quantized bank that has none yet."""
         super().before_stream(learner, episodes, fit)
         if self.bank.needs_quantizer:
-            self._fit_quantizer([d for e in episodes.train for d in e.support])
+            self.fit_quantizer([d for e in episodes.train for d in e.support])
 
     def open_memory(self, learner: Learner) -> None:
         """Open the bank in the run's folder."""
@@ -169,7 +169,8 @@ class BankedMethod(AmortizedMethod):
         return 0
 
     @torch.no_grad()
-    def _fit_quantizer(self, documents: Sequence[Document]) -> None:
+    def fit_quantizer(self, documents: Sequence[Document]) -> None:
+        """Fit the codebooks of a product-quantized bank on the first of some documents."""
         settings = self.bank_settings
         texts = [self.amortizer.compressor.segments(d.text)[0] for d in documents[: settings.pq_sample]]
         size = self.encode_batch_size

@@ -12,7 +12,8 @@ from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
 from cmt_cli.methods.amortization import AmortizerSettings
 from cmt_cli.methods.amortized import BankSettings
-from cmt_cli.methods.cmt import Cmt, Techniques
+from cmt_cli.methods.cmt import Cmt
+from cmt_cli.methods.cmt_objective import Techniques
 from cmt_cli.methods.mac import Mac
 
 BANK = BankSettings(dtype="float32", pq_bytes_per_token=2, pq_bytes_per_key=0, pq_sample=8, num_probes=None)
@@ -40,6 +41,7 @@ def cmt(**changes) -> Cmt:
         "self_matching": True,
         "matching_weight": 0.5,
         "temperature": 0.05,
+        "num_past_keys": 8,
         "top_k_aggregation": True,
         "top_k": 2,
         "prior_strength": 1.0,

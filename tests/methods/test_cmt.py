@@ -9,7 +9,7 @@ import torch
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.methods.amortization import encode_batch, make_items
-from cmt_cli.methods.cmt import matching_loss
+from cmt_cli.methods.cmt_objective import PastKeys, matching_loss
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 
 GREEDY = Decoding(max_new_tokens=3, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -90,7 +90,33 @@ def test_matching_loss_on_two_questions_of_one_document():
     e = math.e
     to_document = -(math.log(e / (e + 1)) + math.log(e**2 / (e**2 + 1)) + math.log(1 / 2)) / 3
     to_question = -(math.log((e + e**2) / (e + e**2 + 1)) + math.log(1 / 3)) / 2
-    assert math.isclose(float(matching_loss(logits, gold)), (to_document + to_question) / 2, rel_tol=1e-6)
+    none = torch.empty(3, 0)
+    assert math.isclose(float(matching_loss(logits, gold, none)), (to_document + to_question) / 2, rel_tol=1e-6)
+
+
+def test_further_negatives_count_for_questions_only():
+    logits, gold = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+    negatives = torch.tensor([[2.0, -math.inf], [0.0, 0.0]])  # the first question's second negative is its own document
+    e = math.e
+    to_document = -(math.log(e / (e + 1 + e**2)) + math.log(1 / 4)) / 2
+    to_question = -(math.log(e / (e + 1)) + math.log(1 / 2)) / 2
+    assert math.isclose(float(matching_loss(logits, gold, negatives)), (to_document + to_question) / 2, rel_tol=1e-6)
+
+
+def test_past_keys_keep_the_newest_and_know_whose_they_are():
+    past = PastKeys(limit=3)
+    queries = torch.eye(2)
+    assert past.cosines(queries, ["a", "b"])[0].shape == (2, 0)
+    past.hold(torch.eye(2), ["a", "b"])
+    past.hold(torch.eye(2), ["a", "b"])  # the batch was repeated with less memory: it counts once
+    past.add_held()
+    past.hold(-torch.eye(2), ["c", "d"])
+    past.add_held()
+    restored = PastKeys(limit=3)
+    restored.load_state_dict(past.state_dict())
+    cosines, is_own = restored.cosines(queries, ["b", "d"])
+    assert cosines.tolist() == [[0.0, -1.0, 0.0], [1.0, 0.0, -1.0]]  # of b, c, d
+    assert is_own.tolist() == [[True, False, False], [False, False, True]]
 
 
 def test_questions_of_one_document_share_its_memory(tiny_llama):

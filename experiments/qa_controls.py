@@ -1,0 +1,162 @@
+"""Ask finished `cmt` runs with other banks: what the memories contribute, and what a smaller bank costs.
+
+    python experiments/qa_controls.py runs/qa_methods/methods/cmt
+
+For every run below the folders given, its weights as they ended and the questions of all batches:
+- stored: the bank as the run used it; empty: no memory at all; wrong: the document that answers is left out;
+  gold only: nothing but the document that answers, which bounds retrieval;
+- int8, product-quantized (256 bytes per document at most), approximate search: the same documents stored or found so.
+The table goes to experiments/results/qa_controls.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from qa_methods import RESULTS, ROOT, shown
+from torch import Tensor
+
+from cmt_cli import job
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.objectives import Budget, Objective
+from cmt_cli.core.stream import Example, Prompt, Stream
+from cmt_cli.evaluation.evaluator import Evaluator
+from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.methods.amortization import AmortizedPredictor, Documents, Recall
+from cmt_cli.methods.cmt import Cmt
+from cmt_cli.running.catalogue import find_runs
+from cmt_cli.running.restore import restore
+from cmt_cli.running.store import RunStore
+
+Scores = tuple[float | None, float | None, float | None]  # exact match, recall@1, bytes per document
+BANKS: dict[str, dict[str, Any]] = {
+    "stored": {},
+    "int8": {"dtype": "int8"},
+    "product-quantized": {"dtype": "pq"},
+    "approximate search": {"num_probes": 8},
+}
+
+
+class Control:
+    """A trained method, its learner and stream, asked with one bank after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.job = job.load(folder, ())
+        self.stream: Stream = self.job.build("data")
+        self.learner: Learner = self.job.build("model")
+        self.method: Cmt = self.job.build("method")
+        with RunStore(folder, self.job.identity, self.job.saved) as store:
+            if restore(self.learner, self.method, episodes=self.stream.episodes, store=store) is None:
+                raise SystemExit(f"{folder} holds no saved state; run it with checkpoints kept.")
+
+    def scores(self) -> dict[str, Scores]:
+        """Return what each bank scores."""
+        found: dict[str, Scores] = {}
+        for name, changes in BANKS.items():
+            bank = self.rebuilt_bank(changes)
+            found[name] = (*self.ask(self.method.recall_top_k), bank.storage_bytes().total / bank.num_documents)
+        self.method.bank = self.rebuilt_bank({})
+        found["wrong"] = (*self.ask(self.recall_wrong), None)
+        found["gold only"] = (*self.ask(self.recall_gold), None)
+        self.method.bank.clear()
+        found["empty"] = (*self.ask(self.method.recall_top_k), None)
+        return found
+
+    def rebuilt_bank(self, changes: dict[str, Any]) -> DocumentBank:
+        """Store the stream again in a bank in RAM with other settings."""
+        method = self.method
+        method.folder, method.bank_settings = None, replace(method.bank_settings, **changes)
+        method.open_memory(self.learner)
+        if method.bank.needs_quantizer:
+            method.fit_quantizer([d for e in self.stream.episodes.train for d in e.support])
+        for task in self.stream.tasks:
+            method.learn(self.learner, task, NoFit())
+        method.bank_settings = replace(method.bank_settings, dtype="bfloat16", num_probes=None)
+        return method.bank
+
+    def ask(self, recall: Recall) -> tuple[float, float | None]:
+        """Return exact match and recall@1 over the questions of all batches."""
+        predictor = AmortizedPredictor(self.learner, self.method.amortizer, recall)
+        evaluator: Evaluator = self.job.build("evaluator")
+        found = evaluator.evaluate(
+            predictor,
+            self.stream.tests,
+            row=len(self.stream.tasks),
+            progress=lambda *_: None,
+            stop_requested=lambda: False,
+        )
+        records = [record["scores"] for test in found for record in test.predictions]
+        recalls = [record["recall_at_1"] for record in records if "recall_at_1" in record]
+        return fmean(record["em"] for record in records), fmean(recalls) if recalls else None
+
+    def recall_gold(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
+        """Aggregate nothing but the memory of the document that answers."""
+        gold = [self.method.bank.rows_of(prompt.document_ids[0]) for prompt in prompts]
+        most = max(len(rows) for rows in gold)
+        rows = torch.tensor([[*found, *[found[0]] * (most - len(found))] for found in gold])
+        absent = torch.tensor([[False] * len(found) + [True] * (most - len(found)) for found in gold])
+        cosines = (self.method.amortizer.queries(states)[:, None] * self.method.bank.keys(rows)).sum(dim=-1)
+        return self._aggregated(states, cosines.masked_fill(absent, -torch.inf), rows)
+
+    def recall_wrong(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
+        """Search as always, without the document that answers."""
+        method = self.method
+        gold = [method.bank.rows_of(prompt.document_ids[0]) for prompt in prompts]
+        spare = max(len(rows) for rows in gold)
+        cosines, rows = method.bank.search(method.amortizer.queries(states), method.techniques.top_k + spare)
+        is_gold = torch.tensor([[row in own for row in found] for found, own in zip(rows.tolist(), gold, strict=True)])
+        cosines, order = cosines.masked_fill(is_gold, -torch.inf).topk(method.techniques.top_k, dim=1)
+        return self._aggregated(states, cosines, rows.gather(1, order))
+
+    def _aggregated(self, states: Tensor, cosines: Tensor, rows: Tensor) -> tuple[Tensor, list[Documents]]:
+        method = self.method
+        memory, share = method.aggregate(states, method.bank.memories(rows), method.matching.logits(cosines))
+        return memory, [method.named(r, w) for r, w in zip(rows.tolist(), share.tolist(), strict=True)]
+
+
+class NoFit:
+    """Learning a document takes no gradient."""
+
+    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
+        """Never called by a banked method."""
+        raise AssertionError("a banked method learns without gradients")
+
+    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
+        """Never called by a banked method."""
+        raise AssertionError("a banked method learns without gradients")
+
+
+def table(scores: Mapping[str, Sequence[Scores]]) -> str:
+    """Return the markdown table of the banks' scores, one entry per run."""
+    lines = ["| bank | runs | exact match | recall@1 | bytes per document |", "|---|---|---|---|---|"]
+    for name, found in scores.items():
+        em, recall, size = ([run[i] for run in found] for i in range(3))
+        cells = [name, str(len(found)), shown(em, "{:.3f}"), shown(recall, "{:.3f}"), shown(size, "{:,.0f}")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Ask every run and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="*", default=[ROOT / "runs" / "qa_methods" / "methods" / "cmt"])
+    folders = [found.folder for path in parser.parse_args().runs for found in find_runs(path)]
+    scores: dict[str, list[Scores]] = {}
+    for folder in folders:
+        for name, found in Control(folder).scores().items():
+            print(folder.name, name, found, flush=True)
+            scores.setdefault(name, []).append(found)
+    text = table(scores)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "qa_controls.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
