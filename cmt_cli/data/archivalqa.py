@@ -8,6 +8,7 @@ qa_lt_val.csv (question, answer) are for tuning a base model: they are checked h
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.fields import date_field, text_field
-from cmt_cli.data.knowledge import QuestionFormat, Selection, knowledge_stream
-from cmt_cli.data.origin import Layout, load, origin, with_read
+from cmt_cli.data.knowledge import QuestionFormat, Selection
+from cmt_cli.data.origin import Layout, origin
+from cmt_cli.data.qa_stream import qa_stream
 from cmt_cli.data.reading import Problem, Row, find, read_csv
 from cmt_cli.data.stand_in import StandIn, write_csv
 from cmt_cli.data.world import Article
@@ -40,13 +42,14 @@ def archivalqa(
     generated: StandIn,
 ) -> Stream:
     """Return the ArchivalQA stream: batches of paragraphs (or whole articles), questions on each batch."""
-    questions = QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers)
-    chosen = origin(
-        path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
+    return qa_stream(
+        dataclasses.replace(LAYOUT, read=partial(read, full_passages=full_passages)),
+        origin(path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache),
+        generated=generated,
+        selection=selection,
+        num_tasks=num_tasks,
+        questions=QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers),
     )
-    layout = with_read(LAYOUT, partial(read, full_passages=full_passages))
-    corpus, provenance = load(layout, chosen, generated.write)
-    return knowledge_stream(corpus, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)
 
 
 def read(path: Path, *, full_passages: bool = False) -> tuple[QACorpus, list[Problem]]:

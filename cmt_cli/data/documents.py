@@ -24,8 +24,9 @@ from cmt_cli.data.fields import (
     optional_text_field,
     text_field,
 )
-from cmt_cli.data.knowledge import QuestionFormat, Selection, knowledge_stream
-from cmt_cli.data.origin import Layout, load, origin
+from cmt_cli.data.knowledge import QuestionFormat, Selection
+from cmt_cli.data.origin import Layout, origin
+from cmt_cli.data.qa_stream import qa_stream
 from cmt_cli.data.reading import Problem, Row, find, missing_name, read_jsonl
 from cmt_cli.data.stand_in import StandIn, write_jsonl
 from cmt_cli.data.world import Article
@@ -48,14 +49,14 @@ def documents(
     generated: StandIn,
 ) -> Stream:
     """Return the stream of a user's own documents. `split` is used where questions.jsonl names no splits."""
-    questions = QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers)
-    chosen = origin(
-        path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
+    return qa_stream(
+        dataclasses.replace(LAYOUT, shares=split),
+        origin(path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache),
+        generated=generated,
+        selection=selection,
+        num_tasks=num_tasks,
+        questions=QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers),
     )
-    corpus, provenance = load(LAYOUT, chosen, generated.write)
-    provenance = dataclasses.replace(provenance, note=corpus.division_note(split))
-    divided = corpus.divided(split)
-    return knowledge_stream(divided, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)
 
 
 def read(path: Path) -> tuple[QACorpus, list[Problem]]:

@@ -6,7 +6,6 @@ path that the user named must exist. A folder written by the generator stays mar
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 from cmt_cli.core.errors import UserError, nearest
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.archives import is_archive, unpacked
-from cmt_cli.data.corpus import QACorpus
+from cmt_cli.data.corpus import QACorpus, Shares
 from cmt_cli.data.reading import Problem, ProblemError, sha256_of
 from cmt_cli.data.world import Article
 
@@ -32,7 +31,7 @@ class Layout:
     """A way of laying out question-answering files: how to read it, to write the stand-in, and to get the real data.
 
     `fetch` makes the real files at a path out of what is reachable, and is None where nothing can be fetched.
-    `how_to_get` holds "{path}".
+    `how_to_get` holds "{path}". Files that name no splits are divided by `shares`.
     """
 
     name: str
@@ -41,6 +40,7 @@ class Layout:
     read: Read
     write: Callable[[Path, Mapping[str, Sequence[Article]]], None]
     fetch: Callable[[Path, Progress], bool] | None = None
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,8 +132,3 @@ def _readable(layout: Layout, chosen: Origin) -> Path:
 
 def _steps(layout: Layout, chosen: Origin) -> str:
     return layout.how_to_get.replace("{path}", str(chosen.path))
-
-
-def with_read(layout: Layout, read: Read) -> Layout:
-    """Return the layout with another reader, for a stream that has an option of reading."""
-    return dataclasses.replace(layout, read=read)

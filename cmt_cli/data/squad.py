@@ -25,8 +25,9 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.corpus import Ids, Part, PartBuilder, QACorpus, Question, Shares
 from cmt_cli.data.fields import id_field, present_answers, text_field
 from cmt_cli.data.json_document import JsonDocument, JsonRecord, Keys, read_json
-from cmt_cli.data.knowledge import QuestionFormat, Selection, knowledge_stream
-from cmt_cli.data.origin import Layout, load, origin
+from cmt_cli.data.knowledge import QuestionFormat, Selection
+from cmt_cli.data.origin import Layout, origin
+from cmt_cli.data.qa_stream import qa_stream
 from cmt_cli.data.reading import Problem, json_type
 from cmt_cli.data.squad_files import TEST_FILE, TRAIN_FILE, VALIDATION_FILE, fetch, write
 from cmt_cli.data.stand_in import StandIn
@@ -50,14 +51,14 @@ def squad(
     generated: StandIn,
 ) -> Stream:
     """Return the SQuAD stream: batches of paragraphs, questions on each batch. `split` is for undivided files only."""
-    questions = QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers)
-    chosen = origin(
-        path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
+    return qa_stream(
+        dataclasses.replace(LAYOUT, shares=split),
+        origin(path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache),
+        generated=generated,
+        selection=selection,
+        num_tasks=num_tasks,
+        questions=QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers),
     )
-    corpus, provenance = load(LAYOUT, chosen, generated.write)
-    provenance = dataclasses.replace(provenance, note=corpus.division_note(split))
-    divided = corpus.divided(split)
-    return knowledge_stream(divided, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)
 
 
 def read(path: Path) -> tuple[QACorpus, list[Problem]]:

@@ -21,8 +21,9 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data import wmt
 from cmt_cli.data.corpus import Ids, Part, PartBuilder, QACorpus, Question, document_id_of
 from cmt_cli.data.fields import answers_field, date_field, id_field, optional_text_field, present_answers, text_field
-from cmt_cli.data.knowledge import QuestionFormat, Selection, knowledge_stream
-from cmt_cli.data.origin import Layout, Progress, load, origin
+from cmt_cli.data.knowledge import QuestionFormat, Selection
+from cmt_cli.data.origin import Layout, Progress, origin
+from cmt_cli.data.qa_stream import qa_stream
 from cmt_cli.data.reading import Problem, Record, Row, find, read_csv, read_jsonl
 from cmt_cli.data.stand_in import StandIn, write_csv
 from cmt_cli.data.world import Article
@@ -51,12 +52,14 @@ def streamingqa(
     generated: StandIn,
 ) -> Stream:
     """Return the StreamingQA stream: batches of articles in the order of the test file, questions on each batch."""
-    questions = QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers)
-    chosen = origin(
-        path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
+    return qa_stream(
+        LAYOUT,
+        origin(path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache),
+        generated=generated,
+        selection=selection,
+        num_tasks=num_tasks,
+        questions=QuestionFormat(prompt_template=prompt_template, capitalize_answers=capitalize_answers),
     )
-    corpus, provenance = load(LAYOUT, chosen, generated.write)
-    return knowledge_stream(corpus, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)
 
 
 def read(path: Path) -> tuple[QACorpus, list[Problem]]:

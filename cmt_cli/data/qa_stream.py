@@ -1,0 +1,27 @@
+"""The way that every stream of documents and questions goes from its files to its tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cmt_cli.core.stream import Stream
+from cmt_cli.data.knowledge import QuestionFormat, Selection, knowledge_stream
+from cmt_cli.data.origin import Layout, Origin, load
+from cmt_cli.data.stand_in import StandIn
+
+
+def qa_stream(
+    layout: Layout,
+    chosen: Origin,
+    *,
+    generated: StandIn,
+    selection: Selection,
+    num_tasks: int,
+    questions: QuestionFormat,
+) -> Stream:
+    """Return the stream of the chosen files, or of the stand-in that is generated in their place."""
+    corpus, provenance = load(layout, chosen, generated.write)
+    if layout.shares is not None:
+        provenance = dataclasses.replace(provenance, note=corpus.division_note(layout.shares))
+        corpus = corpus.divided(layout.shares)
+    return knowledge_stream(corpus, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)
