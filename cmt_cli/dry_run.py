@@ -49,7 +49,9 @@ def _print(console: Console, current: Job, stream: Stream) -> None:
 
 def _stream_line(stream: Stream) -> str:
     files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
-    return f"{stream.name}, {stream.provenance.source}{files}: {len(stream.tasks)} tasks, {description(stream)}"
+    data = stream.provenance
+    split = ", VALIDATION split" if data.split == "validation" else ""
+    return f"{stream.name}, {data.source}{split}{files}: {len(stream.tasks)} tasks, {description(stream)}"
 
 
 def _state(folder: Path) -> str:

@@ -47,9 +47,8 @@ class Job:
         return targets.instantiate(self.config[group], self.trusted)
 
     def folder(self, stream: Stream) -> Path:
-        """Return the run's folder; its name says whether the data are generated."""
-        generated = stream.provenance.source == "generated"
-        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, generated=generated)
+        """Return the run's folder; its name says where the data are generated or are the validation split."""
+        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, stream.provenance)
 
 
 def run(job: Job, folder: Path | None = None) -> None:

@@ -16,8 +16,8 @@ from cmt_cli.core.stream import Episodes, Provenance, Stream
 BASE = ("method=frozen", "trainer=smoke", "logger=none", "model.device=cpu")
 
 
-def stream(source: str) -> Stream:
-    provenance = Provenance("toy", source, "none")  # type: ignore[arg-type]
+def stream(source: str, *, split: str = "test") -> Stream:
+    provenance = Provenance("toy", source, "none", split=split)  # type: ignore[arg-type]
     return Stream("toy", (), (), Episodes(), provenance)
 
 
@@ -49,11 +49,13 @@ def test_a_job_holds_plain_values_only() -> None:
     assert "hydra" not in checked.config
 
 
-def test_generated_data_show_in_the_folder_name() -> None:
+def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> None:
     checked = config.check(Request(BASE))
     name = checked.folder(stream("real")).name
     assert name.startswith("frozen-streamingqa-tiny-")
     assert checked.folder(stream("generated")).name == name.replace("streamingqa-", "streamingqa-generated-")
+    both = checked.folder(stream("generated", split="validation")).name
+    assert both == name.replace("streamingqa-", "streamingqa-generated-validation-")
 
 
 def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:

@@ -60,6 +60,11 @@ class RunResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def split(self) -> str:
+        """Return the split of the data that was learned and asked about; a record that names none is of test."""
+        return str(self.data.get("split", "test"))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; the primary matrix is repeated as `scores`, `tests` and `learned_at`."""
         record = asdict(self)

@@ -108,13 +108,17 @@ class Episodes:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the data came from. `source` is "real" or "generated"; `files` maps each file's name to its sha256."""
+    """Where the data came from. `source` is "real" or "generated"; `files` maps each file's name to its sha256.
+
+    `split` is the one that is learned and asked about: "validation" where settings are chosen, which is no test result.
+    """
 
     name: str
     source: Literal["real", "generated"]
     license: str
     files: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    split: Literal["test", "validation"] = "test"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,10 @@ PERIOD_OF_SPLIT = {"train": "meta", "validation": "validation", "test": "stream"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandIn:
-    """The size of a generated stream; `max_test_questions_per_document` of None asks about every fact."""
+    """The size of a generated stream; `max_test_questions_per_document` of None asks about every fact.
+
+    The cap is written into the test files; a stream of validation documents is capped as it is built.
+    """
 
     num_train_documents: int
     num_validation_documents: int

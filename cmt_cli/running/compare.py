@@ -1,7 +1,8 @@
 """One table of several runs: mean and deviation over seeds, side by side with what each method used.
 
 Runs are repetitions of one experiment when their configs agree in everything but seeds. Experiments stand in one table
-only when they answered the same tests from the same source: generated and real data are never mixed.
+only when they answered the same tests from the same source: generated and real data are never mixed, nor the test and
+the validation split.
 The deviation is the sample standard deviation (n - 1); a single run has none.
 """
 
@@ -66,9 +67,16 @@ class Section:
 
     data: str
     source: str
+    split: str
     primary_metric: str
     num_tests: int
     lines: tuple[Line, ...]
+
+    @property
+    def label(self) -> str:
+        """Return what must be said beside every number: where the data came from, and that they are no test."""
+        source = "GENERATED data" if self.source == "generated" else "real data"
+        return f"{source}, VALIDATION split" if self.split == "validation" else source
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ def _comparable(result: RunResult) -> tuple[Any, ...]:
     # Generated data are drawn anew for each seed, so only their size says that they are alike.
     files = tuple(sorted(result.data["sha256"].items())) if result.data["source"] == "real" else ()
     size = (result.data.get("num_documents"), result.data.get("num_questions"))
-    return result.data["name"], result.data["source"], result.primary_metric, matrix.tests, files, size
+    return result.data["name"], result.data["source"], result.split, result.primary_metric, matrix.tests, files, size
 
 
 def _section(runs: Sequence[FoundRun]) -> Section:
@@ -115,7 +123,8 @@ def _section(runs: Sequence[FoundRun]) -> Section:
     result = runs[0].result
     lines.sort(key=lambda line: -(line.values["aa"].mean or 0.0))
     tests = result.matrices[result.primary_metric].tests
-    return Section(result.data["name"], result.data["source"], result.primary_metric, len(tests), tuple(lines))
+    data, source = result.data["name"], result.data["source"]
+    return Section(data, source, result.split, result.primary_metric, len(tests), tuple(lines))
 
 
 def _names(result: RunResult) -> tuple[str, str]:
@@ -158,7 +167,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print a table of scores and one of cost for each section; a narrow console gets fewer scores."""
     scores = _SCORES if console.width >= _WIDE else _MAIN_SCORES
     for section in comparison.sections:
-        title = f"{section.data}, {_source(section)}, {section.num_tests} tests, scores by {section.primary_metric}"
+        title = f"{section.data}, {section.label}, {section.num_tests} tests, scores by {section.primary_metric}"
         console.print(Text(title, style="bold"))
         _print_table(section, scores, console)
         _print_table(section, _COSTS, console)
@@ -210,14 +219,12 @@ def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _source(section: Section) -> str:
-    return "GENERATED data" if section.source == "generated" else "real data"
-
-
 def _notes(comparison: Comparison) -> list[str]:
     notes = []
     if len({section.source for section in comparison.sections}) > 1:
         notes.append("Generated and real data stand in separate tables: their scores must not be compared.")
+    if len({section.split for section in comparison.sections}) > 1:
+        notes.append("Results on the validation split, where settings are chosen, are no test results.")
     if len(comparison.sections) > 1:
         notes.append("Runs on other tests, files or sizes stand in tables of their own.")
     notes += [f"Left out: {folder} is {status}." for folder, status in comparison.left_out]
@@ -230,7 +237,7 @@ def to_markdown(comparison: Comparison) -> str:
     for section in comparison.sections:
         used = _used(section, COLUMNS)
         header = ["method", "model", "seeds", *(_SHORT.get(c, c) for c in used)]
-        lines = [f"**{section.data}, {_source(section)}**, scores by {section.primary_metric}", ""]
+        lines = [f"**{section.data}, {section.label}**, scores by {section.primary_metric}", ""]
         lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         for line in section.lines:
             name = f"{line.method} ({line.settings})" if line.settings else line.method
@@ -245,7 +252,7 @@ def to_csv(comparison: Comparison) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{column}{suffix}" for column in COLUMNS for suffix in ("", "_deviation")]
-    writer.writerow(["data", "source", "metric", "method", "model", "settings", "seeds", *names])
+    writer.writerow(["data", "source", "split", "metric", "method", "model", "settings", "seeds", *names])
     for section in comparison.sections:
         for line in section.lines:
             numbers = [n for c in COLUMNS for n in (line.values[c].mean, line.values[c].deviation)]
@@ -253,6 +260,7 @@ def to_csv(comparison: Comparison) -> str:
             known = [
                 section.data,
                 section.source,
+                section.split,
                 section.primary_metric,
                 line.method,
                 line.model,

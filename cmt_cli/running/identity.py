@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.stream import Provenance
+
 # Where a run happens and who watches it do not change its result.
 _PLACES = ("paths", "logger", "hydra")
 _PLACE_KEYS = ("device", "cache")
@@ -53,10 +55,10 @@ def _canonical(value: Any, roots: Mapping[str, str], ignored: tuple[str, ...]) -
     return value
 
 
-def folder_name(identity: Identity, *, generated: bool) -> str:
-    """Return the name of the run's folder, `<method>-<data>[-generated]-<model>-<hash8>`."""
-    data = f"{identity.data}-generated" if generated else identity.data
-    return f"{identity.method}-{data}-{identity.model}-{identity.config_hash[:8]}"
+def folder_name(identity: Identity, data: Provenance) -> str:
+    """Return the name of the run's folder, `<method>-<data>[-generated][-validation]-<model>-<hash8>`."""
+    labels = [label for label in (data.source, data.split) if label not in ("real", "test")]
+    return "-".join([identity.method, identity.data, *labels, identity.model, identity.config_hash[:8]])
 
 
 def versions() -> dict[str, str]:

@@ -71,6 +71,8 @@ class ConsoleLogger(Silent):
         self._print(f"Run folder: {folder}")
         if config.get("data_source") == "generated":
             self._print("Data: GENERATED, not the real data set.")
+        if config.get("data_split") == "validation":
+            self._print("Data: the VALIDATION split, so this is no test result.")
 
     def row(self, index: int, scores: Mapping[str, float]) -> None:
         """Print the means over what is learned so far."""

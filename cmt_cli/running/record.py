@@ -37,6 +37,7 @@ class Facts:
             "name": identity.data,
             "stream": stream.name,
             "source": source.source,
+            "split": source.split,
             "license": source.license,
             "sha256": dict(source.files),
             "note": source.note,

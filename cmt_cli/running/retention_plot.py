@@ -25,13 +25,12 @@ def plot_retention(folders: Sequence[Path], path: Path, *, metric: str | None = 
     """
     comparison = compare(folders)
     if len(comparison.sections) != 1:
-        names = ", ".join(f"{s.data} ({s.source})" for s in comparison.sections) or "no complete run"
+        names = ", ".join(f"{s.data} ({s.label})" for s in comparison.sections) or "no complete run"
         raise UserError(f"One picture shows runs on the same tests from one source; these are {names}. Name the runs.")
     section = comparison.sections[0]
     chosen = metric or section.primary_metric
-    source = "generated data" if section.source == "generated" else "real data"
     curves = _curves(comparison, chosen)
-    draw_curves(curves, path, x_label=f"batches learned since ({section.data}, {source})", y_label=chosen)
+    draw_curves(curves, path, x_label=f"batches learned since ({section.data}, {section.label})", y_label=chosen)
 
 
 def _curves(comparison: Comparison, metric: str) -> dict[str, list[tuple[float, float, float]]]:

@@ -84,13 +84,18 @@ class Session:
         Rows and records of phases that will be repeated are forgotten.
         """
         self.event("start", {"is_resumed": self.store.num_events > 0})
-        identity, source = self.store.identity, self.stream.provenance.source
+        identity, data = self.store.identity, self.stream.provenance
         for logger in self.loggers:
             logger.start(
                 self.store.folder.name,
                 group=f"{identity.method}-{identity.data}-{identity.model}",
-                tags=[identity.method, identity.data, identity.model, source],
-                config={**self.store.config, "data_source": source, "config_hash": identity.config_hash},
+                tags=[identity.method, identity.data, identity.model, data.source, data.split],
+                config={
+                    **self.store.config,
+                    "data_source": data.source,
+                    "data_split": data.split,
+                    "config_hash": identity.config_hash,
+                },
                 folder=self.store.folder,
             )
         learned = restore(self.learner, self.method, episodes=self.stream.episodes, store=self.store)

@@ -53,9 +53,10 @@ def _heading(result: RunResult, folder: Path, console: Console) -> None:
         for key in ("num_tasks", "num_documents", "num_questions")
         if data.get(key)
     )
-    label = "GENERATED, a stand-in for the real data set" if data["source"] == "generated" else "real"
-    style = "bold reverse" if data["source"] == "generated" else ""
-    line = Text.assemble("Data: ", (label, style), f" ({counts})")
+    labels = ["GENERATED, a stand-in for the real data set"] if data["source"] == "generated" else []
+    labels += ["VALIDATION split, no test result"] if result.split == "validation" else []
+    label = (", ".join(labels), "bold reverse") if labels else "real"
+    line = Text.assemble("Data: ", label, f" ({counts})")
     console.print(line, highlight=False)
     if data.get("note"):
         _print(console, f"      {data['note']}")

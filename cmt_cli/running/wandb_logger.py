@@ -192,7 +192,8 @@ def _summary(result: RunResult) -> dict[str, Any]:
     """Return flat summary keys, which run tables can sort by."""
     final = {f"final/{name}": metric.value for name, metric in result.metrics.items() if metric.value is not None}
     cost = {f"cost/{name}": value for name, value in result.to_json()["cost"].items() if value is not None}
-    return {**final, **cost, "status": result.status, "data_source": result.data["source"]}
+    data = {"data_source": result.data["source"], "data_split": result.split}
+    return {**final, **cost, **data, "status": result.status}
 
 
 def _cell(value: Any) -> Any:

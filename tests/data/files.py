@@ -16,6 +16,7 @@ from cmt_cli.data.reading import Problem
 def selection(**changes: Any) -> Selection:
     """Return a selection that takes everything in the order of the file, apart from the changes."""
     everything: dict[str, Any] = {
+        "stream_split": "test",
         "order": "file",
         "pick": "first",
         "pick_seed": 0,

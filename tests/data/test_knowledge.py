@@ -96,6 +96,29 @@ def test_documents_without_questions_are_learned_but_make_no_test_set_and_no_epi
     assert built.episodes.train == []
 
 
+def test_the_validation_split_is_streamed_in_place_of_the_test_split() -> None:
+    parts = part("train", 2), part("validation", 5), part("test", 3)
+    built = stream(*parts, stream_split="validation", max_test_documents=4, max_test_questions_per_document=1)
+    assert [[document.id for document in task.documents] for task in built.tasks] == [
+        ["validation0", "validation1"],
+        ["validation2", "validation3"],
+    ]
+    assert [[example.id for example in test.examples] for test in built.tests] == [
+        ["validation0-0", "validation1-0"],
+        ["validation2-0", "validation3-0"],
+    ]
+    assert list(built.episodes.train) == list(stream(*parts).episodes.train)
+    assert built.episodes.validation == []
+    assert built.provenance.split == "validation" and stream(*parts).provenance.split == "test"
+    assert "the VALIDATION split is streamed, so this is no test result" in built.provenance.note
+    assert "VALIDATION" not in stream(*parts).provenance.note
+
+
+def test_a_validation_stream_does_not_depend_on_the_test_split() -> None:
+    parts = part("train", 2), part("validation", 5)
+    assert stream(*parts, part("test", 3), stream_split="validation") == stream(*parts, stream_split="validation")
+
+
 def test_order_by_date_is_stable() -> None:
     dates = ("2020-03-01", "2020-01-01", "2020-03-01", "2020-02-01T10:00:00")
     built = stream(part("test", 4, dates), num_tasks=4, order="date")
@@ -143,9 +166,15 @@ def test_the_note_tells_sizes_merged_texts_and_leaks() -> None:
     ("changes", "words"),
     [
         ({"order": "dates"}, "selection.order=dates is not one of file, date. Did you mean 'date'?"),
+        ({"stream_split": "train"}, "selection.stream_split=train is not one of test, validation."),
+        (
+            {"stream_split": "validation", "max_validation_documents": 3},
+            "selection.stream_split=validation streams that split instead",
+        ),
+        ({"stream_split": "validation"}, "num_tasks=2 does not fit 0 documents to stream"),
         ({"pick": "last"}, "selection.pick=last is not one of first, random."),
         ({"max_test_documents": 0}, "selection.max_test_documents=0 takes nothing"),
-        ({"num_tasks": 3}, "num_tasks=3 does not fit 2 test documents; give 1 to 2"),
+        ({"num_tasks": 3}, "num_tasks=3 does not fit 2 documents to stream; give 1 to 2"),
         ({"num_tasks": 0}, "num_tasks=0 does not fit"),
     ],
 )
@@ -160,5 +189,5 @@ def test_a_template_without_a_place_for_the_question_is_refused() -> None:
 
 
 def test_a_stream_without_questions_is_refused() -> None:
-    with pytest.raises(UserError, match="has no question about a test document"):
+    with pytest.raises(UserError, match="has no question about a document of the test split"):
         stream(Part(("test",), (Document("a", "a"), Document("b", "b"))))

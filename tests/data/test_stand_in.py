@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cmt_cli.core.errors import UserError
 from cmt_cli.data import archivalqa, documents, squad, streamingqa
-from cmt_cli.data.origin import Layout, is_generated
+from cmt_cli.data.knowledge import QuestionFormat
+from cmt_cli.data.origin import Layout, is_generated, origin
+from cmt_cli.data.qa_stream import qa_stream
 from cmt_cli.data.stand_in import StandIn
+from tests.data.files import selection
 from tests.data.test_archives import everything_below
 
 LAYOUTS = [streamingqa.LAYOUT, squad.LAYOUT, archivalqa.LAYOUT, documents.LAYOUT]
@@ -83,6 +87,27 @@ def test_test_questions_are_capped_and_training_questions_are_not(small_world: S
     articles = small_world.articles()
     assert {len(article.questions) for article in articles["test"]} == {2}
     assert {len(article.questions) for article in articles["train"]} == {3}
+
+
+@pytest.mark.parametrize(("cap", "expected"), [(None, 2), (1, 1), (3, 2)])
+def test_validation_documents_are_asked_about_as_often_as_test_documents(
+    small_world: StandIn, tmp_path: Path, cap: int | None, expected: int
+) -> None:
+    built = {
+        split: qa_stream(
+            streamingqa.LAYOUT,
+            origin(path="no", default_path="no", source="generated", auto_may_generate=True, cache=str(tmp_path)),
+            generated=small_world,
+            selection=selection(stream_split=split, max_test_questions_per_document=cap),
+            num_tasks=2,
+            questions=QuestionFormat(prompt_template="{question}", capitalize_answers=False),
+        )
+        for split in ("test", "validation")
+    }
+    for split, count in (("test", 9), ("validation", 4)):
+        asked = Counter(e.document_ids[0] for test in built[split].tests for e in test.examples)
+        assert list(asked.values()) == [expected] * count
+    assert built["test"].provenance.files == built["validation"].provenance.files
 
 
 def test_sizes_below_one_are_refused(small_world: StandIn) -> None:

@@ -35,6 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             store=store,
             loggers=[],
         )
+    run_toy(folder / "validation", stream=toy_stream(split="validation"))
     run_toy(folder / "real", stream=toy_stream(source="real", sha256="ab" * 32))
     run_toy(folder / "stopped")
     record = json.loads((folder / "stopped" / "result.json").read_text())
@@ -64,11 +65,22 @@ def test_seeds_are_averaged_and_other_settings_are_not(runs: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*broken")
 def test_generated_and_real_data_never_share_a_table(runs: Path) -> None:
     comparison = compare([runs / "drift-0", runs / "real", runs])
-    assert [section.source for section in comparison.sections] == ["generated", "real"]
-    assert [len(section.lines) for section in comparison.sections] == [2, 1]
+    assert [section.source for section in comparison.sections if section.split == "test"] == ["generated", "real"]
+    assert [len(section.lines) for section in comparison.sections] == [2, 1, 1]
     text = to_markdown(comparison)
     assert "GENERATED data" in text and "must not be compared" in text
     assert [(path.name, status) for path, status in comparison.left_out] == [("stopped", "failed")]
+
+
+@pytest.mark.filterwarnings("ignore:.*broken")
+def test_results_on_the_validation_split_have_a_table_of_their_own_that_says_so(runs: Path) -> None:
+    comparison = compare([runs / "drift-0", runs / "validation"])
+    assert [(section.split, len(section.lines)) for section in comparison.sections] == [("test", 1), ("validation", 1)]
+    console = Console(width=120, file=io.StringIO(), record=True)
+    print_comparison(comparison, console)
+    for text in (console.export_text(), to_markdown(comparison)):
+        assert "GENERATED data, VALIDATION split" in text and "are no test results" in text
+    assert [line["split"] for line in csv.DictReader(io.StringIO(to_csv(comparison)))] == ["test", "validation"]
 
 
 @pytest.mark.filterwarnings("ignore:.*broken")
@@ -101,7 +113,15 @@ def test_a_run_is_found_by_path_beginning_or_hash(runs: Path) -> None:
 def test_an_unreadable_record_is_left_out_with_a_warning(runs: Path) -> None:
     with pytest.warns(UserWarning, match="broken"):
         found = find_runs(runs)
-    assert [run.folder.name for run in found] == ["drift-0", "drift-1", "drift-2", "real", "stopped", "stronger"]
+    assert [run.folder.name for run in found] == [
+        "drift-0",
+        "drift-1",
+        "drift-2",
+        "real",
+        "stopped",
+        "stronger",
+        "validation",
+    ]
 
 
 def test_the_retention_curve_is_the_mean_score_at_each_age() -> None:
@@ -115,5 +135,5 @@ def test_the_retention_curve_is_the_mean_score_at_each_age() -> None:
 def test_retention_is_drawn_for_comparable_runs_only(runs: Path, tmp_path: Path) -> None:
     plot_retention([runs / "drift-0", runs / "drift-1", runs / "stronger"], tmp_path / "plots" / "retention.png")
     assert (tmp_path / "plots" / "retention.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"toy \(generated\), toy \(real\)"):
-        plot_retention([runs], tmp_path / "mixed.png")
+    with pytest.raises(UserError, match=r"toy \(GENERATED data\), toy \(real data\)"):
+        plot_retention([runs / "drift-0", runs / "real"], tmp_path / "mixed.png")

@@ -38,6 +38,14 @@ def test_a_run_of_twelve_tests_fits_80_columns_and_says_that_its_data_are_genera
     assert "mean_j a[T,j]" in text and "cmt ask" in text and "trainable parameters" in text
 
 
+def test_a_run_on_the_validation_split_is_labelled(tmp_path: Path) -> None:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    result = run_toy(tmp_path, stream=toy_stream(split="validation"), loggers=[ConsoleLogger(console)])
+    assert "VALIDATION split, no test result" in shown(result, tmp_path, width=120)
+    assert "the VALIDATION split, so this is no test result" in console.export_text()
+    assert json.loads((tmp_path / "result.json").read_text())["data"]["split"] == "validation"
+
+
 def test_a_terminal_gets_shades(tmp_path: Path) -> None:
     text = shown(run_toy(tmp_path), tmp_path, terminal=True)
     assert "\x1b[38;5;" in text or "48;2;" in text

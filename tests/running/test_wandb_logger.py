@@ -51,7 +51,7 @@ def test_an_offline_file_holds_the_whole_run(tmp_path: Path) -> None:
 
     run = found["run"]
     assert (run.project, run.run_group, run.display_name) == ("cmt", "drift-toy-toy", folder.name)
-    assert set(run.tags) == {"drift", "toy", "generated"}
+    assert set(run.tags) == {"drift", "toy", "generated", "test"}
     assert found["config"]["method"] == {"_target_": "toy", "strength": 1.0, "seed": 0}
     assert found["config"]["data_source"] == "generated" and found["config"]["seed"] == 0
 

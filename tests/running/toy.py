@@ -152,7 +152,7 @@ class ToyEvaluator:
         return scores
 
 
-def toy_stream(num_tasks: int = 3, *, source: str = "generated", sha256: str = "") -> Stream:
+def toy_stream(num_tasks: int = 3, *, source: str = "generated", sha256: str = "", split: str = "test") -> Stream:
     tasks, tests = [], []
     for i in range(num_tasks):
         documents = [Document(f"d{i}-{n}", f"text {i} {n}") for n in range(4)]
@@ -160,7 +160,7 @@ def toy_stream(num_tasks: int = 3, *, source: str = "generated", sha256: str = "
         questions = [Example(f"q{i}-{n}", f"Question: {i} {n}?", f" {n}", (str(n),)) for n in range(2)]
         tests.append(TestSet(f"batch-{i}", questions, "em", i))
     files = {"train.csv": sha256} if sha256 else {}
-    provenance = Provenance("toy", source, "none", files)  # type: ignore[arg-type]
+    provenance = Provenance("toy", source, "none", files, split=split)  # type: ignore[arg-type]
     return Stream("toy", tasks, tests, Episodes(), provenance)
 
 
