@@ -15,6 +15,7 @@ from cmt_cli.core.errors import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.reading import read_result
+from cmt_cli.running.record import refuse_other_data
 
 if TYPE_CHECKING:
     from cmt_cli.core.method import Method
@@ -52,10 +53,15 @@ class Job:
 
 
 def run(job: Job, folder: Path | None = None) -> None:
-    """Run a job, or continue it, and print it; print it only where it is complete. UserError for what cannot work."""
+    """Run a job, or continue it, and print it; where it is complete, only print it.
+
+    Raises UserError for what cannot work, and for a record of other data than the stream's files hold.
+    """
     stream: Stream = job.build("data")
     folder = folder or job.folder(stream)
     result = read_result(folder)
+    if result is not None:
+        refuse_other_data(result, stream)
     if result is None or result.status != "complete":
         _run_stream(job, stream, folder)
     run_folders.show(folder)

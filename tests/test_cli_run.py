@@ -16,6 +16,7 @@ import yaml
 from cmt_cli import cli
 from cmt_cli.core.learner import Learner
 from cmt_cli.methods.frozen import Frozen
+from tests.data.files import put_streamingqa
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = (
@@ -87,6 +88,28 @@ def test_ask_names_the_documents_that_an_answer_used(capsys: pytest.CaptureFixtu
     assert answer == (prediction["prediction"] or "(empty answer)")
     assert header.split() == ["weight", "document", "date", "begins"]
     assert best.split()[1] == prediction["documents"][0][0]
+
+
+def test_a_complete_run_is_not_shown_for_files_that_changed_since(capsys: pytest.CaptureFixture[str]) -> None:
+    put_streamingqa(Path("data/streamingqa"))
+    arguments = ("run", "method=frozen", "data.num_tasks=1", *(a for a in SMALL if not a.startswith("data.")))
+    assert cmt(*arguments) == 0
+    capsys.readouterr()
+    put_streamingqa(Path("data/streamingqa"), test=[{"text": "Another.", "question": "Which?", "answers": "it"}])
+    assert cmt(*arguments) == 2
+    printed = capsys.readouterr()
+    assert "test.csv changed since" in printed.err and "Run folder" not in printed.out
+
+
+def test_a_run_on_the_validation_split_says_so_wherever_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=frozen", "data.selection.stream_split=validation", *SMALL) == 0
+    assert "VALIDATION split, no test result" in " ".join(capsys.readouterr().out.split())
+    (folder,) = run_folders()
+    assert folder.name.startswith("frozen-streamingqa-generated-validation-tiny-")
+    data = json.loads((folder / "result.json").read_text())["data"]
+    assert (data["split"], data["num_documents"], data["num_questions"]) == ("validation", 2, 4)
+    assert cmt("compare", "runs") == 0
+    assert "GENERATED data, VALIDATION split" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_method_without_documents_says_so(capsys: pytest.CaptureFixture[str]) -> None:
