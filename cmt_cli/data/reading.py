@@ -12,8 +12,9 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -43,6 +44,7 @@ class ProblemError(UserError):
 
     def __init__(self, problems: Sequence[Problem], *, name: str, path: Path) -> None:
         self.problems = tuple(problems)
+        self._name, self._path = name, path
         shown = "; ".join(str(problem) for problem in self.problems[:SHOWN_PROBLEMS])
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         rest = f"; and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
@@ -50,6 +52,10 @@ class ProblemError(UserError):
             f"The files of data={name} have {count}: {shown}{rest}. "
             f"Mend the files and repeat; `cmt data check {name} --path {path}` lists every problem."
         )
+
+    def __reduce__(self) -> tuple[Callable[[], ProblemError], tuple[()]]:
+        """Pickle all arguments: launchers of parallel sweeps send the exception back from their workers."""
+        return partial(ProblemError, self.problems, name=self._name, path=self._path), ()
 
 
 class Record(Protocol):

@@ -22,6 +22,10 @@ class StoppedBySignal(Interrupted):
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
+    def __reduce__(self) -> tuple[type[StoppedBySignal], tuple[str, int]]:
+        """Pickle both arguments: launchers of parallel sweeps send the exception back from their workers."""
+        return type(self), (str(self), self.signal_number)
+
 
 class StopSignals:
     """While entered, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 only set `requested`; a second SIGINT interrupts at once.

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,12 @@ def test_the_error_of_a_run_shows_three_problems_their_number_and_where_to_see_a
     assert error.problems == tuple(problems)
     assert "7 problems: test.csv:1: fault 1; test.csv:2: fault 2; test.csv:3: fault 3; and 4 more" in str(error)
     assert "`cmt data check streamingqa --path data/s`" in str(error)
+
+
+def test_the_problems_come_back_whole_from_a_worker_process() -> None:
+    error = ProblemError([Problem(Path("a.csv"), 3, "is odd")], name="streamingqa", path=Path("data/s"))
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), back.problems) == (ProblemError, str(error), error.problems)
 
 
 def test_a_file_is_found_as_it_is_or_gzipped(tmp_path: Path) -> None:
