@@ -30,6 +30,7 @@ class Techniques:
     matching_weight: float
     temperature: float  # tau at the start
     num_past_keys: int
+    past_keys_from: float  # share of the steps
     top_k_aggregation: bool
     top_k: int
     prior_strength: float  # lambda at the start
@@ -108,7 +109,8 @@ class CmtObjective(EpisodicObjective):
 
     def after_step(self, step: int, num_steps: int) -> None:
         """Add the batch's keys to the negatives of the next."""
-        self.past.add_held()
+        if step + 1 >= self.techniques.past_keys_from * num_steps:
+            self.past.add_held()
 
     def state_dict(self) -> State:
         """Return the keys of earlier batches."""
@@ -140,12 +142,13 @@ class CmtObjective(EpisodicObjective):
             num_tokens = sum(len(row.input_ids) for row in spans)
             terms["reconstruction"] = techniques.reconstruction_weight * nll.sum() / num_tokens
         if max(techniques.own_memory_weight, techniques.margin_weight) > 0 and len(batch.memories) > 1:
-            shift = torch.randint(1, len(batch.memories), (1,), generator=generator).item()
-            other = (batch.gold + shift) % len(batch.memories)
-            both = torch.cat([batch.memories[batch.gold], batch.memories[other]])
-            own, wrong = in_chunks(self._answer_nll, micro_batch_size, both, batch.rows * 2).chunk(2)
-            lengths = torch.tensor([len(r.input_ids) - r.num_prompt_tokens for r in batch.rows], device=own.device)
+            own = in_chunks(self._answer_nll, micro_batch_size, batch.memories[batch.gold], batch.rows)
             terms["own_memory"] = techniques.own_memory_weight * own.sum() / batch.num_target_tokens
+        if techniques.margin_weight > 0 and len(batch.memories) > 1:
+            shift = torch.randint(1, len(batch.memories), (1,), generator=generator).item()
+            other = batch.memories[(batch.gold + shift) % len(batch.memories)]
+            wrong = in_chunks(self._answer_nll, micro_batch_size, other, batch.rows)
+            lengths = torch.tensor([len(r.input_ids) - r.num_prompt_tokens for r in batch.rows], device=own.device)
             gap = techniques.margin_nats - (wrong - own) / lengths
             terms["margin"] = techniques.margin_weight * F.softplus(gap).mean()
         return terms

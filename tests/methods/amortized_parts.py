@@ -42,6 +42,7 @@ def cmt(**changes) -> Cmt:
         "matching_weight": 0.5,
         "temperature": 0.05,
         "num_past_keys": 8,
+        "past_keys_from": 0.0,
         "top_k_aggregation": True,
         "top_k": 2,
         "prior_strength": 1.0,
