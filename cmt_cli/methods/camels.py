@@ -9,8 +9,9 @@ The outer gradient reaches the weight model through the K updates (second order)
 Deviations from the released code: the weight model is a frozen copy of the base model with LoRA instead of a jointly
 trained distilgpt2, so that it has the encoder and the trained parameters of the other amortized methods; theta returns
 to the base after every K documents (there after 24, in 4 batches of 6); the unrelated text is a document of another
-episode, because OpenWebText is not shipped; means are per token without padding; documents are cut to
-`max_inner_tokens` in meta-training only. Deviations in adapting: see `methods/uniform.py`.
+episode, because OpenWebText is not shipped; means are per token without padding; meta-training reads documents in
+windows of `max_inner_tokens` and draws one of them at each step, where the released code cuts a document off.
+Deviations in adapting: see `methods/uniform.py`.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class Camels(Method):
         self._rank, self._alpha, self._targets, self._head_width = rank, alpha, targets, head_width
         self._inner_learning_rate = inner_learning_rate
         self._num_inner_documents = num_inner_documents
+        if max_inner_tokens < 2:
+            raise UserError(f"method.max_inner_tokens={max_inner_tokens} leaves no token to score; give 2 or more.")
         self._max_inner_tokens = max_inner_tokens
         self._locality_weight = locality_weight
         self._seed = seed

@@ -41,16 +41,20 @@ class CamelsObjective:
         """Tokenize documents and questions once; `weight_model` maps a batch to token weights `[batch, seq]`."""
         self._learner = learner
         self._weight_model = weight_model
-        self._documents = [[self._row(d, max_inner_tokens) for d in episode.support] for episode in episodes]
+        self._documents = [[self._windows(d, max_inner_tokens) for d in episode.support] for episode in episodes]
         self._answers = [[row for e in episode.query for row in learner.rows(e)] for episode in episodes]
         self._inner_learning_rate = inner_learning_rate
         self._num_inner_documents = num_inner_documents
         self._locality_weight = locality_weight
         self._seed = seed
 
-    def _row(self, document: Document, max_tokens: int) -> Row:
-        row = self._learner.rows(document.as_example())[0]
-        return replace(row, input_ids=row.input_ids[:max_tokens])
+    def _windows(self, document: Document, max_tokens: int) -> list[Row]:
+        return [window for row in self._learner.rows(document.as_example()) for window in windows(row, max_tokens)]
+
+    def _drawn(self, item: int, step: int) -> list[Row]:
+        """Return one window of each document of an item, drawn by step and item, so that grouping changes nothing."""
+        draw = random.Random(f"window {self._seed} {step} {item}")
+        return [draw.choice(found) for found in self._documents[item]]
 
     @property
     def num_items(self) -> int:
@@ -58,8 +62,8 @@ class CamelsObjective:
         return len(self._documents)
 
     def lengths(self) -> Sequence[int] | None:
-        """Return the documents' lengths in tokens."""
-        return [sum(len(row.input_ids) for row in rows) for rows in self._documents]
+        """Return the lengths in tokens of what is read of each item: the documents' longest windows."""
+        return [sum(max(len(row.input_ids) for row in found) for found in item) for item in self._documents]
 
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the weight model's LoRA and head."""
@@ -78,7 +82,7 @@ class CamelsObjective:
         for number, group in enumerate(groups):
             draw = random.Random(f"locality {self._seed} {step} {number}")
             with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-                losses = self._outer_losses(group, draw)
+                losses = self._outer_losses(group, step=step, draw=draw)
                 share = sum(_num_targets(row) for i in group for row in self._answers[i]) / max(1, num_targets)
                 losses = {"answers": share * losses["answers"], "locality": losses["locality"] / len(groups)}
                 loss = losses["answers"] + losses["locality"]
@@ -87,15 +91,15 @@ class CamelsObjective:
                 terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
         return terms
 
-    def _outer_losses(self, group: Sequence[int], draw: random.Random) -> dict[str, Tensor]:
+    def _outer_losses(self, group: Sequence[int], *, step: int, draw: random.Random) -> dict[str, Tensor]:
         base = {n: p.detach().float().requires_grad_(True) for n, p in self._learner.model.named_parameters()}
-        adapted = self._adapt(base, [row for i in group for row in self._documents[i]])
+        adapted = self._adapt(base, [row for i in group for row in self._drawn(i, step)])
         answers = self._learner.collate([row for i in group for row in self._answers[i]])
         nll = functional_forward(self._learner, adapted, answers).token_nll
         others = sorted(set(range(self.num_items)) - set(group))
         locality = nll.new_zeros(())
         if others and self._locality_weight > 0:
-            text = self._learner.collate(self._documents[draw.choice(others)][:1])
+            text = self._learner.collate(self._drawn(draw.choice(others), step)[:1])
             student = functional_forward(self._learner, adapted, text).logits
             with torch.no_grad():
                 teacher = self._learner.forward(text).logits
@@ -121,6 +125,14 @@ class CamelsObjective:
 
     def load_state_dict(self, state: State) -> None:
         """Restore nothing."""
+
+
+def windows(row: Row, max_tokens: int) -> list[Row]:
+    """Cut a row into windows of at most `max_tokens` >= 2; a later one begins with the token before it, as context."""
+    cut = [replace(row, input_ids=row.input_ids[:max_tokens])]
+    for first in range(max_tokens, len(row.input_ids), max_tokens - 1):
+        cut.append(replace(row, input_ids=row.input_ids[first - 1 : first - 1 + max_tokens], num_prompt_tokens=1))
+    return cut
 
 
 def sgd_step(parameters: Parameters, loss: Tensor, learning_rate: float) -> Parameters:

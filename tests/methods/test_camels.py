@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from cmt_cli.core.errors import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.methods.camels import Camels, WeightModel, token_weights
-from cmt_cli.methods.camels_objective import CamelsObjective, functional_forward, sgd_step
+from cmt_cli.methods.camels_objective import CamelsObjective, functional_forward, sgd_step, windows
 from tests.training.sessions import MemorySession, budget, trainer
 
 FACTS = [("Mara", "Lagos"), ("Ada", "London"), ("Bo", "Turin"), ("Ines", "Porto"), ("Olu", "Accra")]
@@ -111,7 +111,7 @@ def test_outer_gradient_agrees_with_finite_differences(make_learner: Callable[[s
     def loss(shift: float) -> Tensor:
         with torch.no_grad():
             model.fc2.bias.fill_(shift)
-        losses = made._outer_losses([0, 1, 2], random.Random("locality 0 0 0"))
+        losses = made._outer_losses([0, 1, 2], step=0, draw=random.Random("locality 0 0 0"))
         return (losses["answers"] + losses["locality"]).detach()
 
     torch.testing.assert_close(loss(0.0), terms["loss"])
@@ -126,6 +126,29 @@ def test_the_gradient_reaches_the_encoder_once_the_head_has_moved(tiny_llama: Le
         model.fc2.weight.fill_(0.1)
     objective(tiny_llama, model).backward([0, 1, 2], micro_batch_size=3, step=0, num_steps=1)
     assert all(up.grad is not None and up.grad.abs().max() > 0 for up in model.lora.up)
+
+
+def test_windows_of_a_row_score_every_token_once() -> None:
+    row = Row("r", (9, 1, 2, 3, 4, 5, 6), num_prompt_tokens=1)
+    cut = windows(row, 3)
+    assert [(w.input_ids, w.num_prompt_tokens) for w in cut] == [((9, 1, 2), 1), ((2, 3, 4), 1), ((4, 5, 6), 1)]
+    assert windows(row, 7) == [row]
+
+
+def test_the_tail_of_a_document_longer_than_the_context_is_learned_too(tiny_llama: Learner) -> None:
+    tiny_llama.max_tokens = 40
+    text = " ".join(f"{name} moved to {city} in 1987 and works there." for name, city in FACTS)
+    episode = Episode((Document("long", text),), (Example("q", "Who?", " Bo"),))
+    (whole,) = [tiny_llama.encode(text)]
+    values = {"inner_learning_rate": 0.1, "num_inner_documents": 1, "locality_weight": 0.0, "seed": 0}
+    made = CamelsObjective(tiny_llama, nn.Module(), [episode], max_inner_tokens=16, **values)  # type: ignore[arg-type]
+    read: set[int] = set()
+    for step in range(100):
+        (row,) = made._drawn(0, step)
+        assert len(row.input_ids) <= 16
+        read |= set(row.input_ids[row.num_prompt_tokens :])
+        assert made._drawn(0, step) == [row]
+    assert {*whole, tiny_llama.eos_id} <= read
 
 
 def test_meta_training_leaves_the_learner_as_it_was(tiny_llama: Learner) -> None:
