@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from cmt_cli.core.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
@@ -50,7 +52,7 @@ def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: 
     """Return the keyword arguments of a first forward pass over `[batch, seq]` tokens behind an optional prefix.
 
     A key/value prefix goes in as a `DynamicCache`, which the forward pass extends: it is made anew for each call.
-    Gradient checkpointing ignores it in training mode.
+    Raises UserError where the model would leave such a prefix out: gradient checkpointing, in training mode.
     """
     num_virtual = prefix.num_virtual if prefix is not None else 0
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + num_virtual
@@ -66,6 +68,12 @@ def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: 
             "attention_mask": mask,
             "position_ids": torch.cat([front, positions], dim=1),
         }
+    if model.training and model.is_gradient_checkpointing:
+        raise UserError(
+            "Gradient checkpointing drops a memory of keys and values from the forward pass, silently, while the model "
+            "is in training mode. Leave the model in evaluation mode, as `Learner` does, switch gradient checkpointing "
+            "off, or use a method whose memory is virtual tokens (injection=soft)."
+        )
     cache = DynamicCache(config=model.config)
     for layer, (key, value) in enumerate(prefix.layers):
         cache.update(key.to(model.dtype), value.to(model.dtype), layer)

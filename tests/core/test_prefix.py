@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix, model_inputs
 
@@ -54,6 +55,18 @@ def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
     second = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
     assert prefix.num_virtual == 3
     assert torch.equal(first.token_nll, second.token_nll)
+
+
+@pytest.mark.filterwarnings("ignore:.*_checkpointing.*deprecated:FutureWarning")
+def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner):
+    batch, prefix = any_learner.collate(ROWS), key_value_prefix(any_learner)
+    expected = any_learner.forward(batch, prefix=prefix).token_nll
+    any_learner.model.gradient_checkpointing_enable()
+    assert torch.equal(any_learner.forward(batch, prefix=prefix).token_nll, expected)  # in evaluation mode it rests
+    any_learner.model.train()
+    with pytest.raises(UserError, match="drops a memory of keys and values"):
+        any_learner.forward(batch, prefix=prefix)
+    any_learner.forward(batch, prefix=soft_prefix(any_learner)).token_nll.sum().backward()  # nothing to drop
 
 
 def test_rows_select_and_repeat_memories():
