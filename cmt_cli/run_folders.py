@@ -47,12 +47,12 @@ def compare(names: Sequence[str], format_: str) -> None:
         raise UserError(f"--format {format_}: allowed are {', '.join(FORMATS)}.{nearest(format_, FORMATS)}")
     from rich.console import Console
 
-    from cmt_cli.running import compare
+    from cmt_cli.running import compare, tables
 
     comparison = compare.compare([Path(name) if Path(name).is_dir() else find(name) for name in names])
     if format_ == "table":
-        compare.print_comparison(comparison, Console())
+        tables.print_comparison(comparison, Console())
     elif format_ == "json":
         print(json.dumps(dataclasses.asdict(comparison), indent=2, default=str))
     else:
-        print(compare.to_markdown(comparison) if format_ == "markdown" else compare.to_csv(comparison), end="")
+        print(tables.to_markdown(comparison) if format_ == "markdown" else tables.to_csv(comparison), end="")

@@ -1,4 +1,4 @@
-"""One table of several runs: mean and deviation over seeds, side by side with what each method used.
+"""Several runs side by side: mean and deviation over seeds of what each method scored and used.
 
 Runs are repetitions of one experiment when their configs agree in everything but seeds. Experiments stand in one table
 only when they answered the same tests from the same source: generated and real data are never mixed, nor the test and
@@ -8,17 +8,11 @@ The deviation is the sample standard deviation (n - 1); a single run has none.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.result import RunResult
@@ -26,8 +20,8 @@ from cmt_cli.running.catalogue import FoundRun, find_runs
 from cmt_cli.running.identity import config_hash
 from cmt_cli.running.reading import read_config
 
-_SCORES = ("aa", "aia", "fgt", "bwt", "fwd_zero_shot", "retention", "f1/aa", "f1/retention", "recall_at_1/aa")
-_COSTS = (
+SCORES = ("aa", "aia", "fgt", "bwt", "fwd_zero_shot", "retention", "f1/aa", "f1/retention", "recall_at_1/aa")
+COSTS = (
     "train_seconds",
     "adapt_seconds_per_document",
     "answer_ms_per_question",
@@ -36,9 +30,6 @@ _COSTS = (
     "storage_bytes",
     "peak_memory_bytes",
 )
-_MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
-_WIDE = 140
-COLUMNS = (*_SCORES, *_COSTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +125,8 @@ def _names(result: RunResult) -> tuple[str, str]:
 def _line(runs: Sequence[FoundRun], settings: str) -> Line:
     first = runs[0].result
     records = [run.result.to_json() for run in runs]
-    values = {name: _value([record["metrics"].get(name) for record in records]) for name in _SCORES}
-    values |= {name: _value([record["cost"][name] for record in records]) for name in _COSTS}
+    values = {name: _value([record["metrics"].get(name) for record in records]) for name in SCORES}
+    values |= {name: _value([record["cost"][name] for record in records]) for name in COSTS}
     seeds = tuple(sorted(run.result.seed for run in runs))
     return Line(first.method, first.model["name"], settings, seeds, values, tuple(run.folder for run in runs))
 
@@ -161,111 +152,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             continue
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print a table of scores and one of cost for each section; a narrow console gets fewer scores."""
-    scores = _SCORES if console.width >= _WIDE else _MAIN_SCORES
-    for section in comparison.sections:
-        title = f"{section.data}, {section.label}, {section.num_tests} tests, scores by {section.primary_metric}"
-        console.print(Text(title, style="bold"))
-        _print_table(section, scores, console)
-        _print_table(section, _COSTS, console)
-        console.print()
-    for note in _notes(comparison):
-        console.print(note, markup=False, highlight=False)
-
-
-def _print_table(section: Section, columns: Sequence[str], console: Console) -> None:
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("method", min_width=10)
-    table.add_column("n", justify="right")
-    used = _used(section, columns)
-    for name in used:
-        table.add_column(_SHORT.get(name, name), justify="right", no_wrap=True)
-    for line in section.lines:
-        label = " ".join(part for part in (line.method, line.model, line.settings) if part)
-        table.add_row(Text(label), str(len(line.seeds)), *(_shown(line.values[c], c) for c in used))
-    console.print(table, highlight=False)
-
-
-def _used(section: Section, columns: Sequence[str]) -> list[str]:
-    return [c for c in columns if any(line.values[c].mean is not None for line in section.lines)]
-
-
-_SHORT = {
-    "fwd_zero_shot": "fwd_zs",
-    "recall_at_1/aa": "recall@1",
-    "train_seconds": "train s",
-    "adapt_seconds_per_document": "ms/doc",
-    "answer_ms_per_question": "ms/ans",
-    "trainable_parameters": "params",
-    "storage_bytes": "stored B",
-    "peak_memory_bytes": "MiB",
-}
-_SCALES: Mapping[str, float] = {"adapt_seconds_per_document": 1000.0, "peak_memory_bytes": 1 / 2**20}
-
-
-def _shown(value: Value, column: str) -> str:
-    if value.mean is None:
-        return "-"
-    scale = _SCALES.get(column, 1.0)
-    form: Callable[[float], str] = (lambda v: f"{v:.3f}") if column in _SCORES else (lambda v: _rounded(v * scale))
-    deviation = f" ±{form(value.deviation)}" if value.deviation is not None and column in _SCORES else ""
-    return form(value.mean) + deviation
-
-
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _notes(comparison: Comparison) -> list[str]:
-    notes = []
-    if len({section.source for section in comparison.sections}) > 1:
-        notes.append("Generated and real data stand in separate tables: their scores must not be compared.")
-    if len({section.split for section in comparison.sections}) > 1:
-        notes.append("Results on the validation split, where settings are chosen, are no test results.")
-    if len(comparison.sections) > 1:
-        notes.append("Runs on other tests, files or sizes stand in tables of their own.")
-    notes += [f"Left out: {folder} is {status}." for folder, status in comparison.left_out]
-    return notes
-
-
-def to_markdown(comparison: Comparison) -> str:
-    """Return the tables as Markdown, scores as mean ± deviation."""
-    parts = []
-    for section in comparison.sections:
-        used = _used(section, COLUMNS)
-        header = ["method", "model", "seeds", *(_SHORT.get(c, c) for c in used)]
-        lines = [f"**{section.data}, {section.label}**, scores by {section.primary_metric}", ""]
-        lines += [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        for line in section.lines:
-            name = f"{line.method} ({line.settings})" if line.settings else line.method
-            cells = [name, line.model, str(len(line.seeds)), *(_shown(line.values[c], c) for c in used)]
-            lines.append(f"| {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *_notes(comparison)]) + "\n"
-
-
-def to_csv(comparison: Comparison) -> str:
-    """Return one line per experiment, with means and deviations in full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [f"{column}{suffix}" for column in COLUMNS for suffix in ("", "_deviation")]
-    writer.writerow(["data", "source", "split", "metric", "method", "model", "settings", "seeds", *names])
-    for section in comparison.sections:
-        for line in section.lines:
-            numbers = [n for c in COLUMNS for n in (line.values[c].mean, line.values[c].deviation)]
-            seeds = " ".join(map(str, line.seeds))
-            known = [
-                section.data,
-                section.source,
-                section.split,
-                section.primary_metric,
-                line.method,
-                line.model,
-                line.settings,
-                seeds,
-            ]
-            writer.writerow([*known, *("" if n is None else repr(n) for n in numbers)])
-    return text.getvalue()

@@ -14,9 +14,10 @@ from rich.console import Console
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.result import RunResult, ScoreMatrix
 from cmt_cli.running.catalogue import find_run, find_runs
-from cmt_cli.running.compare import compare, print_comparison, to_csv, to_markdown
+from cmt_cli.running.compare import compare
 from cmt_cli.running.retention_plot import plot_retention, run_curve
 from cmt_cli.running.run import run_stream
+from cmt_cli.running.tables import print_comparison, to_csv, to_markdown
 from tests.running.toy import ToyEvaluator, ToyLearner, ToyMethod, ToyTrainer, run_toy, toy_store, toy_stream
 
 
