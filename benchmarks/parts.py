@@ -19,7 +19,7 @@ DISTILGPT2 = {"vocab_size": 50257, "n_embd": 768, "n_layer": 6, "n_head": 12}
 GENERATED = ("data=streamingqa", "data.source=generated", "model=tiny", "logger=none")
 
 
-def start(num_threads: int) -> dict[str, Any]:
+def set_up(num_threads: int) -> dict[str, Any]:
     """Set up the process as `cmt run` does; return the facts of the machine."""
     torch.set_num_threads(num_threads)
     keep_freed_memory()

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -75,6 +76,11 @@ def write(name: str, record: Mapping[str, Any], report: str, folder: Path = RESU
     (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(report, encoding="utf-8")
     print(report)
+
+
+def note(text: str) -> None:
+    """Say on the error stream what is being measured."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from parts import GENERATED, NoTraining, configured, random_distilgpt2, start, training_examples
+from parts import GENERATED, NoTraining, configured, random_distilgpt2, set_up, training_examples
 from reporting import machine_line, parser, table, write
 from torch import Tensor
 
@@ -268,7 +268,7 @@ def main() -> None:
     )
     options.add_argument("--rounds", type=int, default=3, help="rounds of each loop")
     given = options.parse_args()
-    facts = start(given.threads)
+    facts = set_up(given.threads)
     job = configured("method=cmt", *GENERATED, f"trainer.max_steps={WARM_UP + given.steps}")
     examples, tiny = training_examples(job), job.build("model")
     large = random_distilgpt2(tiny.tokenizer)
