@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from parts import word_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Row
@@ -53,8 +54,6 @@ DOCUMENT_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 200, 24, 6  # like StreamingQA
 
 def random_learner(shape: str, device: str) -> Learner:
     """Return a learner with random weights, made on the device in bf16 (fp32 on CPU)."""
-    from tokenizers import Tokenizer, models
-
     config = LlamaConfig(**SHAPES[shape], max_position_embeddings=4096, attn_implementation="sdpa")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     torch.manual_seed(0)
@@ -62,10 +61,7 @@ def random_learner(shape: str, device: str) -> Learner:
         torch.set_default_dtype(dtype)
         model = LlamaForCausalLM(config)
         torch.set_default_dtype(torch.float32)
-    words = {f"w{i}": i for i in range(config.vocab_size)}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")), eos_token="w1", pad_token="w2"
-    )
+    tokenizer = word_tokenizer(config.vocab_size)
     return Learner(model, tokenizer, name=shape, revision="random", max_tokens=4096)
 
 
@@ -91,6 +87,7 @@ def method() -> Cmt:
             self_matching=True,
             matching_weight=0.5,
             temperature=0.05,
+            num_past_keys=512,
             top_k_aggregation=True,
             top_k=8,
             prior_strength=1.0,

@@ -7,18 +7,14 @@ top 8. Writes results/memory_bank.md and .json. Run: python benchmarks/memory_ba
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from parts import set_up
+from reporting import best_seconds, machine_line, parser, table, write
 from torch import Tensor
 
 from cmt_cli.memory.bm25 import Bm25
@@ -26,7 +22,6 @@ from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.index import ApproximateIndex
 from cmt_cli.memory.records import Records, text_sha256
 
-RESULTS = Path(__file__).parent / "results"
 K = 8
 NUM_QUESTIONS = 256
 QUESTION_BATCH = 64
@@ -67,16 +62,6 @@ class Vectors:
         hashes = [text_sha256(document_id) for document_id in ids]
         dates = ["2020-01-01"] * num
         return Records(document_ids=ids, sha256=hashes, memories=self.memories(num), keys=self.keys(num), dates=dates)
-
-
-def seconds_of(call: Callable[[], object]) -> float:
-    """Return how long a call takes: the best of three."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def new_bank(folder: Path | None, size: str, dtype: str, vectors: Vectors) -> DocumentBank:
@@ -148,10 +133,10 @@ def measure_search(num_documents: int) -> dict[str, Any]:
         bank.sync()
         asked = torch.randint(num_documents, (NUM_QUESTIONS,), generator=vectors.generator)
         questions = torch.nn.functional.normalize(vectors.near(bank.keys(asked), 0.05), dim=1)
-        opening = seconds_of(lambda: new_bank(Path(folder), "tiny", "bfloat16", vectors))
+        opening = best_seconds(lambda: new_bank(Path(folder), "tiny", "bfloat16", vectors))
         exact_ms, rows = timed_search(bank, questions)
         exact_alone_ms = timed_alone(bank, questions[:32])
-        fetch_ms = 1000 * seconds_of(lambda: [bank.memories(part) for part in torch.split(rows, QUESTION_BATCH)])
+        fetch_ms = 1000 * best_seconds(lambda: [bank.memories(part) for part in torch.split(rows, QUESTION_BATCH)])
         inverted = ApproximateIndex(key_width=questions.shape[1], device=bank.device, num_probes=NUM_PROBES, seed=0)
         bank.use_index(inverted)
         approximate_ms, found = timed_search(bank, questions)
@@ -175,12 +160,12 @@ def timed_search(bank: DocumentBank, questions: Tensor) -> tuple[float, Tensor]:
     """Return milliseconds per question in batches of 64, and the rows `[questions, k]`."""
     parts = torch.split(questions, QUESTION_BATCH)
     rows = torch.cat([bank.search(part, K)[1] for part in parts])
-    return 1000 * seconds_of(lambda: [bank.search(part, K) for part in parts]) / len(questions), rows
+    return 1000 * best_seconds(lambda: [bank.search(part, K) for part in parts]) / len(questions), rows
 
 
 def timed_alone(bank: DocumentBank, questions: Tensor) -> float:
     """Return milliseconds per question, asked one at a time."""
-    return 1000 * seconds_of(lambda: [bank.search(one[None], K) for one in questions]) / len(questions)
+    return 1000 * best_seconds(lambda: [bank.search(one[None], K) for one in questions]) / len(questions)
 
 
 def measure_bm25(num_documents: int) -> dict[str, Any]:
@@ -195,26 +180,8 @@ def measure_bm25(num_documents: int) -> dict[str, Any]:
         bm25.add(str(number), text)
     seconds = time.perf_counter() - start
     questions = [" ".join(text.split()[:10]) for text in texts[:64]]
-    searching = seconds_of(lambda: [bm25.search(question, K) for question in questions])
+    searching = best_seconds(lambda: [bm25.search(question, K) for question in questions])
     return {"bm25_documents_per_second": num_documents / seconds, "bm25_ms": 1000 * searching / 64}
-
-
-def table(rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> str:
-    """Return a markdown table; `columns` maps keys to headings and number formats."""
-    lines = ["| " + " | ".join(heading for heading, _ in columns.values()) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(format(row[key], f) for key, (_, f) in columns.items()) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def device_name() -> str:
-    """Return the processor's model name and the number of threads used."""
-    models = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} thread(s)"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -234,8 +201,8 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             "# Memory bank",
-            f"{result['date']}, {result['device']}, torch {result['torch']}, load average {result['load']:.1f} before. "
-            "Drawn vectors, no model: see `benchmarks/memory_bank.py`.\n",
+            machine_line(result["machine"], "memory_bank"),
+            "Drawn vectors, no model.\n",
             "## Bytes per document",
             "tiny: 8 tokens x 192, key 192; Llama-2-7b: 24 tokens x 4,096, key 256. Told apart: share of 256 documents "
             "whose own stored memory is the nearest of all.\n",
@@ -251,25 +218,14 @@ def markdown(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure everything and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    given = parser(__doc__).parse_args()
     result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device_name(),
-        "torch": torch.__version__,
-        "load": os.getloadavg()[0],
+        "machine": set_up(given.threads),
         "bytes": [measure_bytes(size, dtype) for size in SIZES for dtype in DTYPES],
         "append": [measure_append(dtype, 6400) for dtype in DTYPES],
         "search": [measure_search(num_documents) for num_documents in (1_000, 10_000, 100_000)],
     }
-    report = markdown(result)
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "memory_bank.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    (arguments.results / "memory_bank.md").write_text(report, encoding="utf-8")
-    print(report)
+    write("memory_bank", result, markdown(result), given.results)
 
 
 if __name__ == "__main__":

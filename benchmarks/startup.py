@@ -7,18 +7,15 @@ Writes benchmarks/results/startup.md and startup.json. Targets: `cmt --help` 0.3
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from reporting import machine, machine_line, parser, table, write
+
 COMMANDS: dict[str, float | None] = {  # seconds allowed, None where there is no target
     "--help": 0.3,
     "list methods": 0.7,
@@ -30,19 +27,15 @@ COMMANDS: dict[str, float | None] = {  # seconds allowed, None where there is no
 
 def main() -> None:
     """Measure every command and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
+    options = parser(__doc__)
+    options.add_argument("--repeats", type=int, default=15)
+    given = options.parse_args()
     record = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
-        "repeats": repeats,
-        "commands": {f"cmt {command}": measure(command, repeats) for command in COMMANDS},
+        "machine": machine(given.threads),
+        "repeats": given.repeats,
+        "commands": {f"cmt {command}": measure(command, given.repeats) for command in COMMANDS},
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "startup.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / "startup.md").write_text(table(record), encoding="utf-8")
-    print(table(record))
+    write("startup", record, markdown(record), given.results)
 
 
 def measure(command: str, repeats: int) -> dict[str, float | None]:
@@ -62,21 +55,19 @@ def measure(command: str, repeats: int) -> dict[str, float | None]:
     }
 
 
-def table(record: dict) -> str:
-    """Return the record as a Markdown table."""
-    lines = [
-        "# Start-up of the command line",
-        "",
-        f"Median of {record['repeats']} processes, warm file cache. {record['machine']}. {record['date']}.",
-        "",
-        "| command | median s | fastest s | slowest s | target s |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in record["commands"].items():
-        target = "" if row["target_seconds"] is None else f"{row['target_seconds']:.1f}"
-        seconds = " | ".join(f"{row[key]:.3f}" for key in ("median_seconds", "min_seconds", "max_seconds"))
-        lines.append(f"| `{name}` | {seconds} | {target} |")
-    return "\n".join(lines) + "\n"
+def markdown(record: dict[str, Any]) -> str:
+    """Return the report."""
+    columns = {"command": ("command", ""), "median_seconds": ("median s", ".3f"), "min_seconds": ("fastest s", ".3f")}
+    columns |= {"max_seconds": ("slowest s", ".3f"), "target_seconds": ("target s", ".1f")}
+    rows = ({"command": f"`{name}`", **row} for name, row in record["commands"].items())
+    return "\n".join(
+        [
+            "# Start-up of the command line\n",
+            machine_line(record["machine"], "startup"),
+            f"Median of {record['repeats']} processes, warm file cache, Python {platform.python_version()}.\n",
+            table(rows, columns),
+        ]
+    )
 
 
 if __name__ == "__main__":
