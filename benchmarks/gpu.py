@@ -18,20 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from parts import word_tokenizer
+from parts import NoTraining, configured, word_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.stream import Prompt
-from cmt_cli.layers.aggregation import CrossAttentionSettings
-from cmt_cli.layers.compressor import SelfCompression
-from cmt_cli.layers.injection import KeyValueInjection
 from cmt_cli.memory.records import Records
-from cmt_cli.methods.amortization import AmortizerSettings, Item
-from cmt_cli.methods.amortized import BankSettings
+from cmt_cli.methods.amortization import Item
 from cmt_cli.methods.cmt import Cmt
-from cmt_cli.methods.cmt_objective import Techniques
 
 SHAPES = {
     "llama2_7b": {
@@ -66,46 +61,9 @@ def random_learner(shape: str, device: str) -> Learner:
 
 
 def method() -> Cmt:
-    """Return CMT with the sizes of the Llama-2 experiment."""
-    return Cmt(
-        parts=AmortizerSettings(
-            compressor=SelfCompression(
-                num_slots=24, rank=32, alpha=64.0, targets="attention", max_tokens=512, stride=448
-            ),
-            question_compressor=None,
-            aggregator=CrossAttentionSettings(num_blocks=4, num_heads=8, head_dim=96, ffn_width=768),
-            injection=KeyValueInjection(inner_width=1024),
-            key_width=256,
-        ),
-        techniques=Techniques(
-            memory_aware_objective=True,
-            reconstruction_weight=0.1,
-            reconstruction_tokens=64,
-            own_memory_weight=1.0,
-            margin_weight=0.1,
-            margin_nats=0.1,
-            self_matching=True,
-            matching_weight=0.5,
-            temperature=0.05,
-            num_past_keys=512,
-            top_k_aggregation=True,
-            top_k=8,
-            prior_strength=1.0,
-            gold_probability=0.5,
-            gumbel_scale=0.5,
-        ),
-        bank=BankSettings(dtype="bfloat16", pq_bytes_per_token=8, pq_bytes_per_key=0, pq_sample=0, num_probes=None),
-        encode_batch_size=32,
-        seed=0,
-    )
-
-
-class NoTraining:
-    """Builds the layers and trains nothing."""
-
-    def on_objective(self, objective: Any, budget: Any = None) -> None:
-        """Keep the objective for the timed loop."""
-        self.objective = objective
+    """Return CMT as the Llama-2 experiment has it."""
+    built: Cmt = configured("experiment=llama2_streamingqa").build("method")
+    return built
 
 
 def random_items(vocab: int, number: int) -> list[Item]:
@@ -161,7 +119,11 @@ def measure(shape: str, device: str, peak_tflops: float) -> dict[str, Any]:
     answer_seconds = timed(lambda: cmt.predictor(learner, 0).generate(prompts, decoding), 2, device) / len(prompts)
     num_parameters = sum(p.numel() for p in learner.model.parameters())
     passages = batch * (DOCUMENT_TOKENS + QUESTION_TOKENS + 2 * 24)
-    answers = batch * (3 * (QUESTION_TOKENS + ANSWER_TOKENS) + 64)
+    techniques = cmt.techniques
+    spans = techniques.reconstruction_tokens if techniques.reconstruction_weight > 0 else 0
+    answers = batch * (
+        3 * (QUESTION_TOKENS + ANSWER_TOKENS) + spans
+    )  # behind the aggregate, the own and another memory
     # forward, recomputed forward and the backward pass through the activations: three passes of 2 FLOP per parameter
     flop = 3 * 2 * num_parameters * (passages + answers)
     return {
