@@ -34,20 +34,25 @@ class SoftInjection:
 
     def build(self, learner: Learner, num_slots: int, seed: int) -> SoftTokens:
         """Make the layer for a learner."""
-        return SoftTokens(learner, seed)
+        return SoftTokens(learner)
 
 
 class SoftTokens(nn.Module):
-    """A norm and a linear map to the scale of the model's input embeddings."""
+    """A norm and a linear map to the scale of the model's input embeddings.
 
-    def __init__(self, learner: Learner, seed: int) -> None:
+    The map starts as a multiple of the identity: with tied embeddings a last-layer state then is read like the words
+    that it predicts.
+    """
+
+    def __init__(self, learner: Learner) -> None:
         super().__init__()
         width = learner.hidden_size
-        self.norm = nn.LayerNorm(width)
-        self.output = seeded_linear(width, width, torch.Generator().manual_seed(seed))
         scale = learner.model.get_input_embeddings().weight.float().std().item()
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, width)
         with torch.no_grad():
-            self.output.weight.mul_(scale * 3**0.5)  # uniform(+-1/sqrt(width)) keeps variance 1/3 of a normed input
+            self.output.weight.copy_(scale * torch.eye(width))
+            self.output.bias.zero_()
 
     def forward(self, memory: Tensor) -> Prefix:
         """Map `[batch, slots, width]` to soft tokens."""

@@ -141,17 +141,19 @@ class CmtObjective(EpisodicObjective):
             nll = in_chunks(self._answer_nll, micro_batch_size, batch.memories, spans)
             num_tokens = sum(len(row.input_ids) for row in spans)
             terms["reconstruction"] = techniques.reconstruction_weight * nll.sum() / num_tokens
-        if max(techniques.own_memory_weight, techniques.margin_weight) > 0 and len(batch.memories) > 1:
+        if len(batch.memories) > 1 and max(techniques.own_memory_weight, techniques.margin_weight) > 0:
             own = in_chunks(self._answer_nll, micro_batch_size, batch.memories[batch.gold], batch.rows)
             terms["own_memory"] = techniques.own_memory_weight * own.sum() / batch.num_target_tokens
-        if techniques.margin_weight > 0 and len(batch.memories) > 1:
-            shift = torch.randint(1, len(batch.memories), (1,), generator=generator).item()
-            other = batch.memories[(batch.gold + shift) % len(batch.memories)]
-            wrong = in_chunks(self._answer_nll, micro_batch_size, other, batch.rows)
-            lengths = torch.tensor([len(r.input_ids) - r.num_prompt_tokens for r in batch.rows], device=own.device)
-            gap = techniques.margin_nats - (wrong - own) / lengths
-            terms["margin"] = techniques.margin_weight * F.softplus(gap).mean()
+            if techniques.margin_weight > 0:
+                shift = torch.randint(1, len(batch.memories), (1,), generator=generator).item()
+                other = batch.memories[(batch.gold + shift) % len(batch.memories)]
+                wrong = in_chunks(self._answer_nll, micro_batch_size, other, batch.rows)
+                terms["margin"] = techniques.margin_weight * self._margin(own, wrong, batch.rows)
         return terms
+
+    def _margin(self, own: Tensor, wrong: Tensor, rows: Sequence[Row]) -> Tensor:
+        lengths = torch.tensor([len(row.input_ids) - row.num_prompt_tokens for row in rows], device=own.device)
+        return F.softplus(self.techniques.margin_nats - (wrong - own) / lengths).mean()
 
     def _span(self, ids: Sequence[int], generator: torch.Generator) -> Row:
         """Return a random span of a document as a row in which every token is a target."""

@@ -21,4 +21,5 @@ def keep_freed_memory() -> bool:
     except (AttributeError, TypeError, OSError):
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST), (M_TOP_PAD, PAD_BYTES))
-    return all([bool(mallopt(name, value)) for name, value in settings])
+    done = [mallopt(name, value) for name, value in settings]  # all of them, whatever the first returns
+    return all(done)
