@@ -6,7 +6,7 @@ For every run below the folders given, its weights as they ended and the questio
 - stored: the bank as the run used it; empty: no memory at all; wrong: the document that answers is left out;
   gold only: nothing but the document that answers, which bounds retrieval;
 - int8, product-quantized, approximate search: the same documents stored or found so; bytes are those of memory and key.
-The table goes to experiments/results/qa_controls.md.
+The table goes to experiments/results/qa_controls.md and between the README's markers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from qa_methods import RESULTS, ROOT, shown
+from qa_methods import ROOT, publish, shown
 from torch import Tensor
 
 from cmt_cli import job
@@ -155,8 +155,7 @@ def main() -> None:
             print(folder.name, name, found, flush=True)
             scores.setdefault(name, []).append(found)
     text = table(scores)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "qa_controls.md").write_text(text + "\n", encoding="utf-8")
+    publish("qa_controls", text)
     print(text)
 
 

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from qa_methods import RESULTS, ROOT, finished, last_row, run
+from qa_methods import ROOT, finished, last_row, publish, run
 
 from cmt_cli.core.result import RunResult
 
@@ -60,8 +60,7 @@ def main() -> None:
             for results in finished(folder.parent).get(rate, []):
                 rows.setdefault(method, {})[rate] = results
     text = table(rows)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "qa_learning_rates.md").write_text(text + "\n", encoding="utf-8")
+    publish("qa_learning_rates", text)
     print(text)
 
 

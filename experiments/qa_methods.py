@@ -11,6 +11,7 @@ and between the README's markers, the retention curves to experiments/results/re
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from cmt_cli.running.retention_plot import plot_retention
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+RECIPE = ROOT / "cmt_cli" / "models" / "tiny" / "recipe.json"
 METHODS = ("cmt", "mac", "mbc", "camels", "uniform", "salient_spans", "joint", "frozen", "bm25", "full_context")
 LARGE = ("data.generated.num_test_documents=5000", "data.selection.max_test_documents=null", "evaluator.rows=last")
 ABLATIONS = {
@@ -127,12 +129,23 @@ def slug(row: str) -> str:
     return row.replace(" ", "_")
 
 
-def write(text: str) -> None:
-    """Write the tables to the results folder and between the README's markers."""
+def reading() -> str:
+    """Return what the embedded model was measured to read, from its recipe."""
+    found = json.loads(RECIPE.read_text(encoding="utf-8"))["measured_on_stream"]
+    return (
+        f"`model=tiny` answers from text in front with exact match {found['exact_match_1_documents']:.3f} (one article), "
+        f"{found['exact_match_2_documents']:.3f} (two) and {found['exact_match_4_documents']:.3f} (four), and without any "
+        f"{found['exact_match_closed_book']:.3f}; always guessing a relation's commonest value gives "
+        f"{found['chance_of_commonest_answer']:.3f}."
+    )
+
+
+def publish(name: str, text: str) -> None:
+    """Write a table to the results folder and between the README's markers of its name."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "qa_methods.md").write_text(text + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
-    begin, end = "<!-- qa_methods:begin -->", "<!-- qa_methods:end -->"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
     content = readme.read_text(encoding="utf-8")
     readme.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content), encoding="utf-8")
@@ -152,7 +165,7 @@ def main() -> None:
         if wanted and not arguments.table_only:
             print(f"== {group}: {row}, seed {seed}", flush=True)
             run(arguments.runs / group / slug(row), overrides, seed)
-    write(report(arguments.runs))
+    publish("qa_methods", f"{report(arguments.runs)}\n\n{reading()}")
     curves = [
         folder for row in ("cmt", "mac", "uniform", "joint") if (folder := arguments.runs / "methods" / row).is_dir()
     ]

@@ -5,8 +5,8 @@ r"""Train the embedded backbone on the base period of the generated world until 
     python experiments/train_tiny.py --stage 3 --start stage2 --out cmt_cli/models/tiny
 
 The shipped weights are those three stages, six to twenty minutes each on one core; a stage draws its own rows and goes
-through its own learning rate schedule. The first two learn to read one article, the third to keep people apart. A fourth
-of 2,000 steps read two articles better (exact match 0.77 instead of 0.74), and CMT compressed worse on top of it.
+through its own learning rate schedule. The first two learn to read one article, the third to keep people apart. A
+fourth of 2,000 steps read two articles better (exact match 0.77 instead of 0.74), and CMT compressed worse on it.
 
 A row is one to four documents and a question, `{document}\nQuestion: {question}\nAnswer:` followed by ` {answer}` and
 the end token; or a document alone; or a question alone about one of a few documents that are also seen as text, so that
