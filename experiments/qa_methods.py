@@ -132,11 +132,11 @@ def slug(row: str) -> str:
 def reading() -> str:
     """Return what the embedded model was measured to read, from its recipe."""
     found = json.loads(RECIPE.read_text(encoding="utf-8"))["measured_on_stream"]
+    one, two, four = (found[f"exact_match_{number}_documents"] for number in (1, 2, 4))
     return (
-        f"`model=tiny` answers from text in front with exact match {found['exact_match_1_documents']:.3f} (one article), "
-        f"{found['exact_match_2_documents']:.3f} (two) and {found['exact_match_4_documents']:.3f} (four), and without any "
-        f"{found['exact_match_closed_book']:.3f}; always guessing a relation's commonest value gives "
-        f"{found['chance_of_commonest_answer']:.3f}."
+        f"`model=tiny` answers from text in front with exact match {one:.3f} (one article), {two:.3f} (two) and "
+        f"{four:.3f} (four), and without any {found['exact_match_closed_book']:.3f}; always guessing a relation's "
+        f"commonest value gives {found['chance_of_commonest_answer']:.3f}."
     )
 
 
