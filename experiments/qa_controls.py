@@ -13,26 +13,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
+from finished import FinishedRun, mean
 from qa_methods import ROOT, publish, shown
 from torch import Tensor
 
-from cmt_cli import job
-from cmt_cli.core.learner import Learner
-from cmt_cli.core.objectives import Budget, Objective
-from cmt_cli.core.stream import Example, Prompt, Stream
-from cmt_cli.evaluation.evaluator import Evaluator
-from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortization import AmortizedPredictor, Documents, Recall
 from cmt_cli.methods.cmt import Cmt
 from cmt_cli.running.catalogue import find_runs
-from cmt_cli.running.restore import restore
-from cmt_cli.running.store import RunStore
 
 Scores = tuple[float | None, float | None, float | None]  # exact match, recall@1, bytes per document
 BANKS: dict[str, dict[str, Any]] = {
@@ -43,59 +35,29 @@ BANKS: dict[str, dict[str, Any]] = {
 }
 
 
-class Control:
-    """A trained method, its learner and stream, asked with one bank after another."""
+class Control(FinishedRun):
+    """A finished cmt run, asked with one bank after another."""
 
-    def __init__(self, folder: Path) -> None:
-        self.job = job.load(folder, ())
-        self.stream: Stream = self.job.build("data")
-        self.learner: Learner = self.job.build("model")
-        self.method: Cmt = self.job.build("method")
-        with RunStore(folder, self.job.identity, self.job.saved) as store:
-            if restore(self.learner, self.method, episodes=self.stream.episodes, store=store) is None:
-                raise SystemExit(f"{folder} holds no saved state; run it with checkpoints kept.")
+    method: Cmt
 
     def scores(self) -> dict[str, Scores]:
         """Return what each bank scores."""
         found: dict[str, Scores] = {}
         for name, changes in BANKS.items():
-            bank = self.rebuilt_bank(changes)
+            bank = self.fill(self.stream, changes)
             size = bank.storage_bytes()
-            per_document = (size.memory + size.key) / bank.num_documents
-            found[name] = (*self.ask(self.method.recall_top_k), per_document)
-        self.method.bank = self.rebuilt_bank({})
-        found["wrong"] = (*self.ask(self.recall_wrong), None)
-        found["gold only"] = (*self.ask(self.recall_gold), None)
-        self.method.bank.clear()
-        found["empty"] = (*self.ask(self.method.recall_top_k), None)
+            found[name] = (*self.asked(self.method.recall_top_k), (size.memory + size.key) / bank.num_documents)
+        bank = self.fill(self.stream, {})
+        found["wrong"] = (*self.asked(self.recall_wrong), None)
+        found["gold only"] = (*self.asked(self.recall_gold), None)
+        bank.clear()
+        found["empty"] = (*self.asked(self.method.recall_top_k), None)
         return found
 
-    def rebuilt_bank(self, changes: dict[str, Any]) -> DocumentBank:
-        """Store the stream again in a bank in RAM with other settings."""
-        method = self.method
-        method.folder, method.bank_settings = None, replace(method.bank_settings, **changes)
-        method.open_memory(self.learner)
-        if method.bank.needs_quantizer:
-            method.fit_quantizer([d for e in self.stream.episodes.train for d in e.support])
-        for task in self.stream.tasks:
-            method.learn(self.learner, task, NoFit())
-        method.bank_settings = replace(method.bank_settings, dtype="bfloat16", num_probes=None)
-        return method.bank
-
-    def ask(self, recall: Recall) -> tuple[float, float | None]:
+    def asked(self, recall: Recall) -> tuple[float | None, float | None]:
         """Return exact match and recall@1 over the questions of all batches."""
-        predictor = AmortizedPredictor(self.learner, self.method.amortizer, recall)
-        evaluator: Evaluator = self.job.build("evaluator")
-        found = evaluator.evaluate(
-            predictor,
-            self.stream.tests,
-            row=len(self.stream.tasks),
-            progress=lambda *_: None,
-            stop_requested=lambda: False,
-        )
-        records = [record["scores"] for test in found for record in test.predictions]
-        recalls = [record["recall_at_1"] for record in records if "recall_at_1" in record]
-        return fmean(record["em"] for record in records), fmean(recalls) if recalls else None
+        tests = self.ask(AmortizedPredictor(self.learner, self.method.amortizer, recall), self.stream)
+        return mean(tests, "em"), mean(tests, "recall_at_1")
 
     def recall_gold(self, states: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor | None, list[Documents]]:
         """Aggregate nothing but the memory of the document that answers."""
@@ -120,18 +82,6 @@ class Control:
         method = self.method
         memory, share = method.aggregate(states, method.bank.memories(rows), method.matching.logits(cosines))
         return memory, [method.named(r, w) for r, w in zip(rows.tolist(), share.tolist(), strict=True)]
-
-
-class NoFit:
-    """Learning a document takes no gradient."""
-
-    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
-        """Never called by a banked method."""
-        raise AssertionError("a banked method learns without gradients")
-
-    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
-        """Never called by a banked method."""
-        raise AssertionError("a banked method learns without gradients")
 
 
 def table(scores: Mapping[str, Sequence[Scores]]) -> str:

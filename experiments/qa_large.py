@@ -1,0 +1,58 @@
+"""Let finished runs learn ten times as many documents than they were run with, and ask them again.
+
+    python experiments/qa_large.py     # runs/qa_methods/methods/{cmt,mac}, 5,000 documents
+
+Meta-training does not depend on the stream's length, so the weights of the run are used as they are; the bank is made
+anew from the larger stream, whose first documents are the run's. The table goes to experiments/results/qa_large.md and
+between the README's markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from finished import FinishedRun, mean
+from qa_methods import ROOT, publish, shown
+
+from cmt_cli.running.catalogue import find_runs
+
+COLUMNS = ("exact match", "token F1", "recall@1", "recall@8", "ms per document", "ms per answer")
+
+
+def measure(folder: Path, num_documents: int) -> tuple[float | None, ...]:
+    """Return the values of the columns for one run."""
+    run = FinishedRun(folder)
+    stream = run.larger_stream(num_documents)
+    start = time.perf_counter()
+    bank = run.fill(stream, {})
+    filled = time.perf_counter()
+    tests = run.ask(run.method.predictor(run.learner, len(stream.tasks) - 1), stream)
+    asked = time.perf_counter()
+    num_questions = sum(len(test.predictions) for test in tests)
+    scores = [mean(tests, metric) for metric in ("em", "f1", "recall_at_1", "recall_at_k")]
+    return (*scores, 1000 * (filled - start) / bank.num_documents, 1000 * (asked - filled) / num_questions)
+
+
+def main() -> None:
+    """Measure every run and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "qa_methods" / "methods")
+    parser.add_argument("--methods", nargs="+", default=["cmt", "mac"])
+    parser.add_argument("--documents", type=int, default=5000)
+    arguments = parser.parse_args()
+    lines = ["| method | seeds | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(COLUMNS)]
+    for method in arguments.methods:
+        rows = []
+        for found in find_runs(arguments.runs / method):
+            rows.append(measure(found.folder, arguments.documents))
+            print(found.folder.name, rows[-1], flush=True)
+        patterns = ("{:.3f}",) * 4 + ("{:.1f}",) * 2
+        values = [shown([row[i] for row in rows], pattern) for i, pattern in enumerate(patterns)]
+        lines.append(f"| {method} | {len(rows)} | " + " | ".join(values) + " |")
+    publish("qa_large", f"**{arguments.documents:,} documents** (generated data)\n\n" + "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
