@@ -82,6 +82,9 @@ class _Block(nn.Module):
     def forward(self, state: Tensor, key_value: Tensor, bias: Tensor | None) -> Tensor:
         query = self._heads(self.query(self.norm_query(state)))
         key, value = (self._heads(part) for part in key_value.to(query.dtype).chunk(2, dim=-1))
+        shared = len(key) == 1 and bias is None  # one bank for all questions: as one long query it is read once
+        if shared:
+            query = query.transpose(0, 1).flatten(1, 2)[None]
         batch = len(query)
         attended = F.scaled_dot_product_attention(
             query,
@@ -89,6 +92,8 @@ class _Block(nn.Module):
             value.expand(batch, -1, -1, -1),
             attn_mask=None if bias is None else bias.to(query.dtype),
         )
+        if shared:
+            attended = attended[0].unflatten(1, state.shape[:2]).transpose(0, 1)
         state = state + self.output(attended.transpose(1, 2).flatten(2))
         return state + self.ffn_out(F.gelu(self.ffn_in(self.norm_ffn(state))))
 
