@@ -18,7 +18,11 @@ DIRS = [catalog.conf_dir()]
 METHODS_FOLDER = Path(targets.__file__).parent / "methods"
 FACTS_OF_METHODS = ("family", "needs", "stores")
 FACTS_OF_DATA = ("kind",)
-PARTS = ("compressor", "injection")  # groups that a method's yaml places inside itself
+PLACES = {  # of the groups that a method's yaml places inside itself: such a method, and where
+    "compressor": ("cmt", "method.parts.compressor"),
+    "injection": ("cmt", "method.parts.injection"),
+    "trainable": ("finetune", "method.trainable"),
+}
 NEEDS = {"documents": "needs_documents", "episodes": "needs_episodes", "task_id": "needs_task_id"}
 
 
@@ -32,8 +36,10 @@ def name_of(option: Option) -> str:
 
 def resolved(option: Option) -> dict[str, Any]:
     """Compose the option with what it needs to have no open values."""
-    place = f"@method.parts.{option.group}" if option.group in PARTS else ""
-    overrides = [f"{option.group}{place}={option.name}"]
+    overrides = [f"{option.group}={option.name}"]
+    if option.group in PLACES:
+        method, place = PLACES[option.group]
+        overrides = [f"method={method}", f"{option.group}@{place}={option.name}"]
     if option.name == "huggingface":
         overrides.append("model.name_or_path=somewhere")
     if option.group == "experiment":

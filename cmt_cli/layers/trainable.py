@@ -1,0 +1,47 @@
+"""Which parameters of the base model a gradient method trains: all of them, or all but the bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.learner import Learner
+
+
+class Trainable(Protocol):
+    """A choice of parameters; a method applies it once, before the stream."""
+
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
+        """Make the parameters trainable, adding layers where the choice needs them, and return them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Full:
+    """All weights, without those of the first `num_frozen_blocks` decoder blocks and of what lies below them."""
+
+    num_frozen_blocks: int
+
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
+        """Unfreeze the weights. Raises UserError where no block would be left."""
+        if self.num_frozen_blocks == 0:
+            return learner.unfreeze()
+        num_blocks = learner.model.config.get_text_config().num_hidden_layers
+        if not 0 < self.num_frozen_blocks < num_blocks:
+            raise UserError(
+                f"num_frozen_blocks={self.num_frozen_blocks} does not fit a model of {num_blocks} decoder blocks; "
+                f"give 0 to {num_blocks - 1}."
+            )
+        below = {id(p) for p in learner.model.get_input_embeddings().parameters()}  # tied output weights stay, too
+        return learner.unfreeze(
+            name
+            for name, parameter in learner.model.named_parameters()
+            if id(parameter) not in below and _block(name) >= self.num_frozen_blocks
+        )
+
+
+def _block(name: str) -> float:
+    """Return the decoder block that a parameter belongs to: the first number in its name, infinity above all blocks."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), float("inf"))

@@ -1,0 +1,27 @@
+"""Sequential fine-tuning: train on one task after the other and do nothing against forgetting.
+
+theta <- AdamW on mean nll per labelled token of the task's examples. Optimizer and schedule start anew with each task.
+The floor that every continual method has to beat; `trainable` says what is trained (all weights, or LoRA).
+"""
+
+from __future__ import annotations
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit
+from cmt_cli.core.stream import Episodes
+from cmt_cli.layers.trainable import Trainable
+
+
+class FineTune(Method):
+    """Trains the chosen parameters on each task; methods that add something to this derive from it."""
+
+    family = "sequential"
+
+    def __init__(self, *, trainable: Trainable) -> None:
+        """`trainable` is applied once, before the stream."""
+        self.trainable = trainable
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Make the chosen parameters trainable."""
+        self.trainable.apply(learner)
