@@ -65,7 +65,7 @@ def aggregate_top_k(
 
 
 class CmtObjective(EpisodicObjective):
-    """L_qa + L_rec + L_mrg + L_sm, each term weighted; see the module's docstring."""
+    """L_qa + L_rec + L_own + L_mrg + L_sm, each term weighted; see `methods/cmt.py`."""
 
     def __init__(
         self,
@@ -173,6 +173,8 @@ class PastKeys:
 
     def cosines(self, queries: Tensor, document_ids: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the cosines `[batch, keys]` of queries `[batch, key]`, and where a key is of `document_ids[b]`."""
+        if self.keys is not None:
+            self.keys = self.keys.to(queries.device)  # a restored state comes on the CPU
         keys = queries.new_empty(0, queries.shape[1]) if self.keys is None else self.keys
         is_own = [[past == one for past in self.document_ids] for one in document_ids]
         return queries @ keys.T, torch.tensor(is_own, dtype=torch.bool, device=queries.device)
