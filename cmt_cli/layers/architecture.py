@@ -16,7 +16,8 @@ from cmt_cli.core.errors import UserError
 # Names of the projections that hold keys and values: Llama, Qwen, Mistral and others; GPT-2; GPT-NeoX.
 KEY_VALUE_NAMES = ("k_proj", "v_proj", "c_attn", "query_key_value")
 ATTENTION_NAMES = (*KEY_VALUE_NAMES, "q_proj", "o_proj")
-GROUPS = {"attention": ATTENTION_NAMES, "key_value": KEY_VALUE_NAMES}
+QUERY_VALUE_NAMES = ("q_proj", "v_proj", "c_attn", "query_key_value")  # one layer makes all three in the latter two
+GROUPS = {"attention": ATTENTION_NAMES, "key_value": KEY_VALUE_NAMES, "query_value": QUERY_VALUE_NAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
 def linear_layers(model: Any, targets: str | Sequence[str]) -> dict[str, nn.Module]:
     """Return the linear layers of the decoder blocks by name.
 
-    `targets` is "all", "attention", "key_value", or the last parts of module names such as `q_proj`.
+    `targets` is "all", "attention", "key_value", "query_value", or the last parts of module names such as `q_proj`.
     """
     output = model.get_output_embeddings()
     found = {
