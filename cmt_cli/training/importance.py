@@ -1,0 +1,79 @@
+"""How much each parameter matters for examples: a mean over examples of a function of the example's own gradient.
+
+    importance_i = 1/N sum_n magnitude(d score_n / d theta_i)
+
+One backward pass per example: the gradient of a batch is a mean in which examples cancel, so that a function of it, as
+many public implementations take it, is too small. Gradients are taken aside: the parameters' `grad` stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Batch, Learner, Outputs, Row
+from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.parameter_values import Values, trainable_parameters
+from cmt_cli.core.stream import Example
+
+Score = Callable[[Batch, Outputs], Tensor]  # of a batch of one row; returns a scalar
+
+
+def mean_of_gradients(
+    scores: Iterable[Tensor], parameters: Mapping[str, Tensor], magnitude: Callable[[Tensor], Tensor]
+) -> Values:
+    """Return the mean of `magnitude(gradient)` over `scores`, float32, 0 where there are none; scores are scalars."""
+    total = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
+    count = 0
+    for score in scores:
+        gradients = torch.autograd.grad(score, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                total[name] += magnitude(gradient.float())
+        count += 1
+    return {name: value / max(count, 1) for name, value in total.items()}
+
+
+def importance(learner: Learner, rows: Sequence[Row], score: Score, magnitude: Callable[[Tensor], Tensor]) -> Values:
+    """Return the mean of `magnitude(gradient of score)` over rows, for each trainable parameter of the learner."""
+
+    def scores() -> Iterator[Tensor]:
+        for row in rows:
+            batch = learner.collate([row])
+            yield score(batch, learner.forward(batch))
+
+    return mean_of_gradients(scores(), trainable_parameters(learner), magnitude)
+
+
+def sampled_rows(learner: Learner, examples: Sequence[Example], *, num_samples: int, seed: int) -> list[Row]:
+    """Return at most `num_samples` of the examples' rows, drawn without replacement, in the examples' order."""
+    rows = [row for example in examples for row in learner.rows(example)]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return [rows[i] for i in sorted(order[:num_samples].tolist())]
+
+
+def mean_nll(batch: Batch, outputs: Outputs) -> Tensor:
+    """Return the mean negative log-likelihood per labelled token: the loss of training on this row alone."""
+    return outputs.token_nll.sum() / _num_labelled(batch)
+
+
+def mean_squared_norm(batch: Batch, outputs: Outputs) -> Tensor:
+    """Return the mean over the labelled tokens of the squared norm of the logits that predict them."""
+    return outputs.logits.float().square().sum() / _num_labelled(batch)
+
+
+def sampled_nll(generator: torch.Generator) -> Score:
+    """Return `mean_nll` with labels drawn from the model's own distribution, each given the text's true tokens."""
+
+    def score(batch: Batch, outputs: Outputs) -> Tensor:
+        logs = outputs.logits[0].float().log_softmax(dim=-1)
+        drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
+        return -logs.gather(1, drawn).sum() / _num_labelled(batch)
+
+    return score
+
+
+def _num_labelled(batch: Batch) -> Tensor:
+    return (batch.labels[:, 1:] != IGNORED).sum().clamp(min=1)
