@@ -19,6 +19,7 @@ METHODS_FOLDER = Path(targets.__file__).parent / "methods"
 FACTS_OF_METHODS = ("family", "needs", "stores")
 FACTS_OF_DATA = ("kind",)
 PLACES = {  # of the groups that a method's yaml places inside itself: such a method, and where
+    "buffer": ("replay", "method.buffer"),
     "compressor": ("cmt", "method.parts.compressor"),
     "injection": ("cmt", "method.parts.injection"),
     "trainable": ("finetune", "method.trainable"),
