@@ -13,12 +13,14 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Document, Episodes, Example, Task
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.training.sessions import MemorySession, budget, trainer
 
 FULL = Full(num_frozen_blocks=0)
+LORA = Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
 TASKS = [
     Task(
         "places",
