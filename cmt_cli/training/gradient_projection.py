@@ -1,0 +1,118 @@
+"""Gradients that do no harm to old examples, to first order: projections for A-GEM and GEM.
+
+    A-GEM (Chaudhry et al. 2019, arXiv 1812.00420)      g~ = g - (g . r) / (r . r) r   where g . r < 0, else g
+    GEM (Lopez-Paz and Ranzato 2017, arXiv 1706.08840)  g~ = argmin |g~ - g|^2  with  g~ . r_k >= 0 for every k
+
+GEM's program is solved in its dual, which has one unknown per old task: with R the references as rows,
+    v = argmin 1/2 v' R R' v + (R g)' v  with  v_k >= margin,   g~ = g + R' v.
+`margin` is the paper's memory strength; 0 is the program itself. The dual is a non-negative least-squares problem and
+is solved exactly by the active-set method of Lawson and Hanson (1974) in float64, on vectors scaled to length 1.
+Deviation from the released code (facebookresearch/GradientEpisodicMemory, which calls quadprog): linearly dependent
+references are no error.
+
+A gradient is a list with one tensor per parameter; it is never joined to one vector, which would be a second copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.losses import IGNORED
+from cmt_cli.training.supervised import micro_batches
+
+TOLERANCE = 1e-6  # relative; a smaller violation is rounding, because gradients are float32
+
+Gradient = Sequence[Tensor]
+
+
+def reference_gradient(learner: Learner, rows: Sequence[Row], *, micro_batch_size: int) -> list[Tensor]:
+    """Return the gradient of the mean nll per labelled token of `rows` for each trainable parameter.
+
+    The parameters' `grad` stays as it is. Rows are read in parts of `micro_batch_size`, which does not change the mean.
+    """
+    batch = learner.collate(rows)
+    parameters = learner.trainable()
+    num_labelled = (batch.labels[:, 1:] != IGNORED).sum().clamp(min=1)
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for part in micro_batches(batch, micro_batch_size):
+        loss = learner.forward(part).token_nll.sum() / num_labelled
+        for sums, gradient in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            if gradient is not None:
+                sums += gradient
+    return total
+
+
+def dot(one: Gradient, other: Gradient) -> Tensor:
+    """Return the inner product over all parameters as a scalar."""
+    return torch.stack([torch.sum(a * b, dtype=torch.float32) for a, b in zip(one, other, strict=True)]).sum()
+
+
+def project_on_half_space(gradient: Gradient, reference: Gradient) -> None:
+    """Change `gradient` in place to the nearest one whose inner product with `reference` is not negative (A-GEM).
+
+    Reads nothing from the device.
+    """
+    product = dot(gradient, reference)
+    factor = torch.where(product < 0, product / dot(reference, reference), 0.0)
+    for part, other in zip(gradient, reference, strict=True):
+        part -= factor * other
+
+
+def project_on_cone(gradient: Gradient, references: Sequence[Gradient], *, margin: float) -> None:
+    """Change `gradient` in place to the nearest one with no negative product with any of `references` (GEM).
+
+    Left as it is where no product is negative. Otherwise each reference is added at least `margin` times.
+    """
+    products = torch.stack([dot(gradient, reference) for reference in references]).double().cpu()
+    if bool((products >= 0).all()):
+        return
+    gram = torch.stack([torch.stack([dot(a, b) for b in references]) for a in references]).double().cpu()
+    shift = gram.new_full((len(references),), margin)
+    factors = (nonnegative_minimum(gram, products + gram @ shift) + shift).tolist()
+    for factor, reference in zip(factors, references, strict=True):
+        for part, other in zip(gradient, reference, strict=True):
+            part += factor * other
+
+
+def nonnegative_minimum(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Return argmin 1/2 u' matrix u + vector' u over u >= 0, `[k]`, float64.
+
+    `matrix` `[k, k]` is a Gram matrix R R' and `vector` `[k]` lies in the range of R, so that a minimum exists.
+    """
+    scale = matrix.diagonal().clamp(min=0).sqrt()
+    scale = torch.where(scale > 0, scale, 1.0)
+    gram, slope = matrix / scale[:, None] / scale, vector / scale
+    threshold = TOLERANCE * float(slope.abs().max())
+    solution = torch.zeros_like(slope)
+    free: list[int] = []  # the unknowns that are not held at 0
+    refused: list[int] = []  # those that rounding sends back to 0 at once
+    while True:
+        descent = -(gram @ solution + slope)
+        descent[[*free, *refused]] = -torch.inf
+        best = int(descent.argmax())
+        if float(descent[best]) <= threshold:
+            return solution / scale
+        solution, free = _feasible(gram, slope, solution, [*free, best])
+        refused = [] if best in free else [*refused, best]
+
+
+def _feasible(gram: Tensor, slope: Tensor, solution: Tensor, free: list[int]) -> tuple[Tensor, list[int]]:
+    """Move to the minimum over the free unknowns; an unknown that would turn negative on the way is held at 0."""
+    while free:
+        target = torch.zeros_like(solution)
+        target[free] = torch.linalg.lstsq(gram[free][:, free], -slope[free, None], driver="gelsd").solution[:, 0]
+        blocked = [i for i in free if float(target[i]) <= 0]
+        if not blocked:
+            return target, free
+        steps = {i: float(solution[i] / (solution[i] - target[i])) if float(solution[i]) > 0 else 0.0 for i in blocked}
+        length = min(steps.values())
+        solution = solution + length * (target - solution)
+        free = [i for i in free if i not in steps or steps[i] > length]
+        held = torch.ones_like(solution)
+        held[free] = 0.0
+        solution = torch.where(held > 0, 0.0, solution)
+    return torch.zeros_like(solution), free
