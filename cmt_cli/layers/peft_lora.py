@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import linear_layers
 
@@ -59,6 +60,16 @@ class Lora:
         chosen = {id(parameter) for parameter in parameters(pairs)}
         learner.unfreeze(name for name, parameter in learner.model.named_parameters() if id(parameter) in chosen)
         return pairs
+
+
+def checked(trainable: Lora) -> Lora:
+    """Return `trainable`; raise UserError unless it is a `Lora`, for methods that work on adapters."""
+    if not isinstance(trainable, Lora):
+        raise UserError(
+            f"This method works on LoRA adapters, but what it trains is {type(trainable).__name__}. "
+            "Use trainable@method.trainable=lora."
+        )
+    return trainable
 
 
 def adapter(learner: Learner, index: int) -> list[LowRankPair]:
