@@ -82,11 +82,11 @@ def check(request: Request) -> job.Job:
     checked = job_of(config, choices)
     targets.check_trust(checked.config, checked.trusted)
     dirs = request.dirs()
-    reason = catalog.incompatibility(
-        catalog.find("method", choices.method, dirs), catalog.find("data", choices.data, dirs)
-    )
-    if reason:
-        raise UserError(f"method={choices.method} data={choices.data}: {reason}. `cmt list matrix` shows what fits.")
+    stream = catalog.find("data", choices.data, dirs)
+    for name in (choices[key] for key in choices if key.partition("@")[0] == "method"):  # members of a composition, too
+        reason = catalog.incompatibility(catalog.find("method", name, dirs), stream)
+        if reason:
+            raise UserError(f"method={name} data={choices.data}: {reason}. `cmt list matrix` shows what fits.")
     targets.check_arguments(checked.config, checked.trusted)
     return checked
 

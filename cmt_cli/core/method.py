@@ -25,10 +25,10 @@ class Method:
 
     family: ClassVar[str] = "sequential"
     paper: ClassVar[str] = ""
-    needs_task_id: ClassVar[bool] = False
-    needs_hidden_states: ClassVar[bool] = False
-    needs_documents: ClassVar[bool] = False  # tasks are batches of documents
-    needs_episodes: ClassVar[bool] = False  # meta-trains before the stream
+    needs_task_id: bool = False
+    needs_hidden_states: bool = False
+    needs_documents: bool = False  # tasks are batches of documents
+    needs_episodes: bool = False  # meta-trains before the stream
 
     def attach(self, folder: Path) -> None:
         """Take the folder in which the method may keep files that outlive the process. Called before any other hook."""

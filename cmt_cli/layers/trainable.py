@@ -1,4 +1,7 @@
-"""Which parameters of the base model a gradient method trains: all of them, or all but the bottom."""
+"""Which parameters of the base model a gradient method trains: all of them, or all but the bottom.
+
+`layers/peft_lora.py` has the choice that adds adapters.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,15 @@ class Full:
             for name, parameter in learner.model.named_parameters()
             if id(parameter) not in below and _block(name) >= self.num_frozen_blocks
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unchanged:
+    """Whatever is trainable already; for members of a composition that leave the choice to the first."""
+
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
+        """Return what is trainable: nothing, before a method's first task, where it adds adapters task by task."""
+        return learner.trainable()
 
 
 def _block(name: str) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cmt_cli.core.errors import UserError
 from cmt_cli.core.objectives import Budget, ParamGroup, State
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -19,11 +20,14 @@ class Optimizer:
     """AdamW whose learning rate is set anew at each step: rate = scheduled rate * the group's multiplier."""
 
     def __init__(self, groups: Sequence[ParamGroup], budget: Budget) -> None:
-        """Build the optimizer; raise ValueError if there is nothing to train."""
+        """Build the optimizer; raise UserError if there is nothing to train."""
         self._multipliers = [group.lr_multiplier for group in groups if len(group.parameters)]
         self.parameters: list[nn.Parameter] = [p for group in groups for p in group.parameters]
         if not self.parameters:
-            raise ValueError("There is nothing to train: every parameter group of the method is empty.")
+            raise UserError(
+                "There is nothing to train: every parameter group of the method is empty. Choose what is trained, e.g. "
+                "trainable@method.trainable=full or lora; `unchanged` is for members of a composition."
+            )
         self._adamw = torch.optim.AdamW(
             [{"params": list(group.parameters)} for group in groups if len(group.parameters)],
             lr=budget.learning_rate,

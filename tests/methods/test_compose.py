@@ -1,0 +1,152 @@
+"""A composition calls its members' hooks in order; with one member it is that member."""
+
+import pytest
+import torch
+
+from cmt_cli.core.errors import UserError
+from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.methods.compose import Compose
+from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.inc_lora import IncLora
+from cmt_cli.methods.joint import Joint
+from cmt_cli.methods.l2 import L2
+from cmt_cli.methods.olora import OLora
+from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.training.sessions import budget
+
+LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
+
+
+class Marked(FineTune):
+    """Writes what is called, doubles or adds where a hook returns something."""
+
+    needs_hidden_states = True
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        super().__init__(trainable=Unchanged())
+        self.name, self.calls = name, calls
+
+    def attach(self, folder):
+        self.folder = folder
+
+    def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
+        self.calls.append(f"mix {self.name}")
+        return learner.collate([row for example in TASKS[1].train for row in learner.rows(example)])
+
+    def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> torch.Tensor:
+        return torch.full_like(outputs.token_nll, 3.0)
+
+    def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, torch.Tensor]:
+        return {self.name: torch.tensor(1.0)}
+
+    def adjust_gradients(self, learner: Learner) -> None:
+        self.calls.append(f"adjust {self.name}")
+
+    def lr_scale(self, step: int, num_steps: int) -> float:
+        return 0.5
+
+    def state_dict(self):
+        return {"calls": list(self.calls)}
+
+    def load_state_dict(self, state):
+        self.calls[:] = state["calls"]
+
+    def storage_bytes(self) -> int:
+        return 7
+
+
+class OtherWay(Marked):
+    """Learns in its own way."""
+
+    def learn(self, learner, task, fit):
+        self.calls.append("own way")
+
+
+def composed(**members) -> Compose:
+    return Compose(methods=members, order=list(members))
+
+
+def plain() -> FineTune:
+    return FineTune(trainable=LORA)
+
+
+def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
+    calls: list[str] = []
+    a, b = Marked("a", calls), OtherWay("b", calls)
+    method = started(tiny_llama, Compose(methods={"b": b, "first": plain(), "a": a}, order=["first", "a", "b"]))
+    method.attach(tmp_path)
+    assert (a.folder, b.folder) == (tmp_path / "a", tmp_path / "b") and b.folder.is_dir()
+    batch = tiny_llama.collate([row for example in TASKS[0].train for row in tiny_llama.rows(example)])
+    outputs = tiny_llama.forward(batch)
+    assert method.mix_batch(tiny_llama, batch).ids == ("c", "d")
+    method.adjust_gradients(tiny_llama)
+    assert calls == ["mix a", "mix b", "adjust a", "adjust b"]
+    assert method.token_weights(tiny_llama, batch, outputs).unique().item() == 9.0
+    assert {k: v.item() for k, v in method.penalties(tiny_llama, batch, outputs).items()} == {"a": 1.0, "b": 1.0}
+    assert method.lr_scale(0, 1) == 0.25
+    assert method.storage_bytes() == 14
+    assert method.needs_hidden_states and not method.needs_documents
+    method.learn(tiny_llama, TASKS[0], None)
+    assert calls[-1] == "own way"
+    assert set(method.state_dict()) == {"a/calls", "b/calls"}
+    method.load_state_dict({"a/calls": ["x"], "b/calls": ["x", "y"]})
+    assert calls == ["x", "y"]  # the members share the list here; b comes last
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_members_that_are_off_leave_fine_tuning(make_learner, family):
+    learners = [make_learner(family), make_learner(family)]
+    methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=0.0)), plain()]
+    for learner, method in zip(learners, methods, strict=True):
+        started(learner, method)
+        for task in TASKS:
+            learn(learner, method, task)
+    assert same(learners[0].state_dict(), learners[1].state_dict())
+
+
+def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner):
+    learners = [make_learner("llama"), make_learner("llama")]
+    methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=5.0)), L2(trainable=LORA, weight=5.0)]
+    for learner, method in zip(learners, methods, strict=True):
+        started(learner, method)
+        for task in TASKS:
+            learn(learner, method, task)
+    assert same(learners[0].state_dict(), learners[1].state_dict())
+    assert methods[0].storage_bytes() == methods[1].storage_bytes() > 0
+
+
+def test_a_killed_run_continues_bit_for_bit(make_learner):
+    def growing() -> Compose:
+        return composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), off=FineTune(trainable=Unchanged()))
+
+    def anchored() -> Compose:
+        return composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=1.0))
+
+    assert_survives_a_kill(lambda: make_learner("gpt2"), growing)
+    assert_survives_a_kill(lambda: make_learner("llama"), anchored)
+
+
+def test_what_cannot_be_joined_is_refused(tiny_llama):
+    off = FineTune(trainable=Unchanged())
+    with pytest.raises(UserError, match="name each of them once"):
+        Compose(methods={"a": plain()}, order=["a", "b"])
+    with pytest.raises(UserError, match=r"trainable@method.methods.b.trainable=unchanged"):
+        composed(a=plain(), b=FineTune(trainable=Full(num_frozen_blocks=0)))
+    with pytest.raises(UserError, match="chosen by b, but the first member"):
+        composed(a=off, b=plain())
+    with pytest.raises(UserError, match="no member"):
+        composed(a=off)
+    with pytest.raises(UserError, match="Joint is not fine-tuning with something added"):
+        composed(a=plain(), b=Joint(budget=budget()))
+    with pytest.raises(UserError, match="may change 'learn', but b and c do"):
+        composed(a=plain(), b=OtherWay("b", []), c=OtherWay("c", []))
+    with pytest.raises(UserError, match="chosen by a and b"):
+        composed(a=plain(), b=IncLora(trainable=LORA))
+    batch = tiny_llama.collate([row for example in TASKS[0].train for row in tiny_llama.rows(example)])
+    twice = composed(first=plain(), a=Marked("same", []), b=Marked("same", []))
+    with pytest.raises(UserError, match=r"method\.methods\.b adds a penalty 'same'"):
+        twice.penalties(tiny_llama, batch, tiny_llama.forward(batch))
+    with pytest.raises(UserError, match="nothing to train"):
+        learn(tiny_llama, started(tiny_llama, off), TASKS[0])
