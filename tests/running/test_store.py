@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cmt_cli.core.errors import UserError
+from cmt_cli.core.stream import Provenance
 from cmt_cli.running import lock as lock_module
 from cmt_cli.running.checkpoint import Slot
 from cmt_cli.running.identity import Identity, config_hash, folder_name
@@ -171,5 +173,8 @@ def test_the_hash_of_a_config_depends_on_what_decides_the_result_only() -> None:
     repeated = config_hash(config("data", seed=1), ignore_seed=True)
     assert repeated == config_hash(config("data", seed=2), ignore_seed=True)
     identity = Identity(method="cmt", data="squad", model="tiny", seed=0, config_hash=base)
-    assert folder_name(identity, generated=True) == f"cmt-squad-generated-tiny-{base[:8]}"
-    assert folder_name(identity, generated=False) == f"cmt-squad-tiny-{base[:8]}"
+    generated, real = Provenance("squad", "generated", "none"), Provenance("squad", "real", "none")
+    assert folder_name(identity, generated) == f"cmt-squad-generated-tiny-{base[:8]}"
+    assert folder_name(identity, real) == f"cmt-squad-tiny-{base[:8]}"
+    chosen_on = replace(real, split="validation")
+    assert folder_name(identity, chosen_on) == f"cmt-squad-validation-tiny-{base[:8]}"
