@@ -62,7 +62,8 @@ def show(kind: str, dirs: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _table(kind: str, found: Sequence[Row]) -> Table:
-    table = Table("name", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)  # what is typed is shown whole
     columns = [column for column in _COLUMNS[kind] if any(column in row for row in found)]
     for column in columns:
         table.add_column(column)
@@ -74,7 +75,7 @@ def _table(kind: str, found: Sequence[Row]) -> Table:
 def _matrix_table(found: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in found[0] if found else ["name"]:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name")
     for row in found:
         name, *cells = row.values()
         table.add_row(name, *("[green]yes[/]" if cell == "yes" else "[dim]no[/]" for cell in cells))
