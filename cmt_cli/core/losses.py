@@ -31,11 +31,15 @@ def kept_positions(labels: Tensor) -> Tensor:
     return (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
 
 
+def num_labelled(labels: Tensor) -> Tensor:
+    """Return how many tokens of labels `[batch, seq]` are scored, a scalar."""
+    return (labels[:, 1:] != IGNORED).sum()
+
+
 def mean_over_tokens(nll: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean per labelled token over the whole batch; `weights` `[batch, seq]` multiply the numerator only."""
-    scored = (labels[:, 1:] != IGNORED).sum().clamp(min=1)
     total = (nll if weights is None else nll * weights).sum()
-    return total / scored
+    return total / num_labelled(labels).clamp(min=1)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:

@@ -37,6 +37,11 @@ def key_value_shape(model: Any) -> KeyValueShape:
     return KeyValueShape(config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or num_heads, head_dim)
 
 
+def block_index(name: str, *, outside: int) -> int:
+    """Return the decoder block that a module's or parameter's name points into; `outside` where it is in none."""
+    return next((int(part) for part in name.split(".") if part.isdigit()), outside)
+
+
 def linear_sizes(module: nn.Module) -> tuple[int, int] | None:
     """Return (inputs, outputs) of a linear layer, GPT-2's transposed `Conv1D` included; None for other modules."""
     if isinstance(module, nn.Linear):  # bitsandbytes' quantized layers are subclasses

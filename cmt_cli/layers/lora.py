@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.layers.architecture import linear_layers, linear_sizes
+from cmt_cli.layers.architecture import block_index, linear_layers, linear_sizes
 
 
 class LoraLayers(nn.Module):
@@ -69,9 +69,4 @@ def _of_last_layers(model: Any, targets: str | Sequence[str], last_layers: int |
     if last_layers is None:
         return list(chosen.items())
     first = model.config.get_text_config().num_hidden_layers - last_layers
-    return [(name, module) for name, module in chosen.items() if _block_index(name) >= first]
-
-
-def _block_index(name: str) -> int:
-    """Return the decoder block that a module's name points into: its first numeric part."""
-    return next((int(part) for part in name.split(".") if part.isdigit()), -1)
+    return [(name, module) for name, module in chosen.items() if block_index(name, outside=-1) >= first]

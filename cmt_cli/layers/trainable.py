@@ -12,6 +12,7 @@ from torch import nn
 
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.layers.architecture import block_index
 
 
 class Trainable(Protocol):
@@ -41,7 +42,7 @@ class Full:
         return learner.unfreeze(
             name
             for name, parameter in learner.model.named_parameters()
-            if id(parameter) not in below and _block(name) >= self.num_frozen_blocks
+            if id(parameter) not in below and block_index(name, outside=num_blocks) >= self.num_frozen_blocks
         )
 
 
@@ -52,8 +53,3 @@ class Unchanged:
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Return what is trainable: nothing, before a method's first task, where it adds adapters task by task."""
         return learner.trainable()
-
-
-def _block(name: str) -> float:
-    """Return the decoder block that a parameter belongs to: the first number in its name, infinity above all blocks."""
-    return next((int(part) for part in name.split(".") if part.isdigit()), float("inf"))

@@ -13,6 +13,7 @@ Item number n of a reservoir (from 0) takes slot j, drawn uniformly from 0..n, i
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class Entry:
     task: int
 
 
-class ExampleBuffer:
+class ExampleBuffer(ABC):
     """What all policies share: entries in a stable order, their state and their size."""
 
     def __init__(self) -> None:
@@ -50,12 +51,12 @@ class ExampleBuffer:
         """Return all entries, group by group."""
         return [entry for group in self._groups.values() for entry in group]
 
-    def check(self, examples: Sequence[Example]) -> None:
+    def check(self, examples: Sequence[Example]) -> None:  # noqa: B027 - most policies take everything
         """Raise UserError for examples that this policy cannot tell apart; before training rather than after."""
 
+    @abstractmethod
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
         """Offer a task's examples; `features` is called by the policies that look at the content."""
-        raise NotImplementedError
 
     def state_dict(self) -> State:
         """Return the entries as JSON values."""
@@ -80,9 +81,9 @@ class _GroupedReservoir(ExampleBuffer):
         self._seed = seed
         self._num_seen: dict[str, int] = {}
 
+    @abstractmethod
     def group(self, example: Example, task: int) -> str:
         """Return the name of the group that an example belongs to."""
-        raise NotImplementedError
 
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
         """Offer a task's examples to the reservoirs of their groups; `features` is not used."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import torch
 
-from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.objectives import State
+from cmt_cli.core.settings import positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.memory.example_buffer import ExampleBuffer
@@ -32,11 +32,8 @@ class AGem(Rehearsal):
     ) -> None:
         """`reference_rows` are drawn in each step and read in parts of `micro_batch_size`."""
         super().__init__(trainable=trainable, buffer=buffer, seed=seed)
-        for name, value in (("reference_rows", reference_rows), ("micro_batch_size", micro_batch_size)):
-            if value < 1:
-                raise UserError(f"method.{name}={value}, but it must be at least 1.")
-        self._reference_rows = reference_rows
-        self._micro_batch_size = micro_batch_size
+        self._reference_rows = int(positive(reference_rows, "method.reference_rows"))
+        self._micro_batch_size = int(positive(micro_batch_size, "method.micro_batch_size"))
         self._step = 0
         self._rows: dict[int, list[Row]] | None = None
 

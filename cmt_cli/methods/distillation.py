@@ -11,20 +11,17 @@ more forward pass per step (`core/parameter_values.py`): with an adapter it cost
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, kl_divergence
-from cmt_cli.core.objectives import Fit, State
-from cmt_cli.core.parameter_values import Values, from_state, num_bytes, swapped_in, to_state, trainable_values
+from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, positive
-from cmt_cli.core.stream import Episodes, Task
 from cmt_cli.layers.trainable import Trainable
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.previous_teacher import PreviousTeacher
 
 
-class Distillation(FineTune):
+class Distillation(PreviousTeacher):
     """Fine-tuning with the previous model as a teacher on the new task's inputs."""
 
     family = "distillation"
@@ -35,48 +32,17 @@ class Distillation(FineTune):
         super().__init__(trainable=trainable)
         self._weight = not_negative(weight, "method.weight")
         self._temperature = positive(temperature, "method.temperature")
-        self._teacher: Values = {}
-        self._device = torch.device("cpu")
-
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Make the chosen parameters trainable."""
-        super().before_stream(learner, episodes, fit)
-        self._device = learner.device
-
-    def before_task(self, learner: Learner, task: Task) -> None:
-        """Take the teacher anew, so that layers that were added for the task belong to it as well."""
-        super().before_task(learner, task)
-        if self._teacher:
-            self._teacher = trainable_values(learner)
-
-    def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters as the next task's teacher."""
-        super().after_task(learner, task)
-        self._teacher = trainable_values(learner)
 
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted mean divergence from the teacher."""
         terms = super().penalties(learner, batch, outputs)
-        if self._teacher:
+        if self.teacher:
             labelled = batch.labels[:, outputs.kept + 1] != IGNORED
-            with swapped_in(learner, self._teacher):
+            with swapped_in(learner, self.teacher):
                 old = learner.forward(batch).logits[labelled]
             divergence = softened_divergence(old, outputs.logits[labelled], self._temperature)
             terms["distillation"] = self._weight * divergence.sum() / max(len(divergence), 1)
         return terms
-
-    def state_dict(self) -> State:
-        """Return the teacher's parameters."""
-        return {**super().state_dict(), **to_state(self._teacher, "teacher.")}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore the teacher's parameters."""
-        super().load_state_dict(state)
-        self._teacher = from_state(state, "teacher.", self._device)
-
-    def storage_bytes(self) -> int:
-        """Return the bytes of the teacher's parameters."""
-        return super().storage_bytes() + num_bytes(self._teacher)
 
 
 def softened_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
     from_state,
@@ -30,7 +30,7 @@ from cmt_cli.core.parameter_values import (
     trainable_values,
 )
 from cmt_cli.core.settings import not_negative, one_of, positive
-from cmt_cli.core.stream import Episodes, Task
+from cmt_cli.core.stream import Task
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.finetune import FineTune
 from cmt_cli.training.importance import importance, mean_nll, sampled_nll, sampled_rows
@@ -66,12 +66,6 @@ class EWC(FineTune):
         self._seed = seed
         self._num_tasks = 0
         self._terms: list[tuple[Values, Values]] = []  # Fisher and anchor of each term of the sum over k
-        self._device = torch.device("cpu")
-
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Make the chosen parameters trainable."""
-        super().before_stream(learner, episodes, fit)
-        self._device = learner.device
 
     def after_task(self, learner: Learner, task: Task) -> None:
         """Estimate the task's Fisher information at the parameters it ended with."""
@@ -110,7 +104,7 @@ class EWC(FineTune):
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._terms = [
-            (from_state(state, f"fisher.{k}.", self._device), from_state(state, f"anchor.{k}.", self._device))
+            (from_state(state, f"fisher.{k}.", self.device), from_state(state, f"anchor.{k}.", self.device))
             for k in range(state["num_terms"])
         ]
 

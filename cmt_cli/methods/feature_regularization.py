@@ -22,17 +22,17 @@ from torch import Tensor
 from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.core.objectives import Fit, State
-from cmt_cli.core.parameter_values import Values, from_state, num_bytes, swapped_in, to_state, trainable_values
+from cmt_cli.core.objectives import Fit
+from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, one_of
-from cmt_cli.core.stream import Episodes, Task
+from cmt_cli.core.stream import Episodes
 from cmt_cli.layers.trainable import Trainable
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.previous_teacher import PreviousTeacher
 
 MSE, COSINE = "mse", "cosine"
 
 
-class FeatureRegularization(FineTune):
+class FeatureRegularization(PreviousTeacher):
     """Fine-tuning that keeps hidden states on new inputs near those of the previous model."""
 
     family = "regularization"
@@ -45,13 +45,10 @@ class FeatureRegularization(FineTune):
         self._weight = not_negative(weight, "method.weight")
         self._layers = tuple(layers)
         self._distance = one_of(distance, (MSE, COSINE), "method.distance")
-        self._teacher: Values = {}
-        self._device = torch.device("cpu")
 
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; raise UserError for layers that the model does not have."""
         super().before_stream(learner, episodes, fit)
-        self._device = learner.device
         num_blocks = learner.model.config.get_text_config().num_hidden_layers
         if not self._layers or not all(-num_blocks - 1 <= layer <= num_blocks for layer in self._layers):
             raise UserError(
@@ -59,23 +56,12 @@ class FeatureRegularization(FineTune):
                 f"of numbers from 0 (embeddings) to {num_blocks}, or negative ones from the end (-1: the last block)."
             )
 
-    def before_task(self, learner: Learner, task: Task) -> None:
-        """Take the teacher anew, so that layers that were added for the task belong to it as well."""
-        super().before_task(learner, task)
-        if self._teacher:
-            self._teacher = trainable_values(learner)
-
-    def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters as the next task's teacher."""
-        super().after_task(learner, task)
-        self._teacher = trainable_values(learner)
-
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted distance from the teacher's hidden states."""
         terms = super().penalties(learner, batch, outputs)
-        if self._teacher:
+        if self.teacher:
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, IGNORED))  # no logits are computed
-            with swapped_in(learner, self._teacher):
+            with swapped_in(learner, self.teacher):
                 old = learner.forward(unlabelled, hidden_states=True).hidden_states
             labelled = (batch.labels[:, 1:] != IGNORED).sum(dim=1)
             distances = [
@@ -88,19 +74,6 @@ class FeatureRegularization(FineTune):
             ]
             terms["features"] = self._weight * torch.stack(distances).mean()
         return terms
-
-    def state_dict(self) -> State:
-        """Return the teacher's parameters."""
-        return {**super().state_dict(), **to_state(self._teacher, "teacher.")}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore the teacher's parameters."""
-        super().load_state_dict(state)
-        self._teacher = from_state(state, "teacher.", self._device)
-
-    def storage_bytes(self) -> int:
-        """Return the bytes of the teacher's parameters."""
-        return super().storage_bytes() + num_bytes(self._teacher)
 
 
 def token_distance(old: Tensor, latest: Tensor, kind: str) -> Tensor:

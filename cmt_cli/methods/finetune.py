@@ -6,6 +6,8 @@ The floor that every continual method has to beat; `trainable` says what is trai
 
 from __future__ import annotations
 
+import torch
+
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit
@@ -21,7 +23,9 @@ class FineTune(Method):
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` is applied once, before the stream."""
         self.trainable = trainable
+        self.device = torch.device("cpu")
 
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Make the chosen parameters trainable."""
+        """Make the chosen parameters trainable; what a state restores goes to their device."""
+        self.device = learner.device
         self.trainable.apply(learner)

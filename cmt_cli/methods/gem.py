@@ -12,8 +12,8 @@ takes one gradient of the trained parameters for each past task, in memory as we
 
 from __future__ import annotations
 
-from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.settings import not_negative
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.agem import AGem
@@ -43,9 +43,7 @@ class Gem(AGem):
             micro_batch_size=micro_batch_size,
             seed=seed,
         )
-        if margin < 0:
-            raise UserError(f"method.margin={margin}, but it must be at least 0.")
-        self._margin = margin
+        self._margin = not_negative(margin, "method.margin")
 
     def project(self, gradient: Gradient, learner: Learner, rows: dict[int, list[Row]]) -> None:
         """Change `gradient` in place to the nearest one in the cone that the past tasks leave open."""

@@ -8,11 +8,10 @@ task: there is no previous one.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
     from_state,
@@ -23,7 +22,7 @@ from cmt_cli.core.parameter_values import (
     trainable_values,
 )
 from cmt_cli.core.settings import not_negative
-from cmt_cli.core.stream import Episodes, Task
+from cmt_cli.core.stream import Task
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.finetune import FineTune
 
@@ -39,12 +38,6 @@ class L2(FineTune):
         super().__init__(trainable=trainable)
         self._weight = not_negative(weight, "method.weight")
         self._anchor: Values = {}
-        self._device = torch.device("cpu")
-
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Make the chosen parameters trainable."""
-        super().before_stream(learner, episodes, fit)
-        self._device = learner.device
 
     def after_task(self, learner: Learner, task: Task) -> None:
         """Keep the parameters."""
@@ -65,7 +58,7 @@ class L2(FineTune):
     def load_state_dict(self, state: State) -> None:
         """Restore the previous parameters."""
         super().load_state_dict(state)
-        self._anchor = from_state(state, "anchor.", self._device)
+        self._anchor = from_state(state, "anchor.", self.device)
 
     def storage_bytes(self) -> int:
         """Return the bytes of the previous parameters."""

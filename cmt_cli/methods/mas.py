@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
     from_state,
@@ -26,7 +26,7 @@ from cmt_cli.core.parameter_values import (
     trainable_values,
 )
 from cmt_cli.core.settings import not_negative, positive
-from cmt_cli.core.stream import Episodes, Task
+from cmt_cli.core.stream import Task
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.finetune import FineTune
 from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
@@ -46,12 +46,6 @@ class MAS(FineTune):
         self._seed = seed
         self._omega: Values = {}
         self._anchor: Values = {}
-        self._device = torch.device("cpu")
-
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Make the chosen parameters trainable."""
-        super().before_stream(learner, episodes, fit)
-        self._device = learner.device
 
     def after_task(self, learner: Learner, task: Task) -> None:
         """Add the task's sensitivities to those of the tasks before, and keep the parameters."""
@@ -76,8 +70,8 @@ class MAS(FineTune):
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        self._omega = from_state(state, "omega.", self._device)
-        self._anchor = from_state(state, "anchor.", self._device)
+        self._omega = from_state(state, "omega.", self.device)
+        self._anchor = from_state(state, "anchor.", self.device)
 
     def storage_bytes(self) -> int:
         """Return the bytes of the sensitivities and the previous parameters."""

@@ -24,10 +24,11 @@ import math
 import torch
 import torch.nn.functional as F
 
-from cmt_cli.core.errors import UserError, nearest
+from cmt_cli.core.errors import UserError
 from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.objectives import State
+from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.memory.example_buffer import ExampleBuffer
@@ -55,11 +56,8 @@ class Replay(Rehearsal):
         super().__init__(trainable=trainable, buffer=buffer, seed=seed)
         if not 0 <= ratio < 1:
             raise UserError(f"method.ratio={ratio}, but the share of old rows in a batch must lie in [0, 1).")
-        if budget not in BUDGETS:
-            allowed = f"{', '.join(BUDGETS)}.{nearest(budget, BUDGETS)}"
-            raise UserError(f"method.budget={budget} is not known; allowed: {allowed}")
         self._ratio = ratio
-        self._takes_places = budget == "compute_equivalent"
+        self._takes_places = one_of(budget, BUDGETS, "method.budget") == "compute_equivalent"
         self._repeats_new_task = repeats_new_task
         self._num_new = 0  # rows of the current task so far; names the draw of a step
         self._rows: list[Row] | None = None

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Learner, Row
-from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.losses import num_labelled
 from cmt_cli.training.supervised import micro_batches
 
 TOLERANCE = 1e-6  # relative; a smaller violation is rounding, because gradients are float32
@@ -36,10 +36,10 @@ def reference_gradient(learner: Learner, rows: Sequence[Row], *, micro_batch_siz
     """
     batch = learner.collate(rows)
     parameters = learner.trainable()
-    num_labelled = (batch.labels[:, 1:] != IGNORED).sum().clamp(min=1)
+    num_tokens = num_labelled(batch.labels).clamp(min=1)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for part in micro_batches(batch, micro_batch_size):
-        loss = learner.forward(part).token_nll.sum() / num_labelled
+        loss = learner.forward(part).token_nll.sum() / num_tokens
         for sums, gradient in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 sums += gradient

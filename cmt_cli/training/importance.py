@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
-from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.losses import mean_over_tokens, num_labelled
 from cmt_cli.core.parameter_values import Values, trainable_parameters
 from cmt_cli.core.stream import Example
 
@@ -56,12 +56,12 @@ def sampled_rows(learner: Learner, examples: Sequence[Example], *, num_samples: 
 
 def mean_nll(batch: Batch, outputs: Outputs) -> Tensor:
     """Return the mean negative log-likelihood per labelled token: the loss of training on this row alone."""
-    return outputs.token_nll.sum() / _num_labelled(batch)
+    return mean_over_tokens(outputs.token_nll, batch.labels)
 
 
 def mean_squared_norm(batch: Batch, outputs: Outputs) -> Tensor:
     """Return the mean over the labelled tokens of the squared norm of the logits that predict them."""
-    return outputs.logits.float().square().sum() / _num_labelled(batch)
+    return outputs.logits.float().square().sum() / num_labelled(batch.labels).clamp(min=1)
 
 
 def sampled_nll(generator: torch.Generator) -> Score:
@@ -70,10 +70,6 @@ def sampled_nll(generator: torch.Generator) -> Score:
     def score(batch: Batch, outputs: Outputs) -> Tensor:
         logs = outputs.logits[0].float().log_softmax(dim=-1)
         drawn = torch.multinomial(logs.detach().exp(), 1, generator=generator)
-        return -logs.gather(1, drawn).sum() / _num_labelled(batch)
+        return -logs.gather(1, drawn).sum() / num_labelled(batch.labels).clamp(min=1)
 
     return score
-
-
-def _num_labelled(batch: Batch) -> Tensor:
-    return (batch.labels[:, 1:] != IGNORED).sum().clamp(min=1)

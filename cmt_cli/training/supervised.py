@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner
-from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.stream import Example
@@ -47,10 +47,10 @@ class SupervisedObjective:
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one effective batch; return "loss", "nll" and each penalty, detached."""
         batch = self._batch(items, step)
-        num_labelled = _num_labelled(batch).clamp(min=1)
+        num_tokens = num_labelled(batch.labels).clamp(min=1)
         terms: dict[str, Tensor] = {}
         for part in micro_batches(batch, micro_batch_size):
-            losses = self._losses(part, num_labelled)
+            losses = self._losses(part, num_tokens)
             loss = torch.stack(list(losses.values())).sum()
             loss.backward()
             for name, value in {"loss": loss, **losses}.items():
@@ -74,12 +74,12 @@ class SupervisedObjective:
             self._mixed = (step, self._method.mix_batch(self._learner, batch))
         return self._mixed[1]
 
-    def _losses(self, batch: Batch, num_labelled: Tensor) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, num_tokens: Tensor) -> dict[str, Tensor]:
         outputs = self._learner.forward(batch, hidden_states=self._method.needs_hidden_states)
         weights = self._method.token_weights(self._learner, batch, outputs)
         nll = outputs.token_nll if weights is None else outputs.token_nll * weights
-        losses = {"nll": nll.sum() / num_labelled}
-        share = _num_labelled(batch) / num_labelled
+        losses = {"nll": nll.sum() / num_tokens}
+        share = num_labelled(batch.labels) / num_tokens
         for name, penalty in self._method.penalties(self._learner, batch, outputs).items():
             if name in ("loss", "nll"):
                 raise ValueError(f"A penalty may not be named '{name}': that is the name of a term of the loop.")
@@ -103,7 +103,3 @@ def micro_batches(batch: Batch, size: int) -> Iterator[Batch]:
             batch.labels[rows, :longest],
             batch.replayed[rows],
         )
-
-
-def _num_labelled(batch: Batch) -> Tensor:
-    return (batch.labels[:, 1:] != IGNORED).sum()
