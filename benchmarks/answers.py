@@ -25,10 +25,10 @@ from torch import Tensor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt, Stream
-from cmt_cli.job import Job
 from cmt_cli.memory.index import KeyIndex
 from cmt_cli.memory.records import Records, text_sha256
-from cmt_cli.methods.cmt import Cmt
+from cmt_cli.methods.amortized.cmt import Cmt
+from cmt_cli.running.job import Job
 
 SIZES = (1_000, 10_000, 100_000)
 DTYPES = ("bfloat16", "int8", "pq")

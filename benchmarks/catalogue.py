@@ -70,7 +70,7 @@ def fill(folder: Path, run: Path, num_runs: int) -> None:
 
 def call(folder: Path, arguments: tuple[str, ...], name: str = "runs") -> None:
     """List the folder, or compare its runs, in a process of its own."""
-    command = [sys.executable, "-m", "cmt_cli.cli", name, str(folder), *arguments]
+    command = [sys.executable, "-m", "cmt_cli", name, str(folder), *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -22,9 +22,9 @@ from training import BUDGET, WARM_UP, Round, trainer_round
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.processes import ONE, Processes
 from cmt_cli.core.stream import Example
+from cmt_cli.distributed.environment import process_place
+from cmt_cli.distributed.torch_group import join
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.running.process_group import join
-from cmt_cli.running.process_place import process_place
 
 NUM_STEPS, NUM_ROUNDS = 10, 3
 COLUMNS = {

@@ -16,13 +16,13 @@ from typing import Any
 
 def main() -> None:
     """Call the command line with a clock in the gradient loop."""
-    from cmt_cli import cli
+    from cmt_cli.commands import app
 
     timing, arguments = Path(sys.argv[1]), sys.argv[2:]
     found: dict[str, float] = {}
     patch(found)
     try:
-        cli.main(arguments)
+        app.main(arguments)
     except SystemExit as left:
         found |= {f"total_{key}": value for key, value in now().items()}
         timing.write_text(json.dumps(found), encoding="utf-8")

@@ -17,9 +17,9 @@ from parts import set_up
 from reporting import best_seconds, machine_line, parser, table, write
 from torch import Tensor
 
-from cmt_cli.memory.bm25 import Bm25
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.index import ApproximateIndex
+from cmt_cli.memory.lexical_index import Bm25
 from cmt_cli.memory.records import Records, text_sha256
 
 K = 8

@@ -24,7 +24,7 @@ from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Task
-from cmt_cli.job import Job
+from cmt_cli.running.job import Job
 
 BESIDE = {"lora": "trainable@method.trainable=lora", "finetune": "trainable@method.trainable=full"}
 ON_ADAPTER = (

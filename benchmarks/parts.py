@@ -8,12 +8,12 @@ import torch
 from reporting import machine
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from cmt_cli.config import Request, check
+from cmt_cli.config.check import Request, check
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Budget, Objective
 from cmt_cli.core.stream import Example
-from cmt_cli.job import Job
 from cmt_cli.running.allocation import keep_freed_memory
+from cmt_cli.running.job import Job
 
 DISTILGPT2 = {"vocab_size": 50257, "n_embd": 768, "n_layer": 6, "n_head": 12}
 GENERATED = ("data=streamingqa", "data.source=generated", "model=tiny", "logger=none")

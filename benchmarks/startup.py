@@ -40,7 +40,7 @@ def main() -> None:
 
 def measure(command: str, repeats: int) -> dict[str, float | None]:
     """Return the median, the fastest and the slowest of `repeats` processes in seconds, after one to warm up."""
-    call = [sys.executable, "-m", "cmt_cli.cli", *command.split()]
+    call = [sys.executable, "-m", "cmt_cli", *command.split()]
     seconds = []
     for _ in range(repeats + 1):
         started = time.perf_counter()

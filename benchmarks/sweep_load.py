@@ -24,8 +24,8 @@ from typing import Any
 
 from cmt_cli.core.atomic import write_json, write_text
 from cmt_cli.running.lock import is_alive
-from cmt_cli.running.sweep import SweepFolder
-from cmt_cli.running.sweep_status import SweepStatus, read_status
+from cmt_cli.sweeps.folder import SweepFolder
+from cmt_cli.sweeps.status import SweepStatus, read_status
 
 RESULTS = Path(__file__).parent / "results"
 TINY = (
@@ -93,7 +93,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 def cmt(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """Start `cmt` in a folder, its output in a file there."""
     own = {"OMP_NUM_THREADS": "1", "CMT_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "cmt_cli.cli", *arguments]
+    command = [sys.executable, "-m", "cmt_cli", *arguments]
     with (folder / "output.txt").open("ab") as output:
         return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=output, stderr=output)
 

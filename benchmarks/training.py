@@ -27,9 +27,9 @@ from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, State
 from cmt_cli.core.stream import Example
-from cmt_cli.job import Job
-from cmt_cli.methods.amortization import encode_batch
-from cmt_cli.methods.amortized import EpisodicObjective
+from cmt_cli.methods.amortized.amortization import encode_batch
+from cmt_cli.methods.amortized.amortized import EpisodicObjective
+from cmt_cli.running.job import Job
 from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.trainer import Trainer
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmt_cli import job
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.objectives import Budget, Objective
 from cmt_cli.core.stream import Example, Stream
 from cmt_cli.evaluation.evaluator import Evaluator, TestScore
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.methods.amortized import BankedMethod
+from cmt_cli.methods.amortized.amortized import BankedMethod
+from cmt_cli.running import job
 from cmt_cli.running.restore import restore
 from cmt_cli.running.store import RunStore
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from method_settings import REFERENCE, ROWS, Row
 from tables import RESULTS, ROOT, average, finished, last_row, publish, run, shown, slug
 
-from cmt_cli import catalog
+from cmt_cli.config import catalog
 from cmt_cli.core.result import RunResult
 
 FIXED = ("data=world_skills",)

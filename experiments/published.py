@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 
-from cmt_cli import config
-from cmt_cli.running.experiments import experiment_of, order_of
-from cmt_cli.running.run_index import RunEntry, list_runs
+from cmt_cli.analysis.repetitions import experiment_of, order_of
+from cmt_cli.analysis.run_index import RunEntry, list_runs
+from cmt_cli.config import check
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN = "not run"
@@ -90,7 +90,7 @@ class Ours:
 
 def key_of(job: Job) -> tuple[str, str | None]:
     """Return what the runs of a job share over all seeds; raise UserError for overrides that do not compose."""
-    resolved = config.check(config.Request(job)).config
+    resolved = check.check(check.Request(job)).config
     return experiment_of(resolved), order_of(resolved)
 
 

@@ -93,7 +93,7 @@ TABLE = Table(
         "all questions.",
         "The papers' StreamingQA files are a selection of their own; SQuAD is the first 1,665 paragraphs of its dev "
         "file; ArchivalQA needs the licensed NYT corpus.",
-        "The parts of CMT that its paper does not give are our reading of it; see cmt_cli/methods/cmt.py.",
+        "The parts of CMT that its paper does not give are our reading of it; see cmt_cli/methods/amortized/cmt.py.",
     ),
 )
 

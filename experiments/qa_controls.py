@@ -21,10 +21,10 @@ from finished import FinishedRun, mean
 from tables import ROOT, publish, shown
 from torch import Tensor
 
+from cmt_cli.analysis.find_runs import find_runs
 from cmt_cli.core.stream import Prompt
-from cmt_cli.methods.amortization import AmortizedPredictor, Documents, Recall
-from cmt_cli.methods.cmt import Cmt
-from cmt_cli.running.catalogue import find_runs
+from cmt_cli.methods.amortized.amortization import AmortizedPredictor, Documents, Recall
+from cmt_cli.methods.amortized.cmt import Cmt
 
 Scores = tuple[float | None, float | None, float | None]  # exact match, recall@1, bytes per document
 BANKS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from pathlib import Path
 from finished import FinishedRun, mean
 from tables import ROOT, publish, shown
 
+from cmt_cli.analysis.find_runs import find_runs
 from cmt_cli.core.atomic import write_json
-from cmt_cli.running.catalogue import find_runs
 
 COLUMNS = {"exact match": "em", "token F1": "f1", "recall@1": "recall_at_1", "recall@8": "recall_at_k"}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tables import RESULTS, ROOT, finished, last_row, publish, run, shown, slug
 
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.retention_plot import plot_retention
+from cmt_cli.reporting.retention_plot import plot_retention
 
 RECIPE = ROOT / "cmt_cli" / "models" / "tiny" / "recipe.json"
 METHODS = ("cmt", "mac", "mbc", "camels", "uniform", "salient_spans", "joint", "frozen", "bm25", "full_context")

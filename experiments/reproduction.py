@@ -17,7 +17,7 @@ import published_trace
 import published_zsre
 from published import ROOT, Table, complete_runs, key_of, markdown, num_run
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 TABLES: tuple[Table, ...] = (
     published_cmt.TABLE,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from cmt_cli.analysis.find_runs import find_runs
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.catalogue import find_runs
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"

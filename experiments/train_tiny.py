@@ -37,8 +37,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
-from cmt_cli.data.world import Article, World
-from cmt_cli.data.world_relations import RELATIONS
+from cmt_cli.data.world.relations import RELATIONS
+from cmt_cli.data.world.world import Article, World
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cmt_cli import cli
+from cmt_cli.commands import app
 
 SMALL = (
     "trainer=smoke",
@@ -21,6 +21,6 @@ SMALL = (
 def cmt(*arguments: str) -> int:
     """Run the command line in this process; return its exit code."""
     with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
+        app.main(arguments)
     assert isinstance(left.value.code, int)
     return left.value.code

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from cmt_cli.core.decoding import Decoding, decode
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.processes import ONE, Processes

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cmt_cli.core.errors import UserError, nearest
+from cmt_cli.core.exceptions import UserError, nearest
 
 
 def not_negative(value: float, setting: str) -> float:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 NO_ENTITY = "none"
 _PIECE = re.compile(r"((?:\\[^\n]|[^;\n])*)(?:[;\n]|\Z)")  # a backslash takes the next character along

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.errors import Interrupted, UserError, nearest
+from cmt_cli.core.exceptions import Interrupted, UserError, nearest
 from cmt_cli.core.learner import Predictor
 from cmt_cli.core.processes import ONE, Processes
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
 from cmt_cli.evaluation.label_sets import choices, labels_until, own_labels
-from cmt_cli.evaluation.metrics import RECALLS, recall, scorer_of
+from cmt_cli.evaluation.metric_scorers import RECALLS, recall, scorer_of
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores, means
 from cmt_cli.evaluation.seen_scores import ScoredTest, seen_scores
 from cmt_cli.evaluation.span_metrics import LabelSpace

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 # Names of the projections that hold keys and values: Llama, Qwen, Mistral and others; GPT-2; GPT-NeoX.
 KEY_VALUE_NAMES = ("k_proj", "v_proj", "c_attn", "query_key_value")

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import OUTPUT_NAMES, decoder_blocks, linear_sizes
 

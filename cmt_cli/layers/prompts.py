@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.settings import positive

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import BASE
 from cmt_cli.layers.architecture import block_index

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.memory.index import ExactIndex, KeyIndex
 from cmt_cli.memory.manifest import Manifest
 from cmt_cli.memory.records import Entry, Records, StorageBytes, claim_folder

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import positive
 from cmt_cli.core.stream import Example

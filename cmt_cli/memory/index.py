@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cmt_cli.memory.key_table import KeyTable
 from cmt_cli.memory.kmeans import kmeans, nearest
-from cmt_cli.memory.ranking import top_k
+from cmt_cli.memory.top_k import top_k
 
 KEY_CHUNK = 65536  # rows per matrix product, to bound memory; no effect on the result
 MIN_LISTED_ROWS = 4096  # below this many rows an inverted index searches all of them

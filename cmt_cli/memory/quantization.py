@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import UserError, nearest
+from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.memory.kmeans import kmeans
 from cmt_cli.memory.kmeans import nearest as nearest_centroid
 

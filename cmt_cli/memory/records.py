@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cmt_cli.core.atomic import write_bytes
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 
 @dataclass(frozen=True, slots=True)

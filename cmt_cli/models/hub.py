@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 CONNECT_SECONDS = 2.0
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.tiktoken", "*.py", "*.jinja")

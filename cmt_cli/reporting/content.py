@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.analysis.comparison import COSTS, Comparison, Line, Section
+from cmt_cli.analysis.repetitions import flat
+from cmt_cli.analysis.statistics import deviation, mean
 from cmt_cli.core.result import RunResult, ScoreMatrix
 from cmt_cli.evaluation.sequence_curves import CURVES, LEARNING_ACCURACY, curves, learning_accuracy
 from cmt_cli.reporting import colors
 from cmt_cli.reporting.curves import band, mean_matrix
-from cmt_cli.running.comparison import COSTS, Comparison, Line, Section
-from cmt_cli.running.experiments import flat
 from cmt_cli.running.reading import read_config, read_error, read_result
-from cmt_cli.running.statistics import deviation, mean
 
 SCORES = ("aa", "aia", "fgt", "bwt", "fwd_zero_shot", "fwd_single_task", "intransigence", "retention")
 LEARNING = "learning_accuracy"

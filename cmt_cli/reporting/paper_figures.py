@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.analysis.comparison import Comparison
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.reporting import colors
 from cmt_cli.reporting.content import LEARNING, build
-from cmt_cli.running.comparison import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

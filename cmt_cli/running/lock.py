@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 120.0  # six beats; network file systems may show a time that is up to a minute old

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
 
 # The same safe subset in C, where libyaml is there: ten times as fast.

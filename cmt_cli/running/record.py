@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_REFERENCE, probe_drops, retention_curve, sequence_metrics
+from cmt_cli.running.baselines import JOINT, SINGLE_TASK, ReferenceRun
 from cmt_cli.running.identity import Identity, git_commit, versions
-from cmt_cli.running.references import JOINT, SINGLE_TASK, ReferenceRun
 from cmt_cli.running.scores import Cells, matrices, seen_rows, step_rows
 
 if TYPE_CHECKING:

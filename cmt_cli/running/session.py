@@ -17,15 +17,15 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cmt_cli.core.errors import Interrupted
+from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Example, Stream
+from cmt_cli.running.baselines import ReferenceRun
 from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import Facts, Measured, make_result, row_values
-from cmt_cli.running.references import ReferenceRun
 from cmt_cli.running.restore import joined_state, restore
 from cmt_cli.running.signals import StoppedBySignal, StopSignals
 from cmt_cli.running.store import RunStore, ScoredTest

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import Budget, ParamGroup, State
 from cmt_cli.core.sharded import divided_like, whole
 

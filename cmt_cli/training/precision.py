@@ -9,7 +9,7 @@ import contextlib
 
 import torch
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.settings import one_of
 
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import Budget
 from cmt_cli.core.settings import one_of
 

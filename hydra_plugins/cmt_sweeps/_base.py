@@ -12,8 +12,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cmt_cli.running.sweep import SweepFolder
-from cmt_cli.running.sweep_stop import stopping
+from cmt_cli.sweeps.folder import SweepFolder
+from cmt_cli.sweeps.stop import stopping
 
 DETACHED = "hydra_plugins.cmt_sweeps._submitit"  # launchers whose jobs outlive the process that starts them
 

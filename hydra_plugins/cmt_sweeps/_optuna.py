@@ -12,12 +12,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from cmt_cli import composition
+from cmt_cli.config import compose
 from cmt_cli.core.atomic import write_json
-from cmt_cli.core.errors import UserError
-from cmt_cli.running.sweep import Trial, cell_key, is_for_hydra
-from cmt_cli.running.sweep_status import read_status
-from cmt_cli.running.trials import PRUNABLE, open_storage
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.sweeps.folder import Trial, cell_key, is_for_hydra
+from cmt_cli.sweeps.status import read_status
+from cmt_cli.sweeps.trials import PRUNABLE, open_storage
 from hydra_plugins.cmt_sweeps._base import CellSweeper
 
 _ENDED = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -156,4 +156,4 @@ def sampled(trial: optuna.trial.BaseTrial, override: Override) -> Any:
     if isinstance(value, RangeSweep) and all(isinstance(n, int) for n in (value.start, value.stop, value.step)):
         last = list(range(int(value.start or 0), int(value.stop or 0), int(value.step)))[-1]
         return trial.suggest_int(key, int(value.start or 0), last, step=int(value.step))
-    return trial.suggest_categorical(key, composition.sweep_values(override, []))
+    return trial.suggest_categorical(key, compose.sweep_values(override, []))

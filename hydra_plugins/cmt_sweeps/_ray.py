@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_ray_launcher import ray_launcher
 from ray.exceptions import RayError
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 
 _CONNECT_SECONDS = 5.0
 

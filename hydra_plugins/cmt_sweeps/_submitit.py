@@ -21,9 +21,9 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from submitit.core.utils import FailedJobError
 
-from cmt_cli.core.errors import UserError
-from cmt_cli.running.sweep import SweepFolder
-from cmt_cli.running.sweep_status import live_jobs
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.sweeps.folder import SweepFolder
+from cmt_cli.sweeps.status import live_jobs
 
 _POLL_SECONDS = 0.5
 _ASK_SECONDS = 10.0  # between two questions to the scheduler, which serves others, too

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cmt_cli.running.sweep_status import read_status
+from cmt_cli.sweeps.status import read_status
 from hydra_plugins.cmt_sweeps._base import CellSweeper
 
 Cell = tuple[str, ...]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.running.sweep import CellRecord, SweepFolder
+from cmt_cli.sweeps.folder import CellRecord, SweepFolder
 
 REPOSITORY = Path(__file__).parents[2]
 LONG = (
@@ -31,7 +31,7 @@ class Project:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `cmt` and return its process."""
-        command = [sys.executable, "-m", "cmt_cli.cli", *arguments]
+        command = [sys.executable, "-m", "cmt_cli", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, text=True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.running.sweep_status import read_status
+from cmt_cli.sweeps.status import read_status
 from tests.cluster.project import LONG, Project, num_steps, record, sweep_folder, wait_for
 from tests.command_line import SMALL
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cmt_cli.running.sweep_status import read_status
+from cmt_cli.sweeps.status import read_status
 from tests.cluster.project import LONG, Project, num_steps, sweep_folder, wait_for
 from tests.command_line import SMALL
 
 optuna = pytest.importorskip("optuna", reason="pip install 'cmt-cli[optuna]'")
-trials = pytest.importorskip("cmt_cli.running.trials")
+trials = pytest.importorskip("cmt_cli.sweeps.trials")
 pytestmark = pytest.mark.cluster
 SEARCH = (
     "method=finetune",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cmt_cli.running.sweep_status import read_status
+from cmt_cli.sweeps.status import read_status
 from tests.cluster.project import LONG, REPOSITORY, Project, num_steps, record, sweep_folder, wait_for
 from tests.cluster.slurm import Slurm
 from tests.command_line import SMALL
@@ -33,7 +33,7 @@ def on_slurm(tmp_path: Path, slurm: Slurm) -> Project:
     """Return a folder in which `cmt`, which this environment may not have installed, is called on the login node."""
     command = tmp_path / "bin" / "cmt"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cmt_cli.cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cmt_cli "$@"\n')
     command.chmod(0o755)
     path = f"{command.parent}:{slurm.environment['PATH']}"
     return Project(tmp_path, {**slurm.environment, "PATH": path})

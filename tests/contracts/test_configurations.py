@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cmt_cli import catalog, config, targets
-from cmt_cli.catalog import Option
-from cmt_cli.config import Request
+from cmt_cli.config import catalog, check, targets
+from cmt_cli.config.catalog import Option
+from cmt_cli.config.check import Request
 
 DIRS = [catalog.conf_dir()]
-METHODS_FOLDER = Path(targets.__file__).parent / "methods"
+METHODS_FOLDER = Path(targets.__file__).parents[1] / "methods"
 FACTS_OF_METHODS = ("family", "needs", "stores")
 FACTS_OF_DATA = ("kind",)
 PLACES = {  # of the groups that a method's yaml places inside itself: such a method, and where
@@ -51,8 +51,8 @@ def resolved(option: Option) -> dict[str, Any]:
         overrides.append("model.name_or_path=somewhere")
     if option.group == "experiment":
         overrides.append("data.source=auto")
-    composed = config.compose(Request(tuple(overrides)))
-    return dict(config.job_of(composed, composed.hydra.runtime.choices).config)
+    composed = check.composed(Request(tuple(overrides)))
+    return dict(check.job_of(composed, composed.hydra.runtime.choices).config)
 
 
 GROUPS = [group for group in catalog.group_names(DIRS) if group != "paths"]
@@ -82,13 +82,14 @@ def method_classes() -> Iterator[str]:
     bases = {"cmt_cli.core.method.Method": {"Method"}}
     known = bases["cmt_cli.core.method.Method"]
     found: dict[str, str] = {}
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(METHODS_FOLDER.glob("*.py"))}
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(METHODS_FOLDER.rglob("*.py"))}
     for _ in trees:  # a base may stand in a file that comes later
         for path, tree in trees.items():
             for node in tree.body:
                 if isinstance(node, ast.ClassDef) and known & {getattr(base, "id", "") for base in node.bases}:
                     known.add(node.name)
-                    found[f"cmt_cli.methods.{path.stem}.{node.name}"] = node.name
+                    module = ".".join(path.relative_to(METHODS_FOLDER).with_suffix("").parts)
+                    found[f"cmt_cli.methods.{module}.{node.name}"] = node.name
     abstract = {
         base.id
         for tree in trees.values()
@@ -122,7 +123,7 @@ def test_a_streams_header_says_what_kind_it_is(option: Option) -> None:
 
 
 def test_every_default_of_a_run_is_an_option() -> None:
-    composed = config.compose(Request(()))
+    composed = check.composed(Request(()))
     for group, name in composed.hydra.runtime.choices.items():
         if not group.startswith("hydra/") and name is not None:
             assert catalog.find(group.partition("@")[0], name, DIRS).name == name

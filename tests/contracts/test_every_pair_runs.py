@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmt_cli import catalog, config, job_runs, listing
-from cmt_cli.config import Request
+from cmt_cli.commands import list
+from cmt_cli.config import catalog, check
+from cmt_cli.config.check import Request
+from cmt_cli.running import job_run
 from cmt_cli.running.reading import read_predictions, read_result
 
 SMALLEST = (
@@ -28,7 +30,7 @@ SMALL_DOCUMENTS = (
 SMALL_SKILLS = ("data.sizes.num_train=8", "data.sizes.num_validation=2")
 SMALL_LABELLED = ("data.limits.max_train=4", "data.limits.max_validation=1", "data.limits.max_test=2")
 NUM_TASKS, NUM_EXAMPLES = 2, 2
-MATRIX = listing.matrix([catalog.conf_dir()])
+MATRIX = list.matrix([catalog.conf_dir()])
 PAIRS = [(row["name"], data) for row in MATRIX for data, cell in row.items() if data != "name" and cell == "yes"]
 
 
@@ -59,7 +61,7 @@ def small(data: str) -> list[str]:
 @pytest.mark.parametrize(("method", "data"), PAIRS, ids=lambda name: name)
 def test_a_pair_that_the_matrix_allows_runs_to_its_end(method: str, data: str, cache: Path, tmp_path: Path) -> None:
     places = (f"paths.runs={tmp_path}", f"paths.data={tmp_path}", f"paths.cache={cache}")
-    job_runs.run(config.check(Request((f"method={method}", f"data={data}", *SMALLEST, *small(data), *places))))
+    job_run.run(check.check(Request((f"method={method}", f"data={data}", *SMALLEST, *small(data), *places))))
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith(f"{method}-{data}-generated-tiny-")
     result = read_result(folder)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmt_cli.core.processes import ONE, OneProcess, Processes
 from cmt_cli.core.shared_passes import own_slice
-from cmt_cli.methods.amortization import in_chunks
+from cmt_cli.methods.amortized.amortization import in_chunks
 
 
 class Meeting:

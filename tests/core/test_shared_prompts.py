@@ -7,8 +7,8 @@ import torch
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
+from cmt_cli.layers.pooled_prompts import Pool
 from cmt_cli.layers.prefixes import PrefixKeyValues
-from cmt_cli.layers.prompt_pool import Pool
 from cmt_cli.layers.prompts import SoftPrompt
 
 TEXTS = ["Where?", "Where does Ada Lovelace work in the year 1987?", "Yes or no, please:"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.spans import Entity, entity_answer, read_entities, spans, tagged_entities
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).map(lambda t: " ".join(t.split())).filter(bool)

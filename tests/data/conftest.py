@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.data.stand_in import StandIn
+from cmt_cli.data.world.stand_in import StandIn
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.data.corpus import QACorpus
-from cmt_cli.data.knowledge import Selection
-from cmt_cli.data.reading import Problem
+from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.knowledge.knowledge_stream import Selection
+from cmt_cli.data.knowledge.qa_corpus import QACorpus
 
 Read = Callable[[Path], tuple[QACorpus, list[Problem]]]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.data.held_out import HeldOut
-from cmt_cli.data.labelled import Hygiene
-from cmt_cli.data.labelled_stream import Format, Limits
-from cmt_cli.data.world_instructions import Instructions
+from cmt_cli.data.instructions.world_instructions import Instructions
+from cmt_cli.data.labelled.held_out import HeldOut
+from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 HELD_OUT = HeldOut(share=0.25, seed=0)
 

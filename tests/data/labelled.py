@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled import Hygiene, LabelledCorpus
-from cmt_cli.data.labelled_stream import Format, Limits
-from cmt_cli.data.reading import Problem
+from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus
+from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 LabelledRead = Callable[[Path], tuple[LabelledCorpus, list[Problem]]]
 

@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cmt_cli.data
-from cmt_cli import catalog, stream_files, targets
-from cmt_cli.core.errors import UserError
-from cmt_cli.data.labelled import Item, LabelledCorpus
-from cmt_cli.data.origin import Layout
-from cmt_cli.data.reading import Problem
+from cmt_cli.commands import data
+from cmt_cli.config import catalog, targets
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.data.files.origin import Layout
+from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.labelled.items import Item, LabelledCorpus
 
 LONG = 2**20  # bytes of a line
 
@@ -43,11 +44,11 @@ SETTINGS = settings(max_examples=8, deadline=None, derandomize=True, suppress_he
 
 @cache
 def settings_of(name: str) -> dict[str, Any]:
-    return stream_files.settings_of(name)
+    return data.settings_of(name)
 
 
 def layout_of(name: str) -> Layout[Any, Any]:
-    found = stream_files.layout_of(settings_of(name))
+    found = data.layout_of(settings_of(name))
     assert found is not None
     return found
 

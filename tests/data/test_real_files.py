@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmt_cli import catalog, cli, composition, stream_files, targets
-from cmt_cli.core.errors import UserError
+from cmt_cli.commands import app, data
+from cmt_cli.config import catalog, compose, targets
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from tests.data.labelled import sizes
 
@@ -51,8 +52,8 @@ def overrides(name: str, real_data: Path) -> list[str]:
 
 def built(name: str, changes: list[str]) -> Stream:
     """Build a stream as `cmt run` does, without the cache of streams."""
-    config = composition.compose([f"data={name}", "model=tiny", *changes], [catalog.conf_dir()])
-    made: Stream = targets.instantiate(stream_files._plain(config.data))
+    config = compose.compose([f"data={name}", "model=tiny", *changes], [catalog.conf_dir()])
+    made: Stream = targets.instantiate(data._plain(config.data))
     return made
 
 
@@ -80,7 +81,7 @@ def test_real_files_give_tasks_of_the_sizes_that_were_counted(name: str, real_da
 def test_the_published_orders_run_on_the_tasks_that_are_there(alias: str, real_data: Path) -> None:
     changes = overrides("long_sequence", real_data)
     stream = built("long_sequence", [*changes, f"data.order={alias}"])
-    settings = stream_files.settings_of("long_sequence")
+    settings = data.settings_of("long_sequence")
     assert [task.name for task in stream.tasks] == [task for task in settings["orders"][alias] if task != "yahoo"]
     assert "1 tasks without training rows left out: yahoo" in stream.provenance.note
 
@@ -120,7 +121,7 @@ def test_a_run_on_real_files_ends_with_scores_of_every_task(
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     shared = ["method=finetune", f"data={name}", "model=tiny", "trainer=smoke", "logger=none"]
     with pytest.raises(SystemExit) as left:
-        cli.main(["run", *shared, *overrides(name, real_data), "evaluator.max_examples_per_test=2"])
+        app.main(["run", *shared, *overrides(name, real_data), "evaluator.max_examples_per_test=2"])
     assert left.value.code == 0
     (file,) = (tmp_path / "runs").glob("*/result.json")
     result = json.loads(file.read_text(encoding="utf-8"))

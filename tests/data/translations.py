@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled import Hygiene
-from cmt_cli.data.labelled_stream import Format, Limits
-from cmt_cli.data.parallel import Directions
-from cmt_cli.data.world_translation import Translations
+from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.labelled_stream import Format, Limits
+from cmt_cli.data.translation.parallel import Directions
+from cmt_cli.data.translation.world_translation import Translations
 
 TEMPLATE = "{source_language} to {target_language}: {source} ="
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.errors import Interrupted, UserError
+from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.stream import Answer, AnswerForm, Example, Prompt, TestSet
 from cmt_cli.evaluation.evaluator import Evaluator
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Example, TestSet
 from tests.evaluation.predictors import TablePredictor, evaluate

@@ -20,9 +20,9 @@ from cmt_cli.core.parameter_values import squared_distance, trainable_parameters
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.evaluation.sequence_metrics import sequence_metrics
 from cmt_cli.memory.example_buffer import PerTask
-from cmt_cli.methods.agem import AGem
-from cmt_cli.methods.distillation import Distillation
-from cmt_cli.methods.ewc import EWC
+from cmt_cli.methods.distillation.distillation import Distillation
+from cmt_cli.methods.regularization.ewc import EWC
+from cmt_cli.methods.replay.agem import AGem
 from cmt_cli.training.importance import importance, mean_squared_norm
 from tests.methods.gradient_parts import FULL, TASKS, batch_of, learn, run
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cmt_cli.core.parameter_values import squared_distance
-from cmt_cli.methods.distillation import softened_divergence
+from cmt_cli.methods.distillation.distillation import softened_divergence
 from cmt_cli.training.importance import mean_of_gradients
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import decoder_blocks
 from cmt_cli.layers.bottleneck import Bottleneck, BottleneckAdapter
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import assert_survives_a_kill
 
 IDS = torch.tensor([[5, 6, 7, 8]])

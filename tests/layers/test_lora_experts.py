@@ -12,7 +12,7 @@ from cmt_cli.layers import lora_experts
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.lora_experts import ExpertMixture, LoraExperts, gates
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import assert_survives_a_kill
 
 IDS = torch.tensor([[5, 6, 7, 8]])

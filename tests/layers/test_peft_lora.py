@@ -2,12 +2,12 @@
 
 import torch
 
-from cmt_cli.core.errors import Interrupted
+from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.stream import Episodes, Example
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.training.sessions import MemorySession, budget, trainer
 
 IDS = torch.tensor([[5, 6, 7, 8]])

@@ -5,12 +5,12 @@ import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from cmt_cli.core.decoding import Decoding, decode
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Row
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Prompt
+from cmt_cli.layers.pooled_prompts import Pool, nearest, question_means
 from cmt_cli.layers.prefixes import PrefixKeyValues
-from cmt_cli.layers.prompt_pool import Pool, nearest, question_means
 from cmt_cli.layers.prompts import SoftPrompt, drawn_tokens
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}

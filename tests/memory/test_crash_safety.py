@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from tests.memory import killed_writer
 from tests.memory.killed_writer import open_bank, record
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.records import Records, text_sha256
 

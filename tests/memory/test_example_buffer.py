@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Example
 from cmt_cli.memory.example_buffer import (
     ExampleBuffer,

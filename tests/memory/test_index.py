@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.memory import index, ranking
+from cmt_cli.memory import index, top_k
 from cmt_cli.memory.index import ApproximateIndex, ExactIndex, KeyIndex
-from cmt_cli.memory.ranking import fixed_point_scores
+from cmt_cli.memory.top_k import fixed_point_scores
 
 CPU = torch.device("cpu")
 WIDTH = 16
@@ -67,9 +67,9 @@ def test_the_result_does_not_depend_on_batches_or_chunks(
     whole.add(keys)
     scores, rows = whole.search(queries, 6)
     monkeypatch.setattr(index, "KEY_CHUNK", 37)
-    monkeypatch.setattr(ranking, "QUERY_BLOCK", 3)
-    monkeypatch.setattr(ranking, "RESCORE_ELEMENTS", 1000)
-    monkeypatch.setattr(ranking, "POOL_MARGIN", 1)
+    monkeypatch.setattr(top_k, "QUERY_BLOCK", 3)
+    monkeypatch.setattr(top_k, "RESCORE_ELEMENTS", 1000)
+    monkeypatch.setattr(top_k, "POOL_MARGIN", 1)
     pieces = make()
     for part in torch.split(keys, 111):
         pieces.add(part)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.memory.kmeans import kmeans
 from cmt_cli.memory.quantization import FloatCodec, Int8Codec, ProductQuantizer, check_dtype, principal_directions
 

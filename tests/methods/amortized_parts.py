@@ -10,11 +10,11 @@ from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
-from cmt_cli.methods.amortization import AmortizerSettings
-from cmt_cli.methods.amortized import BankSettings
-from cmt_cli.methods.cmt import Cmt
-from cmt_cli.methods.cmt_objective import Techniques
-from cmt_cli.methods.mac import Mac
+from cmt_cli.methods.amortized.amortization import AmortizerSettings
+from cmt_cli.methods.amortized.amortized import BankSettings
+from cmt_cli.methods.amortized.cmt import Cmt
+from cmt_cli.methods.amortized.cmt_objective import Techniques
+from cmt_cli.methods.amortized.mac import Mac
 
 BANK = BankSettings(dtype="float32", pq_bytes_per_token=2, pq_bytes_per_key=0, pq_sample=8, num_probes=None)
 WORDS = ["ada", "bo", "cy", "dan", "eve", "flo", "gus", "hal"]

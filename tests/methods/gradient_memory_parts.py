@@ -6,8 +6,8 @@ from torch import Tensor
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes, Example, Task
-from cmt_cli.methods.agem import AGem
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.replay.agem import AGem
+from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.training.gradient_projection import reference_gradient
 from tests.training.sessions import MemorySession, budget, trainer
 

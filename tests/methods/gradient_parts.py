@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import Interrupted
+from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Document, Episodes, Example, Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.training.sessions import MemorySession, budget, trainer
 

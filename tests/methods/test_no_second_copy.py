@@ -15,19 +15,19 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes
 from cmt_cli.layers.trainable import Full
 from cmt_cli.memory.example_buffer import PerTask
-from cmt_cli.methods.agem import AGem
-from cmt_cli.methods.der import DER
-from cmt_cli.methods.distillation import Distillation
-from cmt_cli.methods.ewc import EWC
-from cmt_cli.methods.feature_regularization import FeatureRegularization
-from cmt_cli.methods.finetune import FineTune
-from cmt_cli.methods.gem import Gem
-from cmt_cli.methods.inc_lora import IncLora
-from cmt_cli.methods.l2 import L2
-from cmt_cli.methods.mas import MAS
-from cmt_cli.methods.olora import OLora
-from cmt_cli.methods.replay import Replay
-from cmt_cli.methods.slao import Slao
+from cmt_cli.methods.architecture.inc_lora import IncLora
+from cmt_cli.methods.architecture.olora import OLora
+from cmt_cli.methods.architecture.slao import Slao
+from cmt_cli.methods.distillation.der import DER
+from cmt_cli.methods.distillation.distillation import Distillation
+from cmt_cli.methods.regularization.ewc import EWC
+from cmt_cli.methods.regularization.feature_regularization import FeatureRegularization
+from cmt_cli.methods.regularization.l2 import L2
+from cmt_cli.methods.regularization.mas import MAS
+from cmt_cli.methods.replay.agem import AGem
+from cmt_cli.methods.replay.gem import Gem
+from cmt_cli.methods.replay.replay import Replay
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.gradient_parts import LORA, TASKS, fit, learn
 
 

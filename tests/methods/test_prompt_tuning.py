@@ -5,7 +5,7 @@ import torch
 
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt
-from cmt_cli.methods.finetune import FineTune
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, started
 from tests.training.sessions import MemorySession, budget, trainer
 

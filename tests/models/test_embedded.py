@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.models import embedded
 
 

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import constants
 
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Prompt
 from cmt_cli.models import hub, huggingface
 

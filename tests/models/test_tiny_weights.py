@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import cmt_cli.models
-from cmt_cli.data.world import World, WorldQuestion
+from cmt_cli.data.world.world import World, WorldQuestion
 
 FOLDER = Path(cmt_cli.models.__file__).parent / "tiny"
 

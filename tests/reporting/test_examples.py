@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.reporting.examples import MISSING, SCALE, Packed, pack
 from tests.reporting.runs import write_run
 

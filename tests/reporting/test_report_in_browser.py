@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from cmt_cli.reporting.report import compared, write_report
+from cmt_cli.reporting.html_report import compared, write_report
 from tests.reporting.browser import Browser, executable
 from tests.reporting.runs import ROWS, write_run
 

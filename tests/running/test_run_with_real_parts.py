@@ -16,7 +16,7 @@ from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.evaluation.evaluator import Evaluator
 from cmt_cli.running.loggers import Silent
-from cmt_cli.running.run import run_stream
+from cmt_cli.running.stream_loop import run_stream
 from tests.running.toy import record_without_times, toy_store
 from tests.training.sessions import budget, trainer
 

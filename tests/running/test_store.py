@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Provenance
 from cmt_cli.running import lock as lock_module
 from cmt_cli.running.checkpoint import Slot

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from cmt_cli.core.errors import Interrupted, NonFiniteLoss
+from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss
 from cmt_cli.core.objectives import ParamGroup
 from cmt_cli.core.processes import ONE, Processes
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.running.identity import Identity, config_hash
-from cmt_cli.running.run import run_stream
 from cmt_cli.running.signals import StoppedBySignal
 from cmt_cli.running.store import RunStore
+from cmt_cli.running.stream_loop import run_stream
 
 NUM_STEPS = 6
 

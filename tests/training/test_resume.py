@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.errors import Interrupted
+from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
-from cmt_cli.methods.camels import Camels
+from cmt_cli.methods.amortized.camels import Camels
 from cmt_cli.running.checkpoint import Slot
 from tests.conftest import load_cpu
 from tests.training.sessions import MemorySession, budget, trainer

@@ -1,6 +1,6 @@
 import pytest
 
-from cmt_cli.core.errors import UserError
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.training.schedules import check_budget, lr_factor
 from tests.training.sessions import budget
 

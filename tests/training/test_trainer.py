@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.core.errors import Interrupted, NonFiniteLoss, UserError
+from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.processes import ONE

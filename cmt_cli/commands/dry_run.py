@@ -1,0 +1,74 @@
+"""`cmt run --dry-run`: everything that can be known of a run, or of each run of a sweep, without loading weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cmt_cli.commands.data import description
+from cmt_cli.commands.memory_estimate import memory_estimate
+from cmt_cli.config import check, compose
+from cmt_cli.core.stream import Stream
+from cmt_cli.running.baselines import ReferenceRun, work
+from cmt_cli.running.job import Job
+from cmt_cli.running.job_run import find_references, refuse_misfit
+
+
+def report(request: check.Request) -> None:
+    """Check and print every job; raise UserError at the first that could not run."""
+    console = Console(highlight=False, soft_wrap=True)
+    jobs = compose.jobs(request.overrides, request.dirs()) if request.multirun else [list(request.overrides)]
+    streams: dict[str, Stream] = {}
+    for number, overrides in enumerate(jobs):
+        single = dataclasses.replace(request, overrides=tuple(overrides), multirun=False)
+        current = check.check(single)
+        key = repr(current.config["data"])
+        stream = streams[key] = streams.get(key) or current.stream()
+        for group in ("trainer", "evaluator"):
+            current.build(group)
+        refuse_misfit(current.build("method"), stream)
+        if request.multirun:
+            swept = " ".join(override for override in overrides if override not in request.overrides)
+            console.print(f"[bold]job {number}[/] {escape(swept)}")
+        _print(console, current, stream)
+    console.print(f"Checked {len(jobs)} job{'s' * (len(jobs) != 1)}; no weights were loaded.")
+
+
+def _print(console: Console, current: Job, stream: Stream) -> None:
+    folder = current.folder(stream)
+    for label, text in {
+        "data": _stream_line(stream),
+        "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
+        "memory": memory_estimate(current),
+        "folder": f"{folder} ({_state(folder)})",
+    }.items():
+        console.print(f"  {label:7} {escape(text)}")
+    for run in find_references(current, stream, folder).values():
+        console.print(f"  needs   {escape(_reference_line(current, run, stream))}")
+
+
+def _reference_line(current: Job, run: ReferenceRun, stream: Stream) -> str:
+    if run.reason is None:
+        return f"{run.folder} ({'this run itself' if run.is_self else 'there'})"
+    would = "would be made first" if current.references == "auto" else "would be left out; references=auto makes it"
+    return f"{run.folder} ({would}: {work(run.method, stream)})"
+
+
+def _stream_line(stream: Stream) -> str:
+    files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
+    data = stream.provenance
+    split = ", VALIDATION split" if data.split == "validation" else ""
+    return f"{stream.name}, {data.source}{split}{files}: {len(stream.tasks)} tasks, {description(stream)}"
+
+
+def _state(folder: Path) -> str:
+    from cmt_cli.running.reading import read_result
+
+    result: Any = read_result(folder)
+    if result is None:
+        return "new"
+    return "complete: it would be printed" if result.status == "complete" else f"{result.status}: it would be continued"

@@ -1,0 +1,85 @@
+"""Hydra's and OmegaConf's refusals as one paragraph: what was given, what is allowed, the nearest match, what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from cmt_cli.config import catalog, compose
+from cmt_cli.core.exceptions import UserError, nearest
+
+Refusal = HydraException | OmegaConfBaseException
+
+
+def explain(
+    error: HydraException | OmegaConfBaseException, overrides: Sequence[str], dirs: Sequence[Path]
+) -> UserError:
+    """Return the error that a user reads in place of Hydra's."""
+    if isinstance(error, OverrideParseException):
+        return UserError(
+            f"'{error.override}' is not KEY=VALUE as Hydra reads it: {_first_line(error)}. "
+            "Quote values that hold spaces, commas or brackets, e.g. 'data.path=\"/my data/x.json\"'."
+        )
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error, dirs)
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _unknown_key(str(cause.full_key), overrides, dirs)
+    match = re.search(r"No match in the defaults list|Could not override '([^']+)'", str(error))
+    if match and match[1]:
+        return _unknown_key(match[1].partition("@")[0], overrides, dirs)
+    return UserError(_plain(error, overrides))
+
+
+def _plain(error: Exception, overrides: Sequence[str]) -> str:
+    text = " ".join(str(error).split())
+    if "Ambiguous value" in text:
+        swept = next((o for o in overrides if o in text), "")
+        return f"'{swept}' names several values: add -m to run one job for each, or write a list as KEY=[A,B]."
+    return f"{text} {_first_line(error.__cause__)}".strip() if error.__cause__ else text
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).splitlines()[0].rstrip(".") if error is not None and str(error) else ""
+
+
+def _missing_option(error: MissingConfigException, dirs: Sequence[Path]) -> UserError:
+    group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+    allowed = list(error.options or [o.name for o in catalog.options(group, dirs)])
+    if not group or not allowed:
+        return UserError(" ".join(str(error).split("\n\n")[0].split()))
+    return UserError(
+        f"{group}={name}: there is no such {group}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
+    )
+
+
+def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> UserError:
+    parent, _, leaf = key.rpartition(".")
+    node = _without(key, overrides, dirs)
+    holder: Any = OmegaConf.select(node, parent) if parent else node
+    names = [str(name) for name in holder] if isinstance(holder, DictConfig) else []
+    if not parent:
+        names = sorted({*names, *catalog.group_names(dirs)})
+    allowed = [name for name in names if name != "hydra" and not name.startswith("_")]
+    if not allowed and parent:
+        return UserError(f"{key}: there is no '{parent}' with keys of its own in this configuration.")
+    return UserError(
+        f"{key}: there is no such key{f' in {parent}' if parent else ''}.{nearest(leaf, allowed)} "
+        f"Allowed: {', '.join(allowed)}. A key that is really new is added with +{key}=..."
+    )
+
+
+def _without(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> DictConfig:
+    """Compose the overrides that choose options and leave single keys at their defaults, to see what is allowed."""
+    lines = compose.first_values(overrides, dirs)
+    parsed = OverridesParser.create().parse_overrides(lines)
+    groups = catalog.group_names(dirs)
+    chosen = [line for line, o in zip(lines, parsed, strict=True) if o.key_or_group in groups and o.key_or_group != key]
+    return compose.compose(chosen, dirs)

@@ -1,0 +1,95 @@
+"""The sha256 of all files at a path, without reading again what has not changed since the last time.
+
+A file counts as unchanged while its size, modification and change time, device and inode are those at which it was
+hashed, as in git's index. What was written less than two seconds before it was hashed is hashed again the next time:
+the clock of a file system may not tell a later change from that one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmt_cli.core.atomic import write_json
+from cmt_cli.data.files.reading import sha256_of
+
+FOLDER = "hashes"  # below the cache
+MAX_FILES = 50_000  # a path with more is somebody's home, and listing it takes longer than reading a stream
+_SETTLED_SECONDS = 2
+
+Stamp = list[int]  # of a file: size, modification time, change time, device, inode
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files at a path, itself or all below it, by their relative names."""
+
+    root: Path
+    stamps: dict[str, Stamp]
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of all files together."""
+        return sum(stamp[0] for stamp in self.stamps.values())
+
+    def sha256(self, cache: Path) -> dict[str, str]:
+        """Return each file's sha256; what is known of unchanged files is kept below `cache`."""
+        name = hashlib.sha256(str(self.root.absolute()).encode()).hexdigest()[:32]
+        index = cache / FOLDER / f"{name}.json"
+        known, now = _read(index), time.time_ns()
+        found = {
+            file: known[file][1] if file in known and known[file][0] == stamp else sha256_of(self.root / file)
+            for file, stamp in self.stamps.items()
+        }
+        settled = {
+            file: (stamp, found[file])
+            for file, stamp in self.stamps.items()
+            if max(stamp[1], stamp[2]) < now - _SETTLED_SECONDS * 10**9
+        }
+        if settled != known:
+            index.parent.mkdir(parents=True, exist_ok=True)
+            write_json(index, settled)
+        return found
+
+
+def listing(root: Path) -> Listing | None:
+    """Return the files at a path; None where there are none, more than `MAX_FILES`, or some that cannot be listed."""
+    try:
+        stamps: dict[str, Stamp] = {}
+        for file in _files(root):
+            state = file.stat()
+            name = str(file.relative_to(root))
+            stamps[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino]
+            if len(stamps) > MAX_FILES:
+                return None
+    except OSError:
+        return None
+    return Listing(root, stamps) if stamps else None
+
+
+def _files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+    for folder, inner, names in os.walk(root, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in entered:
+            inner.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        yield from (file for name in sorted(names) if (file := Path(folder) / name).is_file())
+        inner.sort()
+
+
+def _read(index: Path) -> dict[str, tuple[Stamp, str]]:
+    try:
+        found = json.loads(index.read_bytes())
+        return {str(file): (list(stamp), str(digest)) for file, (stamp, digest) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # then all files are hashed

@@ -1,0 +1,54 @@
+"""Files of generated data: folders that appear whole or not at all and are marked, and writers of plain formats."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.data.files.archives import rename_folder
+from cmt_cli.data.files.origin import MARKER
+
+
+def written(name: str, settings: Mapping[str, Any], cache: Path, write: Callable[[Path], None]) -> Path:
+    """Return the folder of generated files that follows from settings, written by `write(folder)` unless it is there.
+
+    It appears whole or not at all, and holds the mark of generated data.
+    """
+    settings = {"layout": name, **settings, "generator": _code_fingerprint()}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = cache / "generated" / f"{name}-{digest}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
+        inner = Path(temporary) / "files"
+        inner.mkdir()
+        write(inner)
+        (inner / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        rename_folder(inner, folder)
+    return folder
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a csv file as pandas does: UTF-8, quotes only where they are needed."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one json object on each line."""
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _code_fingerprint() -> str:
+    """Return a hash of the code that makes and writes data: a changed generator gets a new folder."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""Writes files of the SQuAD v1.1 layout: the hub's rows as the two published files, and generated articles."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.data.files import hub
+from cmt_cli.data.files.origin import Progress
+from cmt_cli.data.world.world import Article
+
+TRAIN_FILE, VALIDATION_FILE, TEST_FILE = "train-v1.1.json", "validation-v1.1.json", "dev-v1.1.json"
+HUB_DATASET = "rajpurkar/squad"
+HUB_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
+
+
+def fetch(path: Path, progress: Progress) -> bool:
+    """Download the pinned revision of the hub's SQuAD into a folder, in the layout of the published files.
+
+    Files that are there are left alone; False where both are.
+    """
+    missing = {"train": TRAIN_FILE, "validation": TEST_FILE}
+    missing = {split: name for split, name in missing.items() if not (path / name).exists()}
+    if not missing:
+        return False
+    splits = hub.load_splits(HUB_DATASET, HUB_REVISION, progress)
+    path.mkdir(parents=True, exist_ok=True)
+    for split, name in missing.items():
+        _write_json(path / name, _articles_of_rows(splits[split]))
+    return True
+
+
+def _articles_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the nested layout of the hub's flat rows, in their order."""
+    articles: list[dict[str, Any]] = []
+    for title, article in groupby(rows, key=lambda row: row["title"]):
+        paragraphs = []
+        for context, asked in groupby(article, key=lambda row: row["context"]):
+            qas = [
+                {
+                    "id": row["id"],
+                    "question": row["question"],
+                    "answers": [
+                        {"text": text, "answer_start": start}
+                        for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
+                    ],
+                }
+                for row in asked
+            ]
+            paragraphs.append({"context": context, "qas": qas})
+        articles.append({"title": title, "paragraphs": paragraphs})
+    return articles
+
+
+def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
+    """Write articles as train, validation and dev files, one paragraph for each, grouped by topic within a split."""
+    for split, name in (("train", TRAIN_FILE), ("validation", VALIDATION_FILE), ("test", TEST_FILE)):
+        by_topic: dict[str, list[dict[str, Any]]] = {}
+        for article in articles[split]:
+            qas = [
+                {
+                    "id": asked.id,
+                    "question": asked.question,
+                    "answers": [_span(article, text) for text in asked.answers],
+                }
+                for asked in article.questions
+            ]
+            by_topic.setdefault(article.topic, []).append({"context": article.document.text, "qas": qas})
+        _write_json(folder / name, [{"title": topic, "paragraphs": found} for topic, found in by_topic.items()])
+
+
+def _span(article: Article, answer: str) -> dict[str, Any]:
+    return {"text": answer, "answer_start": article.document.text.find(answer)}
+
+
+def _write_json(path: Path, articles: list[dict[str, Any]]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump({"version": "1.1", "data": articles}, stream, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)

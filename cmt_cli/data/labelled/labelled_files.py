@@ -1,0 +1,94 @@
+"""From a user's files, or the stand-in, to a clean labelled corpus; shared by every labelled stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cmt_cli.core.stream import Provenance
+from cmt_cli.data.files.generated import written
+from cmt_cli.data.files.origin import GENERATED_LICENSE, Layout, Origin, load, origin
+from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, labels_of
+
+LabelledLayout = Layout[LabelledCorpus, LabelledCorpus]
+Locate = Callable[[Path, str], Path | None]
+ReadItems = Callable[[Path, str, Set[str] | None, list[Problem]], list[Item]]
+
+
+class Generator(Protocol):
+    """Settings of a generated corpus, a dataclass."""
+
+    def corpus(self) -> LabelledCorpus:
+        """Return the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where a labelled stream's files come from; `on_bad_row` "skip" leaves out and counts what "error" stops at."""
+
+    chosen: Origin
+    on_bad_row: str
+
+
+def files_at(path: str, default_path: str, source: str, auto_may_generate: bool, cache: str, on_bad_row: str) -> Files:
+    """Return Files from the plain values of a configuration."""
+    chosen = origin(
+        path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
+    )
+    return Files(chosen, on_bad_row)
+
+
+def clean_corpus(
+    layout: LabelledLayout, files: Files, generated: Generator, hygiene: Hygiene
+) -> tuple[LabelledCorpus, Provenance]:
+    """Read the files, or the stand-in through the same reader, and make the splits honest.
+
+    Raises UserError where files are missing and may not be generated or splits overlap, ProblemError for faulty files.
+    """
+
+    def generate(layout: LabelledLayout, cache: Path) -> Path:
+        return written(
+            layout.name, _settings(generated), cache, lambda folder: layout.write(folder, generated.corpus())
+        )
+
+    corpus, provenance = load(layout, files.chosen, generate, on_bad_row=files.on_bad_row)
+    return _cleaned(corpus, provenance, hygiene)
+
+
+def read_splits(
+    path: Path, names: Mapping[str, str], located: Locate, items: ReadItems
+) -> tuple[LabelledCorpus, list[Problem]]:
+    """Read the file of each split, `names` by split, the training file first; a missing one is a problem.
+
+    `located(path, name)` finds a file; `items(file, split, known, problems)` reads it, `known` being the labels that
+    have training rows, None where nothing is known of them.
+    """
+    problems: list[Problem] = []
+    files: list[Path] = []
+    splits: dict[str, list[Item]] = {}
+    for split, name in names.items():
+        file = located(path, name)
+        if file is None:
+            problems.append(Problem(path, None, f"holds no {name}"))
+            continue
+        files.append(file)
+        known = frozenset(labels_of(splits["train"])) if "train" in splits else None
+        splits[split] = items(file, split, known, problems)
+    return LabelledCorpus(splits, tuple(files)), problems
+
+
+def generated_corpus(name: str, generated: Generator, hygiene: Hygiene) -> tuple[LabelledCorpus, Provenance]:
+    """Return a generated corpus without files, for `data=world_...`."""
+    return _cleaned(generated.corpus(), Provenance(name, "generated", GENERATED_LICENSE), hygiene)
+
+
+def _cleaned(corpus: LabelledCorpus, provenance: Provenance, hygiene: Hygiene) -> tuple[LabelledCorpus, Provenance]:
+    corpus = hygiene.applied(corpus)
+    return corpus, provenance.noted(*corpus.notes)
+
+
+def _settings(generated: Any) -> dict[str, Any]:
+    return {"generator_class": type(generated).__name__, **asdict(generated)}

@@ -1,0 +1,121 @@
+"""The processes of a run as a torch process group: gloo between CPUs, and NCCL between GPUs where there are any.
+
+What decides the course of a run (flags, answers, errors) goes over the CPUs, so that no GPU is waited for. A process
+that ends closes its connections; the others notice at their next exchange, or after `TIMEOUT` at the latest.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cmt_cli.core.exceptions import ProcessLost, UserError
+from cmt_cli.distributed.environment import ProcessPlace
+
+T = TypeVar("T")
+# Longer than process 0 takes to write a large checkpoint, while the others wait.
+TIMEOUT = datetime.timedelta(minutes=30)
+
+
+class ProcessGroup:
+    """One process among those of torch's default group; see `core/processes.py`."""
+
+    def __init__(self, *, is_sharded: bool) -> None:
+        """Take number and rank from torch; `is_sharded` says that the model's weights are divided."""
+        self.rank = dist.get_rank()
+        self.num = dist.get_world_size()
+        self.is_sharded = is_sharded
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is true in any process; without flags, wait for all."""
+        values = torch.tensor([0, *flags], dtype=torch.uint8)
+        with _exchange():
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return tuple(map(bool, values[1:].tolist()))
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor, in place, by its sum over the processes."""
+        with _exchange():
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor, in place, by that of process 0."""
+        with _exchange():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes by rank."""
+        found: list[Any] = [None] * self.num
+        with _exchange():
+            dist.all_gather_object(found, value)
+        return found
+
+    def from_first(self, action: Callable[[], T]) -> T:
+        """Let process 0 act while the others wait; return its result, or raise its error, in every process."""
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = action()
+            except BaseException as error:
+                self._send([None, error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"])
+                raise
+        outcome = self._send(outcome)
+        if isinstance(outcome[1], UserError):
+            raise outcome[1]
+        if outcome[1] is not None:
+            raise ProcessLost(f"Process 0 of this run has failed: {outcome[1]}")
+        return outcome[0]
+
+    def _send(self, values: list[Any]) -> list[Any]:
+        with _exchange():
+            dist.broadcast_object_list(values, 0)
+        return values
+
+
+@contextlib.contextmanager
+def _exchange() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLost(
+            f"Another process of this run has ended or does not answer ({str(error).splitlines()[0]}); its own output "
+            "says why. What was saved is kept: repeat the command to go on."
+        ) from error
+
+
+def join(place: ProcessPlace, *, is_sharded: bool) -> ProcessGroup:
+    """Return the group of `place`, joined once per process, and choose this process's GPU; all but one are silent."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(_device_index(place))
+    if not dist.is_initialized():
+        os.environ.update({"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)})
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        with _exchange():
+            dist.init_process_group(backend, rank=place.rank, world_size=place.num, timeout=TIMEOUT)
+        atexit.register(dist.destroy_process_group)
+    if place.rank > 0:
+        warnings.simplefilter("ignore")  # process 0 gives the same ones
+    return ProcessGroup(is_sharded=is_sharded)
+
+
+def _device_index(place: ProcessPlace) -> int:
+    count = torch.cuda.device_count()
+    if count == 1:  # a launcher may show each process its own GPU only
+        return 0
+    if place.local_rank >= count:
+        raise UserError(
+            f"Process {place.local_rank} of this machine (counted from 0) has no GPU: there are {count}. Start at most "
+            f"{count} processes on each machine."
+        )
+    return place.local_rank

@@ -1,0 +1,240 @@
+"""How the examples of a test set are answered and scored, by the metric that the data declare."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.learner import Predictor
+from cmt_cli.core.spans import Entity, entity_answer, read_entities
+from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
+from cmt_cli.evaluation import translation_metrics
+from cmt_cli.evaluation.answer_metrics import (
+    em_prefix,
+    exact_match,
+    f1_shortest,
+    first_choice,
+    same_label,
+    token_f1,
+)
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
+from cmt_cli.evaluation.scorer import GENERATED, Generating, Pair, Scorer, Scores, about_text, means, references_of
+from cmt_cli.evaluation.span_metrics import NONE, Counts, LabelSpace, macro_f1, micro_f1, span_counts, summed
+from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
+
+
+class GeneratedAnswer(Generating):
+    """A short free answer: generated, compared with all references."""
+
+    metrics = ("em", "f1")
+    names = ("em", "em_prefix", "f1", "f1_shortest", *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Score the text against the references."""
+        references = references_of(example)
+        return {
+            "em": exact_match(answer.text, references),
+            "em_prefix": em_prefix(answer.text, references),
+            "f1": token_f1(answer.text, references),
+            "f1_shortest": f1_shortest(answer.text, references),
+            **about_text(answer),
+        }
+
+
+class GeneratedLabel(Generating):
+    """A label: generated, compared with the target."""
+
+    metrics = ("accuracy_generated", "first_choice")
+    names = (*metrics, *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Return whether the whole text, and whether its first character, is the target's."""
+        return {
+            "accuracy_generated": same_label(answer.text, example.target),
+            "first_choice": first_choice(answer.text, example.target),
+            **about_text(answer),
+        }
+
+
+class GeneratedText(Generating):
+    """A longer text or a line of code: generated, compared with the best of the references."""
+
+    metrics = ("rouge_l", "edit_similarity")
+    names = (*metrics, *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Score the text by common subsequences of words and of characters."""
+        references = references_of(example)
+        return {
+            "rouge_l": rouge_l(answer.text, references),
+            "edit_similarity": edit_similarity(answer.text, references),
+            **about_text(answer),
+        }
+
+
+class Rewriting(Generating):
+    """A simpler form of a text: generated, compared with the text and its references."""
+
+    metrics = ("sari",)
+    names = ("sari", "rouge_l", *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Score the text by SARI and ROUGE-L."""
+        references = references_of(example)
+        return {
+            "sari": sari(example.source or example.prompt, answer.text, references),
+            "rouge_l": rouge_l(answer.text, references),
+            **about_text(answer),
+        }
+
+
+class Translation(Generating):
+    """A translation: generated; BLEU and chrF are of the whole test set, and need only the texts that records hold."""
+
+    metrics = ("bleu", "chrf")
+    names = (*metrics, *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Score nothing but the text's length and end."""
+        return about_text(answer)
+
+    def total(self, pairs: Sequence[Pair], scores: Sequence[Scores], labels: LabelSpace) -> Scores:
+        """Return BLEU and chrF over all examples."""
+        texts = [answer.text for _, answer in pairs], [references_of(example) for example, _ in pairs]
+        found = {"bleu": translation_metrics.bleu(*texts), "chrf": translation_metrics.chrf(*texts)}
+        return {**found, **means(scores, GENERATED)}
+
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return sacrebleu's signatures."""
+        return translation_metrics.signatures([a.text for _, a in pairs], [references_of(e) for e, _ in pairs])
+
+
+class Entities(Generating):
+    """The entities of a sentence as text, see core/spans.py; each record holds its counts, `tp/<type>` and so on."""
+
+    metrics = ("span_f1", "span_f1_macro")
+    names = (*metrics, "malformed_rate", *GENERATED)
+    labels_are_choices = False
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Count entities of all types by type; raise UserError for a target that is no list of entities."""
+        gold, is_wrong = read_entities(example.target)
+        if is_wrong or not example.target.strip():
+            raise UserError(f"The target of '{example.id}' is no list of entities, 'type: words; ...' or 'none'.")
+        predicted, malformed = read_entities(answer.text)
+        counts: Scores = {}
+        for kind, count in span_counts(gold, predicted).items():
+            counts |= {f"tp/{kind}": count.tp, f"fp/{kind}": count.fp, f"fn/{kind}": count.fn}
+        return {**counts, "malformed_rate": float(malformed > 0), **about_text(answer)}
+
+    def total(self, pairs: Sequence[Pair], scores: Sequence[Scores], labels: LabelSpace) -> Scores:
+        """Return F1 over all entities of all examples."""
+        counts = summed(map(counts_of, scores))
+        found = {"span_f1": micro_f1(counts, labels), "span_f1_macro": macro_f1(counts, labels)}
+        return {**found, **means(scores, ("malformed_rate", *GENERATED))}
+
+    def joined(self, tests: Sequence[TestSet], pairs: Sequence[Pair]) -> Sequence[Pair]:
+        """Return one example for each sentence, with the entities of all the test sets that ask about it.
+
+        A sentence may be asked in several tasks, each with the entities of its own types as target.
+        """
+        gold: dict[str, Counter[Entity]] = {}
+        for example in (example for test in tests for example in test.examples):  # those that a limit leaves out too
+            found = Counter(read_entities(example.target)[0])
+            gold[example.prompt] = gold.get(example.prompt, Counter()) | found
+        first = {example.prompt: (example, answer) for example, answer in reversed(pairs)}
+        return [
+            (replace(example, target=entity_answer(list(gold[prompt].elements()))), answer)
+            for prompt, (example, answer) in first.items()
+        ]
+
+
+class Triples(Generating):
+    """The relation triples of a text, see evaluation/triple_metrics.py; each record holds its tp, fp and fn."""
+
+    metrics = ("triple_f1",)
+    names = ("triple_f1", "triple_precision", "triple_recall", "malformed_rate", *GENERATED)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Count triples."""
+        predicted, malformed = read_triples(answer.text)
+        count = triple_counts(read_triples(example.target)[0], predicted)
+        counts: Scores = {"tp": count.tp, "fp": count.fp, "fn": count.fn}
+        return {**counts, "malformed_rate": float(malformed > 0), **about_text(answer)}
+
+    def total(self, pairs: Sequence[Pair], scores: Sequence[Scores], labels: LabelSpace) -> Scores:
+        """Return F1, precision and recall of all triples of all texts."""
+        counts = sum((Counts(*(score[name] or 0.0 for name in ("tp", "fp", "fn"))) for score in scores), NONE)
+        found = {"triple_f1": counts.f1, "triple_precision": counts.precision, "triple_recall": counts.recall}
+        return {**found, **means(scores, ("malformed_rate", *GENERATED))}
+
+
+class Choice(Scorer):
+    """One of several given choices: the likeliest by summed log-likelihood, end token included."""
+
+    metrics = ("accuracy",)
+    names = ("accuracy",)
+
+    def answer(self, predictor: Predictor, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
+        """Return the likeliest of each prompt's choices, the first of equals; raise UserError where there are none."""
+        for prompt in prompts:
+            if not prompt.choices:
+                raise UserError(f"The example '{prompt.id}' has no choices, but its test set declares 'accuracy'.")
+        pairs = [(prompt, choice) for prompt in prompts for choice in prompt.choices]
+        scores = iter(predictor.loglikelihood([p for p, _ in pairs], [choice for _, choice in pairs]))
+        answers = []
+        for prompt in prompts:
+            by_choice = {choice: next(scores) for choice in prompt.choices}
+            answers.append(Answer(max(by_choice, key=lambda choice: by_choice[choice])))
+        return answers
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Return 1 where the chosen text is the target."""
+        return {"accuracy": float(answer.text.strip() == example.target.strip())}
+
+
+_ALL: tuple[Scorer, ...] = (
+    GeneratedAnswer(),
+    Choice(),
+    GeneratedLabel(),
+    Entities(),
+    Triples(),
+    Translation(),
+    GeneratedText(),
+    Rewriting(),
+)
+SCORERS: Mapping[str, Scorer] = {metric: scorer for scorer in _ALL for metric in scorer.metrics}
+RECALLS = ("recall_at_1", "recall_at_k")
+
+
+def scorer_of(metric: str) -> Scorer:
+    """Return how a test set with this metric is scored; raise UserError for a metric that does not exist."""
+    if metric not in SCORERS:
+        raise UserError(
+            f"A test set declares the metric '{metric}'; allowed are {', '.join(SCORERS)}.{nearest(metric, SCORERS)}"
+        )
+    return SCORERS[metric]
+
+
+def counts_of(scores: Scores) -> dict[str, Counts]:
+    """Return the counts of entities by type that `Entities.score` put into a record's scores."""
+    kinds = [name.removeprefix("tp/") for name in scores if name.startswith("tp/")]
+    values = {name: value or 0.0 for name, value in scores.items()}
+    return {kind: Counts(*(values[f"{part}/{kind}"] for part in ("tp", "fp", "fn"))) for kind in kinds}
+
+
+def recall(example: Example, answer: Answer) -> Scores:
+    """Return whether a gold document comes first, and whether one is among all, of the documents that were used.
+
+    Both are None for an example without gold documents; an answer without documents scores 0.
+    """
+    if not example.document_ids:
+        return dict.fromkeys(RECALLS)
+    gold, used = set(example.document_ids), [document for document, _ in answer.documents]
+    return {
+        "recall_at_1": float(bool(gold.intersection(used[:1]))),
+        "recall_at_k": float(bool(gold.intersection(used))),
+    }

@@ -1,0 +1,289 @@
+"""What cmt, mac and mbc do alike: meta-train once, then learn a document by encoding it into the bank."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, ParamGroup, State
+from cmt_cli.core.stream import Document, Episodes, Task
+from cmt_cli.memory.document_bank import DocumentBank
+from cmt_cli.memory.index import ApproximateIndex
+from cmt_cli.memory.records import Records, text_sha256
+from cmt_cli.methods.amortized.amortization import (
+    Amortizer,
+    AmortizerSettings,
+    EncodedBatch,
+    Item,
+    encode_batch,
+    in_chunks,
+    make_items,
+)
+
+CENTERING_ITEMS = 64  # questions whose states center the retrieval keys before meta-training
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BankSettings:
+    """How memories are kept and found.
+
+    `dtype` is "float32", "bfloat16", "int8" or "pq"; with "pq" a memory vector takes `pq_bytes_per_token` bytes and a
+    key `pq_bytes_per_key` (0: bfloat16), in codebooks fitted on `pq_sample` documents of the meta-training split.
+    `num_probes` lists are searched by the approximate index; None searches exactly.
+    """
+
+    dtype: str
+    pq_bytes_per_token: int
+    pq_bytes_per_key: int
+    pq_sample: int
+    num_probes: int | None
+
+
+class AmortizedMethod(Method):
+    """A frozen model, a meta-trained amortizer and a bank of memories."""
+
+    family = "amortized memory"
+    needs_documents = True
+    needs_episodes = True
+
+    def __init__(self, *, parts: AmortizerSettings, encode_batch_size: int, seed: int) -> None:
+        """`encode_batch_size` counts documents per forward pass; the draws are made from `seed`."""
+        self.parts = parts
+        self.encode_batch_size = encode_batch_size
+        self.seed = seed
+        self.folder: Path | None = None
+
+    def attach(self, folder: Path) -> None:
+        """Keep the bank in `folder`."""
+        self.folder = folder
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Build the amortizer, open the bank and meta-train through the frozen model."""
+        self.amortizer = Amortizer(learner, self.parts, self.seed)
+        self.build_extra(learner)
+        self.open_memory(learner)
+        items = make_items(learner, self.amortizer, episodes.train, self.seed)
+        self.amortizer.center(items[:CENTERING_ITEMS])
+        fit.on_objective(self.objective(learner, items))
+
+    @abstractmethod
+    def open_memory(self, learner: Learner) -> None:
+        """Open what `store` writes to."""
+
+    def build_extra(self, learner: Learner) -> None:
+        """Build what the method trains besides the amortizer."""
+
+    @abstractmethod
+    def objective(self, learner: Learner, items: Sequence[Item]) -> EpisodicObjective:
+        """Return what meta-training minimizes."""
+
+    @torch.no_grad()
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Encode the task's documents into the bank, like lengths together; no gradient is taken."""
+        pieces = [
+            (d, n, ids) for d in task.documents for n, ids in enumerate(self.amortizer.compressor.segments(d.text))
+        ]
+        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][2]))
+        memories: list[Tensor] = [torch.empty(0)] * len(pieces)
+        size, processes = self.encode_batch_size, learner.processes
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        for start in range(0, len(batches), processes.num):
+            together = batches[start : start + processes.num]
+            own = together[processes.rank] if processes.rank < len(together) else []
+            encoded = self.encode([pieces[i][2] for i in own]) if own else torch.empty(0)
+            found = [encoded] if processes.num == 1 else processes.gather(encoded.cpu())[: len(together)]
+            for chosen, part in zip(together, found, strict=True):
+                for i, memory in zip(chosen, part.to(learner.device), strict=True):
+                    memories[i] = memory
+        if pieces:
+            self.store([document for document, _, _ in pieces], [n for _, n, _ in pieces], torch.stack(memories))
+
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Return the memories `[docs, slots, width]` that the bank stores."""
+        return self.amortizer.encode_documents(sequences)
+
+    @abstractmethod
+    def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
+        """Keep one memory per segment, `[segments, slots, width]`."""
+
+    def trained_modules(self) -> dict[str, torch.nn.Module]:
+        """Return the modules that meta-training trains, by the prefix of their names in the state."""
+        return {"amortizer": self.amortizer}
+
+    def state_dict(self) -> State:
+        """Return the trained weights and where the memory stands."""
+        state = self.memory_state()
+        for prefix, module in self.trained_modules().items():
+            state |= {f"{prefix}/{name}": value for name, value in trained_state(module).items()}
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the weights and drop bank records that are newer than the state."""
+        for prefix, module in self.trained_modules().items():
+            parameters = dict(module.named_parameters()) | dict(module.named_buffers())
+            for name in trained_state(module):
+                parameters[name].data.copy_(state[f"{prefix}/{name}"])
+        self.load_memory_state(state)
+
+    @abstractmethod
+    def memory_state(self) -> State:
+        """Return where the memory stands."""
+
+    @abstractmethod
+    def load_memory_state(self, state: State) -> None:
+        """Go back to where the memory stood."""
+
+
+class BankedMethod(AmortizedMethod):
+    """An amortized method whose memories go into a document bank."""
+
+    def __init__(self, *, parts: AmortizerSettings, bank: BankSettings, encode_batch_size: int, seed: int) -> None:
+        super().__init__(parts=parts, encode_batch_size=encode_batch_size, seed=seed)
+        self.bank_settings = bank
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Meta-train, and fit the codebooks of a product-quantized bank that has none yet."""
+        super().before_stream(learner, episodes, fit)
+        if self.bank.needs_quantizer:
+            self.fit_quantizer([d for e in episodes.train for d in e.support])
+
+    def open_memory(self, learner: Learner) -> None:
+        """Open the bank in the run's folder."""
+        self.bank = DocumentBank(
+            folder=self.folder,
+            num_tokens=self.amortizer.num_slots,
+            width=self.amortizer.width,
+            key_width=self.parts.key_width,
+            dtype=self.bank_settings.dtype,
+            device=learner.device,
+            cache_width=self.cache_width(),
+        )
+        if self.bank_settings.num_probes is not None:
+            probes, width = self.bank_settings.num_probes, self.parts.key_width
+            self.bank.use_index(
+                ApproximateIndex(key_width=width, device=learner.device, num_probes=probes, seed=self.seed)
+            )
+
+    def cache_width(self) -> int:
+        """Return how many numbers per document the bank keeps of the aggregator's keys and values."""
+        return 0
+
+    @torch.no_grad()
+    def fit_quantizer(self, documents: Sequence[Document]) -> None:
+        """Fit the codebooks of a product-quantized bank on the first of some documents."""
+        settings = self.bank_settings
+        texts = [self.amortizer.compressor.segments(d.text)[0] for d in documents[: settings.pq_sample]]
+        size = self.encode_batch_size
+        memories = torch.cat([self.encode(texts[i : i + size]) for i in range(0, len(texts), size)])
+        self.bank.fit_quantizer(
+            memories,
+            self.amortizer.keys(memories),
+            bytes_per_token=settings.pq_bytes_per_token,
+            bytes_per_key=settings.pq_bytes_per_key,
+            seed=self.seed,
+        )
+
+    def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
+        """Append one memory per segment to the bank; a document that is stored already is replaced."""
+        new = [i for i, d in enumerate(documents) if not self.bank.rows_of(d.id)]
+        if new:
+            self.bank.append(self._records(documents, segments, memories, new))
+        known = set(new)
+        for name in dict.fromkeys(d.id for i, d in enumerate(documents) if i not in known):
+            own = [i for i, d in enumerate(documents) if d.id == name]
+            self.bank.replace(name, self._records(documents, segments, memories, own))
+
+    def _records(
+        self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor, chosen: Sequence[int]
+    ) -> Records:
+        memories = memories[torch.tensor(chosen, device=memories.device)]
+        project = self.amortizer.aggregator.project
+        return Records(
+            document_ids=[documents[i].id for i in chosen],
+            segments=[segments[i] for i in chosen],
+            sha256=[text_sha256(documents[i].text) for i in chosen],
+            dates=[documents[i].date for i in chosen],
+            memories=memories,
+            keys=self.amortizer.keys(memories),
+            cached=project(memories).flatten(1) if self.cache_width() else None,
+        )
+
+    def memory_state(self) -> State:
+        """Return the bank's position; its records stay in its files."""
+        return {"bank": self.bank.position()}
+
+    def load_memory_state(self, state: State) -> None:
+        """Drop bank records that are newer than the state."""
+        self.bank.truncate(state["bank"])
+
+    def storage_bytes(self) -> int:
+        """Return the bank's bytes."""
+        return self.bank.storage_bytes().total
+
+
+def trained_state(module: torch.nn.Module) -> State:
+    """Return a module's trainable parameters and persistent buffers, detached."""
+    trainable = {name for name, p in module.named_parameters() if p.requires_grad}
+    buffers = {name for name, _ in module.named_buffers()}
+    return {n: v.detach().clone() for n, v in module.state_dict().items() if n in trainable or n in buffers}
+
+
+class EpisodicObjective:
+    """A loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
+
+    # What runs a model is divided; the rows of a batch meet in the matching, which each process does for all of them.
+    is_divided = True
+    exchanges_inside = True
+
+    def __init__(self, learner: Learner, amortizer: Amortizer, items: Sequence[Item], seed: int) -> None:
+        self.learner, self.amortizer, self.items, self.seed = learner, amortizer, items, seed
+
+    @property
+    def num_items(self) -> int:
+        """Return the number of questions."""
+        return len(self.items)
+
+    def lengths(self) -> Sequence[int] | None:
+        """Return the documents' lengths in tokens."""
+        return [len(item.document) for item in self.items]
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """Return the amortizer's parameters."""
+        return [ParamGroup([p for p in self.amortizer.parameters() if p.requires_grad])]
+
+    def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
+        """Add the gradient of one batch; see `Objective.backward`."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        processes = self.learner.processes
+        batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
+        found = self.terms(batch, micro_batch_size, generator)
+        terms = {name: term / processes.num for name, term in found.items()} if processes.num > 1 else found
+        loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
+
+    def in_chunks(self, function: Callable[..., Tensor], size: int, *arguments: Any) -> Tensor:
+        """Apply a function to aligned slices of its arguments, divided over the processes; see `in_chunks`."""
+        return in_chunks(function, size, *arguments, processes=self.learner.processes)
+
+    @abstractmethod
+    def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss by name."""
+
+    def after_step(self, step: int, num_steps: int) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> State:
+        """Return nothing: every draw is made from the step's number."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore nothing."""

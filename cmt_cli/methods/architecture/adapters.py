@@ -1,0 +1,45 @@
+"""AdapterCL: one set of bottleneck adapters per task, chosen by perplexity where the task is not told.
+
+    h <- h + W_up,t relu(W_down,t LN(h) + b_down,t) + b_up,t    behind every decoder block, trained on task t alone
+    t* = argmin_t perplexity of the question under the adapters of task t
+
+Madotto et al. 2021, "Continual Learning in Task-Oriented Dialogue Systems" (arXiv 2012.15504), with the adapters of
+`layers/bottleneck.py`. The model holds the adapters of one task; those of past tasks are kept on the CPU and put in
+their place for a task's questions (`controls/single_task.py`), so that all but one are inactive by construction and
+cost no device memory. Before the first task the base model answers, and every new task starts from it.
+
+The authors' loss covers the question's tokens like the answer's, and their choice of a task rests on it: an adapter
+that never learned to predict questions has no say about them. `learns_questions` does that; it changes nothing on
+documents. Deviations: up-projections and biases start at exactly 0, and every task's adapter at the same W_down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.objectives import Fit
+from cmt_cli.core.stream import Example, Task
+from cmt_cli.layers.trainable import Trainable
+from cmt_cli.methods.controls.single_task import SingleTask
+
+
+class Adapters(SingleTask):
+    """Trains one adapter per task, from the same start."""
+
+    family = "architecture"
+    paper = "arXiv 2012.15504"
+
+    def __init__(self, *, trainable: Trainable, learns_questions: bool) -> None:
+        """`trainable` is the adapter; `learns_questions` lets the loss cover the tokens of prompts as well."""
+        super().__init__(trainable=trainable)
+        self._learns_questions = learns_questions
+
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Learn the examples, their prompts as well if set so."""
+        fit.on_examples([as_text(example) for example in task.train] if self._learns_questions else task.train)
+
+
+def as_text(example: Example) -> Example:
+    """Return an example whose prompt is a part of what is learned."""
+    return replace(example, prompt="", target=example.prompt + example.target)

@@ -1,0 +1,69 @@
+"""Incremental LoRA: a new adapter for each task, the old ones frozen, all of them summed in every answer.
+
+    y = W x + (alpha / rank) sum_i B_i A_i x;    only A_t, B_t of the current task t are trained
+
+The baseline "IncLoRA" of O-LoRA (Wang et al. 2023, arXiv 2310.14152). A new adapter starts with B = 0, so growing
+leaves the model's function unchanged. With one task it is fine-tuning of one adapter (method=lora).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import ADDED
+from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.parameter_values import num_bytes
+from cmt_cli.core.stream import Episodes, Task
+from cmt_cli.layers import peft_lora
+from cmt_cli.layers.peft_lora import Lora, LowRankPair, checked
+from cmt_cli.methods.sequential.finetune import FineTune
+
+
+class IncLora(FineTune):
+    """Trains one adapter per task on top of the frozen ones."""
+
+    family = "architecture"
+    paper = "arXiv 2310.14152"
+    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+
+    def __init__(self, *, trainable: Lora) -> None:
+        """`trainable` says what an adapter is; one is added before each task. Raises UserError for anything else."""
+        super().__init__(trainable=trainable)
+        self._lora = checked(trainable)
+        self._learner: Learner | None = None
+        self._adapters: list[list[LowRankPair]] = []
+
+    @property
+    def adapters(self) -> list[list[LowRankPair]]:
+        """Return the adapters, one per task so far, each a pair for every target layer."""
+        return self._adapters
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Keep the learner: no adapter belongs to no task."""
+        self._learner = learner
+
+    def before_task(self, learner: Learner, task: Task) -> None:
+        """Add the task's adapter and freeze the older ones."""
+        super().before_task(learner, task)
+        self._grow(learner)
+
+    def state_dict(self) -> State:
+        """Return the number of adapters; the learner saves their values."""
+        return {"num_adapters": len(self._adapters)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Add adapters, or take newer ones away, until there are as many as were saved."""
+        assert self._learner is not None, "before_stream comes first"
+        while len(self._adapters) < state["num_adapters"]:
+            self._grow(self._learner)
+        while len(self._adapters) > state["num_adapters"]:
+            self._adapters.pop()
+            peft_lora.remove(self._learner, len(self._adapters))
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of the frozen adapters of past tasks: all but the newest."""
+        return num_bytes(p for pairs in self._adapters[:-1] for p in peft_lora.parameters(pairs))
+
+    def _grow(self, learner: Learner) -> None:
+        self._adapters.append(self._lora.grow(learner, len(self._adapters)))

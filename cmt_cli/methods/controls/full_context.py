@@ -1,0 +1,54 @@
+"""The ceiling of a comparison: the frozen model reads the gold document in front of each question.
+
+An oracle: it is told which document answers a question (`Prompt.document_ids`), and only documents of past tasks are in
+reach. What remains between its score and 1 is the base model's reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.stream import Episodes, Prompt, Task
+from cmt_cli.methods.controls.passages import Passage, PassagePredictor, check_template
+
+
+class FullContext(Method):
+    """Keeps every document as text and puts the gold one into the prompt."""
+
+    family = "control"
+    needs_documents = True
+
+    def __init__(self, *, context_template: str) -> None:
+        """`context_template` holds {document} and {prompt}."""
+        self._template = check_template(context_template)
+        self._texts: dict[str, str] = {}
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Leave the weights frozen."""
+
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Keep the task's documents; a document with a known id replaces the old text."""
+        self._texts |= {document.id: document.text for document in task.documents}
+
+    def predictor(self, learner: Learner, task_index: int) -> Predictor:
+        """Return a predictor that reads the gold documents learned so far."""
+        return PassagePredictor(learner, self._template, self._gold)
+
+    def _gold(self, prompt: Prompt) -> Sequence[Passage]:
+        known = [name for name in prompt.document_ids if name in self._texts]
+        return [Passage(name, self._texts[name], 1.0 / len(known)) for name in known]
+
+    def state_dict(self) -> State:
+        """Return the documents."""
+        return {"texts": dict(self._texts)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the documents."""
+        self._texts = dict(state["texts"])
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of all texts in UTF-8."""
+        return sum(len(text.encode()) for text in self._texts.values())

@@ -1,0 +1,140 @@
+"""In-context learning: the frozen model reads demonstrations of the tasks learned so far in front of each question.
+
+    demonstration_1, separator, ..., demonstration_n, separator, question          a demonstration is prompt and target
+
+Few-shot prompting (Brown et al. 2020, arXiv 2005.14165). Demonstrations come from the question's task, where the stream
+tells it and it has been learned, else from all tasks: drawn at random for each question, or those most similar to it
+(Liu et al. 2022, arXiv 2101.06804) by BM25, which stands in for the paper's sentence encoder. The most similar one
+stands next to the question. What does not fit is left out by whole demonstrations from the front: one without its
+answer would teach the model to leave questions open. A control without training that a trained method should beat.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.settings import not_negative, one_of
+from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
+from cmt_cli.memory.example_buffer import ExampleBuffer
+from cmt_cli.memory.lexical_index import Bm25 as Bm25Index
+from cmt_cli.methods.replay.rehearsal import pooled_features
+
+RANDOM, SIMILAR = "random", "similar"
+
+
+class InContext(Method):
+    """Keeps examples and puts some of them into the prompt."""
+
+    family = "control"
+    paper = "arXiv 2005.14165"
+    needs_labels = True
+    uses_old_data = True
+    uses_task_id = True
+
+    def __init__(
+        self,
+        *,
+        buffer: ExampleBuffer,
+        num_demonstrations: int,
+        choice: str,
+        separator: str,
+        k1: float,
+        b: float,
+        seed: int,
+    ) -> None:
+        """`choice` is "random", drawn by `seed` and the question, or "similar", by BM25 with `k1` and `b`."""
+        self._buffer = buffer
+        self._num = int(not_negative(num_demonstrations, "method.num_demonstrations"))
+        self._is_random = one_of(choice, (RANDOM, SIMILAR), "method.choice") == RANDOM
+        self._separator = separator
+        self._k1, self._b = k1, b
+        self._seed = seed
+        self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when asked for
+
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Leave the weights frozen."""
+
+    def before_task(self, learner: Learner, task: Task) -> None:
+        """Check that the buffer can take the task's examples."""
+        self._buffer.check(task.train)
+
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Offer the task's examples to the buffer."""
+        self._buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
+        self._indices = {}
+
+    def predictor(self, learner: Learner, task_index: int) -> Predictor:
+        """Return a predictor that reads demonstrations."""
+        return DemonstrationPredictor(learner, self._separator, self._demonstrations)
+
+    def _demonstrations(self, prompt: Prompt) -> Sequence[str]:
+        task = prompt.task
+        examples = self._examples(task)
+        if not examples:
+            task, examples = None, self._examples(None)
+        if self._is_random:
+            generator = random.Random(f"demonstrations {self._seed} {prompt.id} {prompt.text}")
+            chosen = generator.sample(range(len(examples)), min(self._num, len(examples)))
+        else:
+            chosen = [int(number) for number, _ in self._index(task, examples).search(prompt.text, self._num)]
+            chosen.reverse()
+        return [examples[i].prompt + examples[i].target for i in chosen]
+
+    def _examples(self, task: int | None) -> list[Example]:
+        return [entry.example for entry in self._buffer.entries if task in (None, entry.task)]
+
+    def _index(self, task: int | None, examples: Sequence[Example]) -> Bm25Index:
+        if task not in self._indices:
+            index = self._indices[task] = Bm25Index(k1=self._k1, b=self._b)
+            for number, example in enumerate(examples):
+                index.add(str(number), example.prompt)
+        return self._indices[task]
+
+    def state_dict(self) -> State:
+        """Return the examples."""
+        return self._buffer.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the examples."""
+        self._buffer.load_state_dict(state)
+        self._indices = {}
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of the kept texts."""
+        return self._buffer.storage_bytes()
+
+
+class DemonstrationPredictor:
+    """Puts the demonstrations that `choose` returns, the most useful last, in front of each prompt."""
+
+    def __init__(self, learner: Learner, separator: str, choose: Callable[[Prompt], Sequence[str]]) -> None:
+        """`separator` stands behind every demonstration."""
+        self._learner = learner
+        self._separator = separator
+        self._choose = choose
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
+        """Answer each prompt."""
+        return self._learner.generate([self._extended(p, decoding.max_new_tokens) for p in prompts], decoding)
+
+    def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
+        """Return log p(target | demonstrations, prompt) in nats, summed over the target's tokens and the end token."""
+        extended = []
+        for prompt, target in zip(prompts, targets, strict=True):
+            # Room for the longest choice, so that all choices of a question are read behind the same text.
+            longest = max(len(self._learner.encode(text)) for text in (target, *prompt.choices))
+            extended.append(self._extended(prompt, longest + 1))
+        return self._learner.loglikelihood(extended, targets)
+
+    def _extended(self, prompt: Prompt, reserve: int) -> Prompt:
+        room = self._learner.num_positions - reserve - 1  # one for a start token
+        pieces = [*self._choose(prompt), prompt.text]
+        while len(pieces) > 1 and len(self._learner.encode(self._separator.join(pieces))) > room:
+            pieces.pop(0)
+        return replace(prompt, text=self._separator.join(pieces))

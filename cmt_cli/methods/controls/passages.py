@@ -1,0 +1,86 @@
+"""Answering with passages in front of the question: what `full_context` and `bm25` share.
+
+A context that does not fit is cut at its end, so passages come best first and the question is never cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Answer, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text to read and its share among the passages of one question."""
+
+    document_id: str
+    text: str
+    weight: float
+
+
+Retrieve = Callable[[Prompt], Sequence[Passage]]
+
+
+class PassagePredictor:
+    """Puts the passages that `retrieve` returns, best first, in front of each prompt; without any it stays as it is."""
+
+    def __init__(self, learner: Learner, template: str, retrieve: Retrieve) -> None:
+        """`template` holds {document} and {prompt}."""
+        self._learner = learner
+        self._template = template
+        self._retrieve = retrieve
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
+        """Answer each prompt; the answers name the documents read."""
+        passages = [self._retrieve(prompt) for prompt in prompts]
+        room = self._learner.max_tokens - decoding.max_new_tokens
+        extended = [self._extended(*pair, room) for pair in zip(prompts, passages, strict=True)]
+        answers = self._learner.generate(extended, decoding)
+        return [replace(a, documents=_documents(read)) for a, read in zip(answers, passages, strict=True)]
+
+    def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
+        """Return log p(target | passages, prompt) in nats, summed over the target's tokens and the end token."""
+        extended = []
+        for prompt, target in zip(prompts, targets, strict=True):
+            room = self._learner.max_tokens - len(self._learner.encode(target)) - 1
+            extended.append(self._extended(prompt, self._retrieve(prompt), room))
+        return self._learner.loglikelihood(extended, targets)
+
+    def _extended(self, prompt: Prompt, passages: Sequence[Passage], room: int) -> Prompt:
+        if not passages:
+            return prompt
+        context = "\n".join(passage.text for passage in passages)
+        return replace(prompt, text=fitted(self._learner, self._template, context, prompt.text, room=room))
+
+
+def fitted(learner: Learner, template: str, context: str, prompt: str, *, room: int) -> str:
+    """Return the filled template, its context cut at the end until all of it takes at most `room` tokens."""
+    text = template.format(document=context, prompt=prompt)
+    kept = learner.encode(context)
+    while kept and (excess := len(learner.encode(text)) + 1 - room) > 0:  # one more for a start token
+        kept = kept[: max(0, len(kept) - excess)]
+        text = template.format(document=learner.decode(kept), prompt=prompt)
+    return text
+
+
+def check_template(template: str) -> str:
+    """Return a context template, or raise UserError unless it holds {document} and {prompt} and no other field."""
+    try:
+        filled = template.format(document="<document>", prompt="<prompt>")
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"context_template={template!r} has a field other than {{document}} and {{prompt}}.") from error
+    if "<document>" not in filled or "<prompt>" not in filled:
+        raise UserError(f"context_template={template!r} must hold {{document}} and {{prompt}}.")
+    return template
+
+
+def _documents(passages: Sequence[Passage]) -> tuple[tuple[str, float], ...]:
+    weights: dict[str, float] = {}
+    for passage in passages:
+        weights[passage.document_id] = weights.get(passage.document_id, 0.0) + passage.weight
+    return tuple(sorted(weights.items(), key=lambda pair: -pair[1]))

@@ -1,0 +1,63 @@
+"""Fine-tuning beside the previous task's model: what `distillation` and `feature_regularization` share.
+
+The teacher is the previous task's values of the trainable parameters, which `core/parameter_values.py` swaps in for a
+forward pass; in the first task there is none.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.objectives import State
+from cmt_cli.core.parameter_values import (
+    Values,
+    from_state,
+    num_bytes,
+    to_state,
+    trainable_parameters,
+    trainable_values,
+)
+from cmt_cli.core.stream import Task
+from cmt_cli.layers.trainable import Trainable
+from cmt_cli.methods.sequential.finetune import FineTune
+
+
+class PreviousTeacher(FineTune):
+    """Keeps the previous task's parameters in `teacher`; its children say what is learned from them."""
+
+    keeps_values_by_name = True
+
+    def __init__(self, *, trainable: Trainable) -> None:
+        super().__init__(trainable=trainable)
+        self.teacher: Values = {}
+
+    def before_task(self, learner: Learner, task: Task) -> None:
+        """Let layers that were added for the task belong to the teacher as well, and those frozen since no longer.
+
+        What was there keeps its values: another member of a composition may have moved the student's.
+        """
+        super().before_task(learner, task)
+        if self.teacher:
+            self.teacher = {
+                name: self.teacher[name] if name in self.teacher else parameter.detach().to(torch.float32, copy=True)
+                for name, parameter in trainable_parameters(learner).items()
+            }
+
+    def after_task(self, learner: Learner, task: Task) -> None:
+        """Keep the parameters as the next task's teacher."""
+        super().after_task(learner, task)
+        self.teacher = trainable_values(learner)
+
+    def state_dict(self) -> State:
+        """Return the teacher's parameters."""
+        return {**super().state_dict(), **to_state(self.teacher, "teacher.")}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the teacher's parameters."""
+        super().load_state_dict(state)
+        self.teacher = from_state(state, "teacher.", self.device)
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of the teacher's parameters."""
+        return super().storage_bytes() + num_bytes(self.teacher.values())

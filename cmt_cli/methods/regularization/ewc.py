@@ -1,0 +1,145 @@
+"""Elastic weight consolidation: pull each parameter back as strongly as the old tasks' likelihood depends on it.
+
+    loss = nll + weight/2 * sum_k sum_i F_k,i (theta_i - theta*_k,i)^2
+    F_i = 1/N sum_n (d nll_n / d theta_i)^2                               per example, not the squared mean of a batch
+
+Kirkpatrick et al. 2017 (arXiv 1612.00796), with three ways to keep several tasks (`accumulation`):
+    per_task        one F_k and theta*_k for each task, as in the paper
+    running_mean    F <- (F_new + F_old * t) / (t + 1) after t earlier tasks; theta* of the last task
+    online          F <- gamma * F_old + F_new; theta* of the last task (Schwarz et al. 2018, arXiv 1805.06370)
+nll_n is the mean per labelled token of row n (an over-long text is several rows), as in training, so that rows of
+different lengths count alike and public values of `weight` apply. `labels: sampled` draws each label from the model
+given the text's true tokens, which makes F the diagonal of the Fisher information, up to 1 over the squared number of
+labelled tokens; `empirical` takes the text's own labels.
+Deviations from Schwarz et al.: F is not normalized, and gamma does not multiply F_old a second time in the penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.method import ADDED
+from cmt_cli.core.objectives import State
+from cmt_cli.core.parameter_values import (
+    Values,
+    from_state,
+    num_bytes,
+    squared_distance,
+    to_state,
+    trainable_parameters,
+    trainable_values,
+)
+from cmt_cli.core.settings import not_negative, one_of, positive
+from cmt_cli.core.stream import Task
+from cmt_cli.layers.trainable import Trainable
+from cmt_cli.methods.regularization.anchored import Anchored
+from cmt_cli.training.importance import importance, mean_nll, sampled_nll, sampled_rows
+
+PER_TASK, RUNNING_MEAN, ONLINE = "per_task", "running_mean", "online"
+EMPIRICAL, SAMPLED = "empirical", "sampled"
+
+
+class EWC(Anchored):
+    """Fine-tuning with a quadratic penalty that is weighted by the diagonal Fisher information of past tasks."""
+
+    family = "regularization"
+    paper = "arXiv 1612.00796"
+    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+
+    def __init__(
+        self,
+        *,
+        trainable: Trainable,
+        weight: float,
+        accumulation: str,
+        gamma: float,
+        labels: str,
+        num_samples: int,
+        seed: int,
+    ) -> None:
+        """`num_samples` caps the rows of a task that F is estimated on; `gamma` only counts in `online`."""
+        super().__init__(trainable=trainable)
+        self._weight = not_negative(weight, "method.weight")
+        self._accumulation = one_of(accumulation, (PER_TASK, RUNNING_MEAN, ONLINE), "method.accumulation")
+        self._gamma = not_negative(gamma, "method.gamma")
+        self._labels = one_of(labels, (EMPIRICAL, SAMPLED), "method.labels")
+        self._num_samples = int(positive(num_samples, "method.num_samples"))
+        self._seed = seed
+        self._num_tasks = 0
+        self._terms: list[tuple[Values, Values]] = []  # Fisher and anchor of each term of the sum over k
+
+    @property
+    def anchored(self) -> Collection[str]:
+        """Return the names of the last task's parameters."""
+        return self._terms[-1][1] if self._terms else ()
+
+    def after_task(self, learner: Learner, task: Task) -> None:
+        """Estimate the task's Fisher information at the parameters it ended with."""
+        super().after_task(learner, task)
+        fisher, anchor = self._estimate(learner, task), trainable_values(learner)
+        if self._accumulation == PER_TASK:
+            self._terms.append((fisher, anchor))
+        elif not self._terms:
+            self._terms = [(fisher, anchor)]
+        else:
+            old = self._terms[0][0]
+            if self._accumulation == RUNNING_MEAN:
+                self._terms = [(running_mean(old, fisher, self._num_tasks), anchor)]
+            else:
+                self._terms = [(decayed_sum(old, fisher, self._gamma), anchor)]
+        self._num_tasks += 1
+
+    def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        """Return the weighted sum over tasks."""
+        terms = super().penalties(learner, batch, outputs)
+        if self._terms:
+            parameters = trainable_parameters(learner)
+            distances = [squared_distance(parameters, anchor, fisher) for fisher, anchor in self._terms]
+            terms["ewc"] = 0.5 * self._weight * torch.stack(distances).sum()
+        return terms
+
+    def state_dict(self) -> State:
+        """Return Fisher information, anchors and the number of tasks."""
+        state = {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
+        for k, (fisher, anchor) in enumerate(self._terms):
+            state |= {**to_state(fisher, f"fisher.{k}."), **to_state(anchor, f"anchor.{k}.")}
+        return state
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._num_tasks = state["num_tasks"]
+        self._terms = [
+            (from_state(state, f"fisher.{k}.", self.device), from_state(state, f"anchor.{k}.", self.device))
+            for k in range(state["num_terms"])
+        ]
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of Fisher information and anchors."""
+        return super().storage_bytes() + sum(num_bytes(values.values()) for term in self._terms for values in term)
+
+    def _estimate(self, learner: Learner, task: Task) -> Values:
+        seed = self._seed * 1_000_003 + task.index
+        rows = sampled_rows(learner, task.train, num_samples=self._num_samples, seed=seed)
+        if self._labels == EMPIRICAL:
+            return importance(learner, rows, mean_nll, torch.square)
+        generator = torch.Generator(learner.device).manual_seed(seed)
+        return importance(learner, rows, sampled_nll(generator), torch.square)
+
+
+def running_mean(old: Values, latest: Values, num_tasks: int) -> Values:
+    """Return (latest + old * num_tasks) / (num_tasks + 1); a parameter without an old value had 0."""
+    return {
+        name: (value + old.get(name, torch.zeros_like(value)) * num_tasks) / (num_tasks + 1)
+        for name, value in latest.items()
+    }
+
+
+def decayed_sum(old: Values, latest: Values, gamma: float) -> Values:
+    """Return gamma * old + latest; a parameter without an old value had 0."""
+    return {name: gamma * old.get(name, torch.zeros_like(value)) + value for name, value in latest.items()}

@@ -1,0 +1,88 @@
+"""Memory aware synapses: pull each parameter back as strongly as the outputs on past inputs depend on it.
+
+    loss = nll + weight * sum_i Omega_i (theta_i - theta*_i)^2
+    Omega_i <- Omega_i + 1/N sum_n | d (1/L_n sum_t ||z_n,t||^2) / d theta_i |       theta* of the last task
+
+Aljundi et al. 2018 (arXiv 1711.09601). z_n,t are the logits that predict labelled token t of row n, the outputs before
+the softmax as in the paper; no label is used. Choices for language models: the squared norm is a mean over the L_n
+predicted tokens, so that long rows do not outweigh short ones. Public code often takes the absolute value of a
+batch's gradient; here it is that of each example's, as in the paper's equation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.method import ADDED
+from cmt_cli.core.objectives import State
+from cmt_cli.core.parameter_values import (
+    Values,
+    from_state,
+    num_bytes,
+    squared_distance,
+    to_state,
+    trainable_parameters,
+    trainable_values,
+)
+from cmt_cli.core.settings import not_negative, positive
+from cmt_cli.core.stream import Task
+from cmt_cli.layers.trainable import Trainable
+from cmt_cli.methods.regularization.anchored import Anchored
+from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
+
+
+class MAS(Anchored):
+    """Fine-tuning with a quadratic penalty that is weighted by the outputs' sensitivity to each parameter."""
+
+    family = "regularization"
+    paper = "arXiv 1711.09601"
+    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+
+    def __init__(self, *, trainable: Trainable, weight: float, num_samples: int, seed: int) -> None:
+        """`num_samples` caps the rows of a task that Omega is estimated on; `seed` draws them."""
+        super().__init__(trainable=trainable)
+        self._weight = not_negative(weight, "method.weight")
+        self._num_samples = int(positive(num_samples, "method.num_samples"))
+        self._seed = seed
+        self._omega: Values = {}
+        self._anchor: Values = {}
+
+    @property
+    def anchored(self) -> Collection[str]:
+        """Return the names of the last task's parameters."""
+        return self._anchor
+
+    def after_task(self, learner: Learner, task: Task) -> None:
+        """Add the task's sensitivities to those of the tasks before, and keep the parameters."""
+        super().after_task(learner, task)
+        seed = self._seed * 1_000_003 + task.index
+        rows = sampled_rows(learner, task.train, num_samples=self._num_samples, seed=seed)
+        latest = importance(learner, rows, mean_squared_norm, torch.abs)
+        self._omega = {name: value + self._omega.get(name, 0.0) for name, value in latest.items()}
+        self._anchor = trainable_values(learner)
+
+    def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        """Return the weighted squared distance."""
+        terms = super().penalties(learner, batch, outputs)
+        if self._anchor:
+            terms["mas"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor, self._omega)
+        return terms
+
+    def state_dict(self) -> State:
+        """Return the sensitivities and the previous parameters."""
+        return {**super().state_dict(), **to_state(self._omega, "omega."), **to_state(self._anchor, "anchor.")}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._omega = from_state(state, "omega.", self.device)
+        self._anchor = from_state(state, "anchor.", self.device)
+
+    def storage_bytes(self) -> int:
+        """Return the bytes of the sensitivities and the previous parameters."""
+        return super().storage_bytes() + num_bytes([*self._omega.values(), *self._anchor.values()])

@@ -1,0 +1,108 @@
+"""One run as plain values: its resolved configuration, and the parts that are built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.config import targets
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.processes import DISTRIBUTED
+from cmt_cli.core.settings import one_of
+from cmt_cli.core.stream import Stream
+from cmt_cli.running.baselines import MODES
+from cmt_cli.running.identity import Identity, config_hash, folder_name
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A resolved configuration of plain values, and the names of the chosen method, data and model."""
+
+    config: Mapping[str, Any]
+    names: Mapping[str, str]
+    overrides: tuple[str, ...] = ()  # as the user gave them, where they are known
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Return the packages besides this one whose classes the configuration may name."""
+        return tuple(self.config["trusted_targets"])
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """Return what config.yaml holds: the configuration, and the names where Hydra keeps its choices."""
+        hydra = {"runtime": {"choices": dict(self.names)}, "overrides": {"task": list(self.overrides)}}
+        return {**self.config, "hydra": hydra}
+
+    @property
+    def distributed(self) -> str:
+        """Return how the run is spread over processes: "none", "ddp" or "fsdp2"."""
+        given = self.config["trainer"].get("distributed", "none")  # the record of an older run has none
+        return one_of(given, DISTRIBUTED, "trainer.distributed")
+
+    @property
+    def references(self) -> str:
+        """Return whether missing references are made: "auto" or "none"."""
+        return one_of(self.config.get("references", "none"), MODES, "references")
+
+    @property
+    def given(self) -> list[str]:
+        """Return the user's overrides without `references`; where they are not known, the names of the choices."""
+        known = self.overrides or [f"{group}={name}" for group, name in self.names.items()]
+        return [override for override in known if not override.startswith("references=")]
+
+    def reference(self, method: str) -> Job:
+        """Return the same run by a method of `reference_methods`, training the same parameters where this one says."""
+        settings = dict(self.config["reference_methods"][method])
+        if "trainable" in self.config["method"]:
+            settings["trainable"] = self.config["method"]["trainable"]
+        config = {**self.config, "method": settings, "references": "none"}
+        return Job(config, {**self.names, "method": method})
+
+    @property
+    def identity(self) -> Identity:
+        """Return the names under which the run is filed."""
+        return Identity(**self.names, seed=self.config["seed"], config_hash=config_hash(self.config))
+
+    def build(self, group: str) -> Any:
+        """Instantiate one group of the configuration."""
+        return targets.instantiate(self.config[group], self.trusted)
+
+    def stream(self) -> Stream:
+        """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
+        from cmt_cli.data.files.stream_cache import cached
+
+        cache = Path(self.config["paths"]["cache"]).expanduser()
+        return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+
+    def folder(self, stream: Stream) -> Path:
+        """Return the run's folder; its name says where the data are generated or are the validation split."""
+        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, stream.provenance)
+
+
+def _note(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def load(folder: Path, trusted: Sequence[str]) -> Job:
+    """Read a run folder's configuration as a job.
+
+    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it.
+    """
+    import yaml
+
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    hydra = config.pop("hydra")
+    names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())
+    unnamed = [package for package in config["trusted_targets"] if package not in trusted]
+    if unnamed:
+        raise UserError(
+            f"{folder}/config.yaml uses code of {', '.join(unnamed)}. If you trust it, repeat the command with "
+            f"{' '.join(f'--trust {package}' for package in unnamed)}."
+        )
+    targets.check_trust(config, trusted)
+    targets.check_arguments(config, trusted)
+    return Job(config, names, tuple(overrides))

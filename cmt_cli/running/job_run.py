@@ -1,0 +1,218 @@
+"""Make the run of a job: hand its parts to `run_stream`, its references first where they are asked for.
+
+A run's references are jobs like it with another method. Streams are built first, since that needs neither torch nor
+weights and finds most mistakes. Several processes make a job together: all of them call the same functions.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmt_cli.commands import run_folders
+from cmt_cli.config import targets
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.stream import Stream
+from cmt_cli.distributed.environment import check_place, is_first, process_place
+from cmt_cli.running.baselines import ReferenceRun, find_reference, methods_of, work
+from cmt_cli.running.job import Job, load
+from cmt_cli.running.reading import read_result
+from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
+from cmt_cli.running.scores import read_steps
+
+if TYPE_CHECKING:
+    from cmt_cli.core.learner import Learner
+    from cmt_cli.core.method import Method
+    from cmt_cli.core.processes import Processes
+    from cmt_cli.core.result import RunResult
+    from cmt_cli.running.loggers import Logger
+    from cmt_cli.running.store import RunStore
+
+
+_WAIT_SECONDS = 5.0
+
+
+def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ()) -> Path:
+    """Run a job, or continue it; of a complete one only bring the metrics up to date. Return its folder.
+
+    `loggers` hear of the run besides the configured one. Raises UserError for what cannot work, and for a record of
+    other data than the stream's files hold.
+    """
+    processes = _processes(job)
+    stream = _stream(job, processes)
+    folder = folder or job.folder(stream)
+    result = processes.from_first(lambda: read_result(folder))
+    if result is not None:
+        refuse_other_data(result, stream)
+    if job.references == "auto":
+        _make_references(job, stream, folder, processes)
+    references = find_references(job, stream, folder)
+    if result is None or result.status != "complete":
+        _run_stream(job, stream, folder, processes, references=references, further_loggers=loggers)
+    elif processes.rank == 0:
+        _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), references)))
+    return folder
+
+
+def _processes(job: Job) -> Processes:
+    """Return the processes that make the job; raise UserError where there are others than its settings say."""
+    place = process_place(os.environ)
+    check_place(job.distributed, place)
+    if job.distributed == "none" or place is None:
+        from cmt_cli.core.processes import ONE
+
+        return ONE
+    from cmt_cli.distributed.torch_group import join
+
+    return join(place, is_sharded=job.distributed == "fsdp2")
+
+
+def _stream(job: Job, processes: Processes) -> Stream:
+    """Build the stream, in process 0 first: it may write files that the others then find."""
+    stream: Stream | None = None
+
+    def build() -> None:
+        nonlocal stream
+        stream = job.stream()
+
+    processes.from_first(build)
+    return job.stream() if stream is None else stream
+
+
+def _update(job: Job, stream: Stream, folder: Path, result: RunResult) -> None:
+    """Write a complete run's record where its metrics have changed."""
+    if read_result(folder) != result:
+        from cmt_cli.running.store import RunStore
+
+        with RunStore(folder, job.identity, job.saved) as store:
+            store.write_result(result)
+
+
+def find_references(job: Job, stream: Stream, folder: Path) -> dict[str, ReferenceRun]:
+    """Look for the references of the run in `folder` among the runs beside it."""
+    command = shlex.join(["cmt", "run", *job.given, "references=auto"])
+    found = {}
+    keys = job.config.get("reference_methods", {})  # the record of an older run has none
+    for reference, method in methods_of(stream, keys).items():
+        path = folder.parent / job.reference(method).folder(stream).name
+        found[reference] = find_reference(method, path, stream, own=folder, command=command)
+    return found
+
+
+def _make_references(job: Job, stream: Stream, folder: Path, processes: Processes) -> None:
+    """Make the references that are missing, one after the other; wait where another process is making one."""
+    from rich.console import Console
+
+    from cmt_cli.running.lock import FolderInUseError
+    from cmt_cli.training.device_memory import free_memory
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=processes.rank > 0)
+
+    def missing_runs() -> list[ReferenceRun]:
+        return [run for run in find_references(job, stream, folder).values() if run.reason is not None]
+
+    while missing := processes.from_first(missing_runs):
+        run, reference = missing[0], job.reference(missing[0].method)
+        console.print(f"Reference run {run.method}: {work(run.method, stream)}. references=none leaves it out.")
+        try:
+            references = find_references(reference, stream, run.folder)
+            _run_stream(reference, stream, run.folder, processes, references=references)
+        except FolderInUseError:
+            console.print(f"Another process is making {run.folder}: waiting for it.", markup=False)
+            time.sleep(_WAIT_SECONDS)
+        free_memory()
+
+
+def _run_stream(
+    job: Job,
+    stream: Stream,
+    folder: Path,
+    processes: Processes,
+    *,
+    references: Mapping[str, ReferenceRun],
+    further_loggers: Sequence[Logger] = (),
+) -> None:
+    from rich.console import Console
+
+    from cmt_cli.running.allocation import keep_freed_memory
+    from cmt_cli.running.loggers import ConsoleLogger
+    from cmt_cli.running.stream_loop import run_stream
+
+    keep_freed_memory()
+    method: Method = job.build("method")
+    refuse_misfit(method, stream)
+    if processes.is_sharded:
+        from cmt_cli.distributed.sharding import refuse_unsharded
+
+        refuse_unsharded(method, job.config["model"])
+    trainer, evaluator = job.build("trainer"), job.build("evaluator")
+    stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
+    loggers = [ConsoleLogger(Console(stderr=True)), job.build("logger"), *further_loggers]
+    with _store(job, folder, processes) as store:
+        learner = _learner(job, processes)
+        run_stream(
+            learner=learner,
+            method=method,
+            stream=stream,
+            trainer=trainer,
+            evaluator=evaluator,
+            store=store,
+            loggers=loggers if processes.rank == 0 else [],
+            references=references,
+        )
+
+
+def _learner(job: Job, processes: Processes) -> Learner:
+    """Load the model, or this process's part of it."""
+    if not processes.is_sharded:
+        learner: Learner = job.build("model")
+        learner.processes = processes
+        return learner
+    from cmt_cli.distributed.sharding import loading_settings, shard
+
+    settings = job.config["model"]
+    learner = targets.instantiate(loading_settings(settings), job.trusted)
+    learner.processes = processes
+    shard(learner, settings)
+    return learner
+
+
+def _store(job: Job, folder: Path, processes: Processes) -> RunStore:
+    from cmt_cli.running.shared_store import SharedStore
+    from cmt_cli.running.store import RunStore
+
+    if processes.num == 1:
+        return RunStore(folder, job.identity, job.saved)
+    return SharedStore(folder, job.identity, job.saved, processes)
+
+
+def refuse_misfit(method: Method, stream: Stream) -> None:
+    """Raise UserError where a stream lacks what a method's class says it needs."""
+    # Looked at only where it is needed: a stream may have millions of examples.
+    given: dict[str, Callable[[], bool]] = {
+        "documents (tasks that are batches of documents)": lambda: any(task.documents for task in stream.tasks),
+        "labels (examples that are questions with answers)": lambda: all(
+            example.prompt for task in stream.tasks for example in task.train
+        ),
+        "episodes (a meta-training split)": lambda: bool(stream.episodes.train),
+        "the task id at test time": lambda: stream.gives_task,
+    }
+    needs = (method.needs_documents, method.needs_labels, method.needs_episodes, method.needs_task_id)
+    missing = [what for (what, present), needed in zip(given.items(), needs, strict=True) if needed and not present()]
+    if missing:
+        raise UserError(
+            f"{type(method).__name__} needs {' and '.join(missing)}, which the stream '{stream.name}' does not have. "
+            "`cmt list matrix` shows which method goes with which stream."
+        )
+
+
+def resume(folder: Path, trusted: Sequence[str]) -> None:
+    """Continue the run in a folder from its own configuration."""
+    made = run(load(folder, trusted), folder)
+    if is_first(os.environ):
+        run_folders.show(made)

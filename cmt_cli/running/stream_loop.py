@@ -1,0 +1,105 @@
+"""The one loop over tasks: what happens before the stream, then learn and evaluate task after task.
+
+    row 0 of the score matrix:      the method before the stream, on every test
+    row i of the score matrix:      after task i (counted from 1), on every test
+
+A run can be killed anywhere and called again: what is saved is loaded, the phase that was cut short is repeated or, in
+a gradient fit, continued from its last checkpoint. On a CPU the result is the uninterrupted run's, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cmt_cli.running.baselines import ReferenceRun
+from cmt_cli.running.ledger import evaluate_phase, learn_phase
+from cmt_cli.running.loggers import Logger
+from cmt_cli.running.record import refuse_other_data
+from cmt_cli.running.session import MeasuredFit, Session
+from cmt_cli.running.step_scoring import StepScoring
+from cmt_cli.running.store import RunStore
+
+if TYPE_CHECKING:
+    from cmt_cli.core.learner import Learner
+    from cmt_cli.core.method import Method
+    from cmt_cli.core.result import RunResult
+    from cmt_cli.core.stream import Stream, Task
+    from cmt_cli.evaluation.evaluator import Evaluator
+    from cmt_cli.training.trainer import Trainer
+
+
+def run_stream(
+    *,
+    learner: Learner,
+    method: Method,
+    stream: Stream,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    store: RunStore,
+    loggers: Sequence[Logger],
+    references: Mapping[str, ReferenceRun] | None = None,
+) -> RunResult:
+    """Run a method over a stream, continuing where the folder stops; return the complete run's record.
+
+    `store` must be entered. `references` are the runs, by method, that some metrics compare with.
+    Raises StoppedBySignal when a signal asked to stop; the state is saved then.
+    """
+    finished = store.result()
+    if finished is not None:
+        refuse_other_data(finished, stream)
+        if finished.status == "complete":
+            return finished
+    with Session(learner, method, stream=stream, store=store, loggers=loggers, references=references or {}) as session:
+        learned = session.begin()
+        if learned is None:
+            meta_train(session, trainer)
+            learned = -1
+        if learned == -1:
+            evaluate(session, evaluator, -1)
+        for task in stream.tasks:
+            if task.index > learned:
+                learn(session, trainer, task, evaluator)
+            if task.index >= learned:
+                evaluate(session, evaluator, task.index)
+    assert session.result is not None
+    return session.result
+
+
+def meta_train(session: Session, trainer: Trainer) -> None:
+    """Let the method prepare itself on the episodes, before any task."""
+    with session.phase(learn_phase(-1)):
+        fit = MeasuredFit(trainer.bind(session.learner, session.method, session), session)
+        session.method.before_stream(session.learner, session.stream.episodes, fit)
+    session.end_learning(-1)
+
+
+def learn(session: Session, trainer: Trainer, task: Task, evaluator: Evaluator) -> None:
+    """Let the method absorb one task; the evaluator may ask between the steps of its fit."""
+    learner, method, every = session.learner, session.method, evaluator.every_steps
+    ask = None if every is None else StepScoring(session, evaluator, task_index=task.index, every_steps=every)
+    with session.phase(learn_phase(task.index)) as record:
+        fit = MeasuredFit(trainer.bind(learner, method, session, between_steps=ask), session)
+        method.before_task(learner, task)
+        method.learn(learner, task, fit)
+        method.after_task(learner, task)
+        record.documents = len(task.documents)
+    session.end_learning(task.index)
+
+
+def evaluate(session: Session, evaluator: Evaluator, task_index: int) -> None:
+    """Fill the row of the score matrix after one task, unless the folder has it."""
+    if task_index + 1 in session.store.cells():
+        return
+    with session.phase(evaluate_phase(task_index)) as record:
+        predictor = session.method.predictor(session.learner, task_index)
+        scores = evaluator.evaluate(
+            predictor,
+            session.stream.tests,
+            row=task_index + 1,
+            progress=session.progress,
+            stop_requested=session.stop_requested,
+            processes=session.processes,
+        )
+        record.questions = sum(len(score.predictions) for score in scores)
+    session.add_row(task_index, scores)

@@ -1,0 +1,168 @@
+"""What a sweep has done, is doing and lacks, from its folder, the clock and, for cells that wait, the scheduler."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.running import lock
+from cmt_cli.running.reading import read_result
+from cmt_cli.sweeps.folder import CellRecord, Plan, SweepFolder
+
+STATES = ("complete", "pruned", "running", "queued", "interrupted", "failed", "stale", "missing")
+DONE = ("complete", "pruned")
+UNDERWAY = ("running", "queued")
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """A cell and its state: one of `STATES`.
+
+    stale: it was running and its process is gone or silent. missing: nobody has begun it and nobody will.
+    """
+
+    overrides: tuple[str, ...]
+    state: str
+    record: CellRecord | None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the cell has to be run again."""
+        return self.state not in (*DONE, *UNDERWAY)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStatus:
+    """A sweep and the states of its cells, in the order in which they were asked for."""
+
+    path: Path
+    plan: Plan
+    cells: tuple[CellState, ...]
+    is_launching: bool  # whether the process that hands the cells out is alive
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of cells by state, without states that none has."""
+        found = Counter(cell.state for cell in self.cells)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @property
+    def open(self) -> list[CellState]:
+        """Return the cells that have to be run again."""
+        return [cell for cell in self.cells if cell.is_open]
+
+    def varied(self, cell: CellState) -> str:
+        """Return those of a cell's overrides that tell it from other cells."""
+        common = set.intersection(*(set(other.overrides) for other in self.cells))
+        return " ".join(line for line in cell.overrides if line not in common) or " ".join(cell.overrides)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "path": str(self.path),
+            "overrides": list(self.plan.overrides),
+            "launcher": self.plan.launcher,
+            "sweeper": self.plan.sweeper,
+            "is_launching": self.is_launching,
+            "counts": self.counts,
+            "cells": [
+                {"overrides": list(c.overrides), "state": c.state, "record": c.record and dataclasses.asdict(c.record)}
+                for c in self.cells
+            ],
+        }
+
+
+def read_status(path: Path, *, is_launching: bool | None = None) -> SweepStatus:
+    """Read the state of every cell of a sweep; raise UserError where the folder holds none.
+
+    `is_launching` is what the caller knows; None looks whether the process that hands the cells out is alive.
+    """
+    sweep = SweepFolder(path)
+    plan = sweep.plan()
+    launching = _is_launching(path) if is_launching is None else is_launching
+    records = [sweep.record(cell) for cell in plan.cells]
+    waiting = [r.job_id for r in records if r is not None and r.job_id and r.status in (*UNDERWAY, "interrupted")]
+    live = live_jobs(waiting) if waiting else set()
+    cells = [
+        CellState(cell, _state(record, sweep, is_launching=launching, live=live), record)
+        for cell, record in zip(plan.cells, records, strict=True)
+    ]
+    return SweepStatus(path, plan, tuple(cells), launching)
+
+
+def _state(record: CellRecord | None, sweep: SweepFolder, *, is_launching: bool, live: set[str] | None) -> str:
+    waits = "queued" if is_launching else "missing"
+    if record is None:
+        return waits
+    if record.job_id is not None and (live is None or record.job_id in live):
+        waits = "queued"  # the scheduler has it, or cannot be asked
+    match record.status:
+        case "queued":
+            return waits
+        case "running" if _has_result(record):
+            return "complete"  # its process died between the run's last file and this record
+        case "running" if _is_running(record, sweep):
+            return "running"
+        case "running" | "interrupted" if waits == "queued" and record.job_id is not None:
+            return "queued"  # to be continued by the scheduler, after a preemption or the loss of a node
+        case "running":
+            return "stale"
+    return record.status
+
+
+def _has_result(record: CellRecord) -> bool:
+    result = read_result(Path(record.folder)) if record.folder is not None else None
+    return result is not None and result.status == "complete"
+
+
+def _is_running(record: CellRecord, sweep: SweepFolder) -> bool:
+    if record.host == socket.gethostname() and not lock.is_alive(record.pid or 0):
+        return False
+    return lock.silent_seconds(sweep.record_path(record.overrides)) < lock.SILENT_SECONDS
+
+
+def _is_launching(path: Path) -> bool:
+    holder = lock.read_holder(path / ".lock")
+    if not holder:
+        return False
+    if holder.get("host") == socket.gethostname() and not lock.is_alive(int(holder.get("pid", 0))):
+        return False
+    return lock.silent_seconds(path / ".lock") < lock.SILENT_SECONDS
+
+
+def live_jobs(job_ids: Sequence[str]) -> set[str] | None:
+    """Return which of Slurm's jobs (`123` or `123_4`) wait or run; None where Slurm cannot be asked."""
+    if shutil.which("squeue") is None:
+        return None
+    arrays = sorted({job_id.partition("_")[0] for job_id in job_ids})
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return None
+    if asked.returncode != 0:  # one that is forgotten makes squeue fail, too
+        return set() if "Invalid job id" in asked.stderr else None
+    return {line.strip() for line in asked.stdout.splitlines()}
+
+
+def find_sweep(name: str, runs: Path) -> Path:
+    """Return the folder of a sweep given by path, by its name in `<runs>/.sweeps`, or as `latest`."""
+    folder = runs / ".sweeps"
+    found = sorted((path.parent for path in folder.glob("*/sweep.json")), key=lambda path: path.name)
+    if name == "latest" and found:
+        return found[-1]
+    for path in (Path(name), folder / name):
+        if (path / "sweep.json").is_file():
+            return path
+    raise UserError(
+        f"There is no sweep '{name}': it is neither a sweep's folder nor one in '{folder}', which has {len(found)}"
+        f"{': ' + ', '.join(path.name for path in found[-5:]) if found else ''}."
+    )

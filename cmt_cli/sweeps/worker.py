@@ -1,0 +1,121 @@
+"""One cell of a sweep, as a launcher's worker runs it: the run, and the cell's record in the sweep's folder.
+
+A cell that fails returns like any other, so that no launcher gives up the rest; its record has the error's first
+line, and the traceback lies beside it. Only what has to end the process travels on as an exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.core.atomic import write_text
+from cmt_cli.core.exceptions import NonFiniteLoss, ProcessLost, UserError
+from cmt_cli.running import job_run
+from cmt_cli.running.job import Job
+from cmt_cli.running.lock import holds
+from cmt_cli.running.loggers import Logger, Silent
+from cmt_cli.running.reading import read_result
+from cmt_cli.running.signals import StoppedBySignal, hand_on
+from cmt_cli.sweeps.folder import RunningCell, SweepFolder, Trial
+
+
+class CellNotes(Silent):
+    """Keeps the run's folder in the cell's record from the run's start."""
+
+    def __init__(self, cell: RunningCell) -> None:
+        """Write to `cell`."""
+        self._cell = cell
+
+    def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
+        """Note the folder."""
+        self._cell.note_folder(folder)
+
+
+def run_cell(
+    make: Callable[[], Job],
+    overrides: Sequence[str],
+    sweep: SweepFolder,
+    *,
+    cwd: Path,
+    make_pruner: Callable[[], Any],
+) -> str:
+    """Run a cell in the folder that the sweep was started in; return the status that its record ends with.
+
+    `make` builds the checked job, `make_pruner` the pruner of a study's trial. Raises Interrupted where a signal
+    stopped the process that hands out the cells.
+    """
+    if sweep.is_stopping:
+        return "queued"
+    os.chdir(cwd)
+    cell = RunningCell(sweep, overrides)
+    cell.begin()
+    try:
+        _run(make, cell, make_pruner)
+    except StoppedBySignal as error:
+        if error.signal_number == 0:  # not a signal: the trial's report ended the run
+            cell.end("pruned", error=error.__cause__)
+            return cell.status
+        cell.end("interrupted", error=error)
+        if holds(sweep.path):
+            raise
+        _hand_on(cell, error)
+    except Exception as error:
+        # Whatever it is, the other cells go on; nothing is hidden, since the record and the log below say what it was.
+        cell.end("failed", error=error)
+        shown = f"Error: {error}\n" if isinstance(error, UserError) else traceback.format_exc()
+        write_text(sweep.record_path(overrides).with_suffix(".log"), shown)
+    except BaseException as error:
+        cell.end("interrupted", error=error)
+        raise
+    print(f"{cell.status}: {' '.join(overrides)}", file=sys.stderr)
+    return cell.status
+
+
+def accompany(make: Callable[[], Job], cwd: Path) -> None:
+    """Make a cell together with process 0, which records how it ends; `make` and `cwd` are those of `run_cell`.
+
+    Raises Interrupted where a signal stopped the run.
+    """
+    os.chdir(cwd)
+    with contextlib.suppress(UserError, NonFiniteLoss, ProcessLost):
+        job_run.run(make())
+
+
+def _run(make: Callable[[], Job], cell: RunningCell, make_pruner: Callable[[], Any]) -> None:
+    loggers: list[Logger] = [CellNotes(cell)]
+    if cell.trial is not None:
+        from cmt_cli.sweeps.trials import TrialReport
+
+        loggers.append(TrialReport(cell.trial, make_pruner))
+    folder = job_run.run(make(), loggers=loggers)
+    cell.note_folder(folder)
+    cell.end("complete", value=_value(folder, cell.trial))
+
+
+def _value(folder: Path, trial: Trial | None) -> float | None:
+    """Return a trial's objective; a plain cell has none."""
+    if trial is None:
+        return None
+    from cmt_cli.sweeps.trials import objective
+
+    result = read_result(folder)
+    assert result is not None, "a run that has ended has a record"
+    return objective(result, trial.metric)
+
+
+def _hand_on(cell: RunningCell, error: StoppedBySignal) -> None:
+    """Let the launcher requeue the job; where it does, the cell waits again, else its record says why not."""
+    try:
+        hand_on(error.signal_number)
+    except SystemExit:
+        cell.end("queued")
+        raise
+    except (OSError, RuntimeError, subprocess.SubprocessError) as refusal:
+        cell.end("interrupted", error=refusal)

@@ -1,0 +1,196 @@
+"""`cmt run` and what follows it, from the command line to the run folder, on small generated data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.methods.controls.frozen import Frozen
+from tests.command_line import SMALL, cmt
+from tests.data.files import put_streamingqa
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Mine(Frozen):
+    """A method that somebody keeps in a package of their own."""
+
+
+def run_folders() -> list[Path]:
+    return sorted(path.parent for path in Path("runs").glob("*/result.json"))
+
+
+def status(folder: Path) -> str:
+    return str(json.loads((folder / "result.json").read_text())["status"])
+
+
+def test_a_run_fills_its_folder_and_a_second_call_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=frozen", *SMALL) == 0
+    (folder,) = run_folders()
+    assert folder.name.startswith("frozen-streamingqa-generated-tiny-")
+    assert status(folder) == "complete"
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["hydra"]["runtime"]["choices"] == {"method": "frozen", "data": "streamingqa", "model": "tiny"}
+    assert sorted(path.name for path in (folder / "predictions").iterdir()) == [f"row_00{i}.jsonl" for i in range(3)]
+    first = capsys.readouterr().out
+    assert "GENERATED" in first and "cmt ask" in first
+    before = (folder / "result.json").stat().st_mtime_ns
+    assert cmt("run", "method=frozen", *SMALL) == 0
+    assert capsys.readouterr().out == first
+    assert (folder / "result.json").stat().st_mtime_ns == before
+    assert not Path("outputs").exists() and not Path("multirun").exists()
+
+
+def test_ask_names_the_documents_that_an_answer_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=bm25", *SMALL) == 0
+    (folder,) = run_folders()
+    (first, *_) = (folder / "predictions" / "row_002.jsonl").read_text().splitlines()
+    prediction = json.loads(first)
+    capsys.readouterr()
+    question = prediction["prompt"].removeprefix("Question: ").removesuffix("\nAnswer:")
+    assert cmt("ask", folder.name, question) == 0
+    answer, header, best, *_ = capsys.readouterr().out.splitlines()
+    assert answer == (prediction["prediction"] or "(empty answer)")
+    assert header.split() == ["weight", "document", "date", "begins"]
+    assert best.split()[1] == prediction["documents"][0][0]
+
+
+def test_a_complete_run_is_not_shown_for_files_that_changed_since(capsys: pytest.CaptureFixture[str]) -> None:
+    put_streamingqa(Path("data/streamingqa"))
+    arguments = ("run", "method=frozen", "data.num_tasks=1", *(a for a in SMALL if not a.startswith("data.")))
+    assert cmt(*arguments) == 0
+    capsys.readouterr()
+    put_streamingqa(Path("data/streamingqa"), test=[{"text": "Another.", "question": "Which?", "answers": "it"}])
+    assert cmt(*arguments) == 2
+    printed = capsys.readouterr()
+    assert "test.csv changed since" in printed.err and "Run folder" not in printed.out
+
+
+def test_a_run_on_the_validation_split_says_so_wherever_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=frozen", "data.selection.stream_split=validation", *SMALL) == 0
+    assert "VALIDATION split, no test result" in " ".join(capsys.readouterr().out.split())
+    (folder,) = run_folders()
+    assert folder.name.startswith("frozen-streamingqa-generated-validation-tiny-")
+    data = json.loads((folder / "result.json").read_text())["data"]
+    assert (data["split"], data["num_documents"], data["num_questions"]) == ("validation", 2, 4)
+    assert cmt("compare", "runs") == 0
+    assert "GENERATED data, VALIDATION split" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_method_without_documents_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=frozen", *SMALL) == 0
+    capsys.readouterr()
+    assert cmt("ask", "frozen", "Who?") == 0
+    assert "reports no documents" in capsys.readouterr().out
+
+
+def test_a_sweep_runs_every_job_and_compare_makes_one_line_of_its_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", "method=frozen", "seed=0,1", "data.generated.seed=0", *SMALL) == 0
+    assert [status(folder) for folder in run_folders()] == ["complete", "complete"]
+    capsys.readouterr()
+    assert cmt("compare", "runs", "--format", "csv") == 0
+    header, line = capsys.readouterr().out.splitlines()
+    row = dict(zip(header.split(","), line.split(","), strict=True))
+    assert (row["method"], row["source"], row["seeds"]) == ("frozen", "generated", "0 1")
+
+
+def test_one_failing_job_does_not_keep_the_others_of_a_sweep_from_running(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", "method=frozen", "data.source=auto,real", "seed=3", *SMALL) == 1
+    assert [status(folder) for folder in run_folders()] == ["complete"]
+    error = capsys.readouterr().err
+    assert "data.source=real" in error and "data=streamingqa has no files" in error
+
+
+def test_an_own_method_from_an_own_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "mine.yaml").write_text(f"# needs: documents\n_target_: {__name__}.Mine\n")
+    arguments = ("--config-dir", "mine", "method=mine", *SMALL)
+    assert cmt("run", *arguments) == 2
+    assert f"'{__name__}.Mine' is outside the trusted packages" in capsys.readouterr().err
+    assert cmt("run", f"trusted_targets=[{__name__}]", *arguments) == 0
+    (folder,) = run_folders()
+    assert folder.name.startswith("mine-")
+    capsys.readouterr()
+    assert cmt("resume", str(folder)) == 2
+    assert f"--trust {__name__}" in capsys.readouterr().err
+    assert cmt("resume", str(folder), "--trust", __name__) == 0
+
+
+def test_a_dry_run_lists_the_jobs_and_loads_no_weights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Learner, "__init__", lambda *args, **kwargs: pytest.fail("weights were loaded"))
+    assert cmt("run", "--dry-run", "-m", "method=frozen,uniform", *SMALL) == 0
+    out = capsys.readouterr().out
+    assert "job 0 method=frozen" in out and "job 1 method=uniform" in out
+    assert "streamingqa, generated" in out and "2 tasks, 4 documents" in out and "(new)" in out
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_estimates_the_memory_of_the_weights(
+    checkpoints: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("model=huggingface", f"model.name_or_path={checkpoints['llama']}", "data.source=generated")
+    assert cmt("run", "--dry-run", "method=frozen", *model, *SMALL) == 0
+    assert "weights 0.00 GiB (auto)" in capsys.readouterr().out
+
+
+def test_cfg_prints_the_resolved_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "--cfg", "job", "method=uniform", "seed=7") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["seed"] == 7 and printed["trainer"]["seed"] == 7
+    assert printed["data"]["path"] == "data/streamingqa"
+    assert cmt("run", "--cfg", "hydra", "method=uniform") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["hydra"]["runtime"]["choices"]["method"] == "uniform"
+
+
+def test_mistakes_are_a_paragraph_and_a_traceback_only_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "method=frozn") == 2
+    assert capsys.readouterr().err.startswith("Error: method=frozn: there is no such method. Did you mean 'frozen'?")
+    assert cmt("run", "method=frozn", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unexpected_error_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("list", "methods", "--json") == 0  # installs the hook, as every command does
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError("division by zero"), None)
+    error = capsys.readouterr().err
+    assert error.startswith("ZeroDivisionError: division by zero\n") and "--debug" in error
+
+
+@pytest.mark.parametrize("arguments", [("show", "nothing"), ("ask", "nothing", "Who?"), ("resume", "nothing")])
+def test_an_unknown_run_is_a_mistake(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt(*arguments) == 2
+    assert "no run 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_says_how_to_continue() -> None:
+    # Thirty documents, one step each, in the first task: enough to be in the middle of when the signal comes.
+    overrides = ["method=uniform", *SMALL[1:], "data.generated.num_test_documents=60", "trainer.log_every_steps=1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cmt_cli", "run", *overrides]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 400
+    while not any('"train"' in path.read_text() for path in Path("runs").glob("*/events.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "cmt resume runs/uniform-" in error and "Traceback" not in error
+    (folder,) = run_folders()
+    assert status(folder) == "interrupted"
+    assert cmt("resume", str(folder)) == 0
+    assert status(folder) == "complete"

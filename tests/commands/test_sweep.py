@@ -1,0 +1,82 @@
+"""`cmt run -m`, `cmt sweep status` and `cmt sweep repeat` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cmt_cli.commands import sweep
+from cmt_cli.config import catalog, compose
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.sweeps.status import read_status
+from tests.command_line import SMALL, cmt
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+MIXED = ("method=frozen", "data.generated.num_test_documents=4,-3", "data.num_tasks=1,2")
+REST = [line for line in SMALL if not line.startswith(("data.generated.num_test", "data.num_tasks"))]
+
+
+def test_a_failed_cell_does_not_stop_the_rest_and_only_it_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", *MIXED, *REST) == 1
+    (folder,) = Path("runs/.sweeps").iterdir()
+    told = capsys.readouterr().err
+    assert "4 cells: 2 complete, 2 failed" in told
+    assert "num_test_documents=-3 data.num_tasks=1: data.generated.num_test_documents=-3 is too small" in told
+    assert f"cmt sweep repeat {folder.absolute()}" in told
+    assert cmt("sweep", "status", "latest", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"complete": 2, "failed": 2}
+    assert cmt("sweep", "repeat", "latest") == 1
+    starts = {c.record.num_starts for c in read_status(folder).cells if c.record and c.state == "complete"}
+    again = {c.record.num_starts for c in read_status(folder).cells if c.record and c.state == "failed"}
+    assert starts == {1} and again == {2}
+    (log, _) = sorted((folder / "jobs").glob("*.log"))
+    assert "num_test_documents=-3" in log.read_text()
+
+
+def test_a_sweep_whose_cells_are_done_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", "method=frozen", "seed=0,0", *SMALL) == 0
+    assert "1 cell: 1 complete" in capsys.readouterr().err  # the same run twice is one cell
+    assert cmt("sweep", "repeat", "latest") == 0
+    assert "1 complete" in capsys.readouterr().out
+
+
+def test_every_combination_of_options_is_checked_before_the_first_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", "method=frozen,cmt", "data=streamingqa,clinc150", "trainer=smoke") == 2
+    assert "method=cmt data=clinc150: cmt needs" in capsys.readouterr().err
+    assert cmt("run", "-m", "seed=0,1,two", *REST) == 2
+    assert "seed=two" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_repeat_takes_settings_of_the_launcher_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "-m", "method=frozen", "seed=0", *SMALL) == 0
+    assert cmt("sweep", "repeat", "latest", "seed=1") == 2
+    assert "seed=1 would change the runs" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"hydra/launcher=joblib needs .* pip install 'cmt-cli\[joblib\]'"):
+        sweep.check_extras("joblib", "basic", [catalog.conf_dir()])
+
+
+def test_a_folder_with_any_name_passes_through_hydras_grammar(capsys: pytest.CaptureFixture[str]) -> None:
+    place = "hydra.sweep.dir=" + compose.quoted("it's a, {sweep}=1")
+    assert cmt("run", "-m", "method=frozen", "seed=0", place, *SMALL) == 0
+    assert read_status(Path("it's a, {sweep}=1")).counts == {"complete": 1}
+
+
+def test_a_sweeper_that_would_bypass_the_sweeps_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    other = "hydra.sweeper._target_=hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+    assert cmt("run", "-m", "seed=0,1", other, *SMALL) == 2
+    assert "hydra/sweeper=basic or optuna" in capsys.readouterr().err
+
+
+def test_a_search_on_the_test_split_is_refused_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    assert cmt("run", "-m", "trainer.task.learning_rate=interval(1e-5,1e-3)", "hydra/sweeper=optuna", *SMALL) == 2
+    assert "Add data.selection.stream_split=validation" in capsys.readouterr().err
+    assert not Path("runs").exists()

@@ -1,0 +1,119 @@
+"""A mapping with `_target_` becomes an object, if its target is trusted and its keys are the constructor's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+
+from cmt_cli.config import targets
+from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.exceptions import UserError
+
+DECODING = {
+    "_target_": "cmt_cli.core.decoding.Decoding",
+    "max_new_tokens": 4,
+    "batch_size": 2,
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0,
+    "stop_text": None,
+}
+
+
+class Holder:
+    """What a package outside this one might define."""
+
+    def __init__(self, *, parts: Sequence[Any], mode: Literal["a", "b"], rate: float) -> None:
+        self.parts, self.mode, self.rate = parts, mode, rate
+
+
+HOLDER = {"_target_": f"{__name__}.Holder", "parts": [DECODING, {"x": [1]}], "mode": "a", "rate": 1}
+TRUSTED = (__name__,)
+
+
+def test_nested_targets_are_built_innermost_first() -> None:
+    built = targets.instantiate(HOLDER, TRUSTED)
+    assert isinstance(built, Holder)
+    assert isinstance(built.parts[0], Decoding)
+    assert built.parts[0].max_new_tokens == 4
+    assert built.parts[1] == {"x": (1,)}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.run",
+        "cmt_cli_evil.run",
+        "cmt_cli.config.targets.instantiate",  # the command line's own modules could lift the checks
+        "cmt_cli.core.decoding.torch.load",  # reached through what a trusted module imports
+        "cmt_cli.core.decoding.Tensor",  # imported by a trusted module, defined elsewhere
+        "cmt_cli.core.decoding.annotations",
+        "cmt_cli.core.decoding.Decoding.__init__",
+        "cmt_cli.core.nothing.Here",
+        "cmt_cli.core.decoding.Nothing",
+        "",
+    ],
+)
+def test_targets_outside_the_trusted_packages_are_refused(target: str) -> None:
+    with pytest.raises(UserError, match="_target_"):
+        targets.resolve(target, ())
+
+
+def test_every_nested_target_is_checked_before_anything_is_imported() -> None:
+    tree = {"model": {"_target_": "cmt_cli.models.tiny.load", "parts": [{"deep": {"_target_": "antigravity.fly"}}]}}
+    with pytest.raises(UserError, match=r"antigravity\.fly.*trusted_targets"):
+        targets.check_trust(tree, ())
+
+
+@pytest.mark.parametrize("key", ["_args_", "_partial_", "_recursive_", "_convert_"])
+def test_special_keys_of_other_instantiation_schemes_are_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f"decoding.{key}"):
+        targets.check_trust({"decoding": {**DECODING, key: True}}, ())
+
+
+def test_a_trusted_prefix_ends_at_a_package_boundary() -> None:
+    targets.check_prefix("mine.layers.X", ["mine"])
+    with pytest.raises(UserError):
+        targets.check_prefix("mine_too.X", ["mine"])
+
+
+def test_an_unknown_keyword_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"evaluator.decoding.num_beam: .* Did you mean 'num_beams'\?"):
+        targets.check_arguments({"evaluator": {"decoding": {**DECODING, "num_beam": 3}}}, ())
+
+
+def test_a_missing_keyword_is_named() -> None:
+    tree = {"decoding": {key: value for key, value in DECODING.items() if key != "batch_size"}}
+    with pytest.raises(UserError, match=r"also needs batch_size"):
+        targets.check_arguments(tree, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"), [("mode", "c", "'a', 'b'"), ("rate", "fast", "float"), ("rate", True, "float")]
+)
+def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(key: str, value: Any, allowed: str) -> None:
+    with pytest.raises(UserError, match=rf"holder\.{key}=.*{allowed}"):
+        targets.check_arguments({"holder": {**HOLDER, key: value}}, TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (float, 1, True),
+        (int, 1.5, False),
+        (int, True, False),
+        (int | None, None, True),
+        (str | None, 3, False),
+        (tuple[float, float], [0.9, 0.99], True),
+        (tuple[float, float], ["a"], False),
+        (str | Sequence[str], ["q", "v"], True),
+        (str, ["q"], False),
+        (Decoding, DECODING, True),
+        (Decoding, 3, False),
+    ],
+)
+def test_types_of_plain_values(hint: Any, value: Any, expected: bool) -> None:
+    assert targets.accepts(hint, value) is expected

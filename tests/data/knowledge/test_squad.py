@@ -1,0 +1,223 @@
+"""SQuAD: single files divided by article, the published files cut by index, faults with their lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmt_cli.core.stream import Stream
+from cmt_cli.data.files import hub
+from cmt_cli.data.files.origin import Shares
+from cmt_cli.data.knowledge import squad, squad_files
+from cmt_cli.data.knowledge.qa_corpus import QACorpus
+from cmt_cli.data.knowledge.squad import read
+from cmt_cli.data.world.stand_in import StandIn
+from tests.data.files import faults, selection
+
+
+def article(title: str, num_paragraphs: int = 2, num_questions: int = 2) -> dict[str, Any]:
+    paragraphs = [
+        {
+            "context": f"{title}, paragraph {number}.",
+            "qas": [
+                {
+                    "id": f"{title}-{number}-{index}",
+                    "question": f"What is {index}?",
+                    "answers": [{"text": "paragraph", "answer_start": 4}, {"text": "a paragraph", "answer_start": 2}],
+                }
+                for index in range(num_questions)
+            ],
+        }
+        for number in range(num_paragraphs)
+    ]
+    return {"title": title, "paragraphs": paragraphs}
+
+
+def put_squad(path: Path, articles: list[Any], indent: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"version": "1.1", "data": articles}, indent=indent), encoding="utf-8")
+    return path
+
+
+def shares(seed: int = 0) -> Shares:
+    return Shares(train=2, validation=1, test=1, seed=seed)
+
+
+def stream_of(path: Path, world: StandIn, cache: Path, **changes: Any) -> Stream:
+    return squad.squad(
+        path=str(path),
+        default_path="data/squad",
+        source="auto",
+        auto_may_generate=False,
+        cache=str(cache),
+        num_tasks=4,
+        split=Shares(train=0.6667, validation=0.16665, test=0.16665, seed=0),
+        selection=selection(**changes),
+        prompt_template="{question}",
+        capitalize_answers=True,
+        generated=world,
+    )
+
+
+def titles(corpus: QACorpus, split: str) -> set[str]:
+    return {document.id.split("/")[0] for document in corpus.part(split).documents}
+
+
+def test_a_single_file_is_divided_by_whole_articles(tmp_path: Path) -> None:
+    path = put_squad(tmp_path / "dev.json", [article(f"T_{n}") for n in range(8)])
+    corpus, problems = read(path)
+    divided = corpus.divided(shares())
+    assert problems == []
+    assert [len(titles(divided, split)) for split in ("train", "validation", "test")] == [4, 2, 2]
+    assert titles(divided, "train") | titles(divided, "validation") | titles(divided, "test") == {
+        f"T_{n}" for n in range(8)
+    }
+    document = divided.part("test").documents[0]
+    assert document.id == f"{document.id[:3]}/0"
+    assert document.title == document.id[:3].replace("_", " ")
+
+
+def test_a_folder_with_one_json_file_is_that_file(tmp_path: Path) -> None:
+    path = put_squad(tmp_path / "dev.json", [article("A")])
+    assert read(tmp_path) == read(path)
+
+
+def test_the_published_files_are_cut_at_the_published_indices(tmp_path: Path) -> None:
+    # 87,599 questions: 87 articles of 1,000 and one of 599, in paragraphs of one question each
+    articles = [article(f"T{n}", num_paragraphs=1000, num_questions=1) for n in range(87)]
+    put_squad(tmp_path / "train-v1.1.json", [*articles, article("T87", num_paragraphs=599, num_questions=1)])
+    put_squad(tmp_path / "dev-v1.1.json", [article("D")])
+    corpus, problems = read(tmp_path)
+    assert problems == []
+    train, validation, test = (corpus.part(split).questions for split in ("train", "validation", "test"))
+    assert (len(train), train[0].id, train[-1].id) == (39_893, "T42-118-0", "T82-10-0")
+    assert (len(validation), validation[0].id, validation[-1].id) == (5_588, "T82-11-0", "T87-598-0")
+    assert {question.id.split("-")[0] for question in test} == {"D"}
+
+
+def test_a_train_file_of_another_size_gives_validation_articles(tmp_path: Path) -> None:
+    put_squad(tmp_path / "train-v1.1.json", [article(f"T{n}") for n in range(6)])
+    put_squad(tmp_path / "dev-v1.1.json", [article("D")])
+    corpus = read(tmp_path)[0].divided(shares())
+    assert [len(titles(corpus, split)) for split in ("train", "validation", "test")] == [4, 2, 1]
+
+
+def test_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    for name in ("train", "validation", "dev"):
+        put_squad(tmp_path / f"{name}-v1.1.json", [article(name)])
+    corpus, _ = read(tmp_path)
+    assert [titles(corpus, split) for split in ("train", "validation", "test")] == [{"train"}, {"validation"}, {"dev"}]
+
+
+def test_articles_may_lack_titles_and_ids_may_be_numbers(tmp_path: Path) -> None:
+    bare = {"paragraphs": [{"context": "C", "qas": [{"id": 7, "question": "?", "answers": [{"text": "a"}]}]}]}
+    corpus, problems = read(put_squad(tmp_path / "covid.json", [bare]))
+    assert problems == []
+    part = corpus.parts[0]
+    assert (part.documents[0].id, part.documents[0].title, part.questions[0].id) == ("covid-0/0", None, "7")
+
+
+def test_all_problems_are_listed_with_path_and_line(tmp_path: Path) -> None:
+    broken = article("A", num_paragraphs=3)
+    first, second, third = (paragraph["qas"] for paragraph in broken["paragraphs"])
+    first[0]["answers"] = []
+    first[1]["id"] = "A-2-0"
+    second[0]["question"] = ""
+    del second[1]["answers"][0]["text"]
+    third[1] = "text"
+    broken["paragraphs"][1]["context"] = 5
+    path = put_squad(tmp_path / "f.json", [broken, {"title": "B"}], indent=0)
+    lines = path.read_text().splitlines()
+    found = faults(read, path)
+    assert [(message, lines[line - 2]) for _, line, message in found if line] == [
+        ("data[0].paragraphs[0].qas[0]: the question has no answer", '"qas": ['),
+        ("data[0].paragraphs[1]: 'context' must be a string, not a number", "},"),
+        ("data[0].paragraphs[2].qas: item 1 must be an object, not a string", '"context": "A, paragraph 2.",'),
+        ("data[1]: needs a list 'paragraphs'; it is missing", "},"),
+        ("data[0].paragraphs[2].qas[0]: the question id 'A-2-0' occurs twice", '"qas": ['),
+    ]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"data": {}}', '{"data": []}', "3", '{"data": [1]}'])
+def test_other_json_is_a_problem(tmp_path: Path, content: str) -> None:
+    (tmp_path / "f.json").write_text(content)
+    assert len(faults(read, tmp_path / "f.json")) == 1
+
+
+def test_a_folder_without_the_files_says_what_it_holds(tmp_path: Path) -> None:
+    put_squad(tmp_path / "a.json", [])
+    put_squad(tmp_path / "b.json", [])
+    ((_, _, message),) = faults(read, tmp_path)
+    assert "must hold train-v1.1.json and dev-v1.1.json, or a single json file; it holds a.json, b.json" in message
+
+
+def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(articles: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": qa["id"],
+                "title": found["title"],
+                "context": paragraph["context"],
+                "question": qa["question"],
+                "answers": {
+                    "text": [answer["text"] for answer in qa["answers"]],
+                    "answer_start": [answer["answer_start"] for answer in qa["answers"]],
+                },
+            }
+            for found in articles
+            for paragraph in found["paragraphs"]
+            for qa in paragraph["qas"]
+        ]
+
+    train, dev = [article("A"), article("B")], [article("C")]
+    asked: list[tuple[str, str]] = []
+
+    def load_splits(name: str, revision: str, progress: object) -> dict[str, Any]:
+        asked.append((name, revision))
+        return {"train": rows(train), "validation": rows(dev)}
+
+    monkeypatch.setattr(hub, "load_splits", load_splits)
+    assert squad_files.fetch(tmp_path, lambda what, done, total: None) is True
+    assert json.loads((tmp_path / "train-v1.1.json").read_text())["data"] == train
+    assert json.loads((tmp_path / "dev-v1.1.json").read_text())["data"] == dev
+    assert squad_files.fetch(tmp_path, lambda what, done, total: None) is False
+    assert asked == [("rajpurkar/squad", squad_files.HUB_REVISION)]
+
+
+def test_the_real_dev_file_is_complete_and_divided_32_8_8(
+    real_data: Path, small_world: StandIn, tmp_path: Path
+) -> None:
+    path = real_data / "squad" / "dev-v1.1.json"
+    corpus, problems = read(path)
+    assert problems == []
+    (part,) = corpus.parts
+    assert (len(part.documents), len(part.questions)) == (2067, 10570)
+    assert sum(len(question.references) for question in part.questions) <= 34726
+    divided = corpus.divided(Shares(train=0.6667, validation=0.16665, test=0.16665, seed=0))
+    assert [len(titles(divided, split)) for split in ("train", "validation", "test")] == [32, 8, 8]
+
+    stream = stream_of(path, small_world, tmp_path)
+    assert stream.provenance.source == "real"
+    assert sum(len(task.documents) for task in stream.tasks) == len(divided.part("test").documents)
+    texts = {document.id: document.text for task in stream.tasks for document in task.documents}
+    for test in stream.tests:
+        for example in test.examples:
+            assert example.references[0].strip() in texts[example.document_ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("squad/xquad.en.json", (240, 1190)), ("covidqa/200423_covidQA.json", (39, 519))]
+)
+def test_other_real_files_of_the_layout_are_read(real_data: Path, name: str, counts: tuple[int, int]) -> None:
+    corpus, problems = read(real_data / name)
+    assert problems == []
+    assert (len(corpus.parts[0].documents), len(corpus.parts[0].questions)) == counts
+
+
+def test_the_same_call_gives_the_same_stream(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:
+    path = real_data / "squad" / "xquad.en.json"
+    limits = {"pick": "random", "max_test_documents": 20, "max_test_questions_per_document": 3}
+    assert stream_of(path, small_world, tmp_path, **limits) == stream_of(path, small_world, tmp_path, **limits)

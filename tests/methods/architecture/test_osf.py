@@ -1,0 +1,91 @@
+"""OSF freezes more directions with each task; with none it is fine-tuning; under Adam only projected steps stay out."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.layers.architecture import linear_layers
+from cmt_cli.layers.orthogonal_subspace import split_layers, trained_factors
+from cmt_cli.methods.architecture.osf import Osf
+from cmt_cli.methods.sequential.finetune import FineTune
+from tests.layers.test_orthogonal_subspace import frozen_directions
+from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+
+
+def osf(*shares, projection="gradients"):
+    return Osf(targets="all", preserved_shares=shares, projection=projection)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The linear layers' weights, without anything of OSF."""
+
+    def apply(self, learner):
+        return learner.unfreeze(f"{name}.weight" for name in linear_layers(learner.model, "all"))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("projection", ["gradients", "parameters"])
+def test_without_frozen_directions_it_is_fine_tuning_step_by_step(make_learner, family, projection):
+    learners = [make_learner(family), make_learner(family)]
+    for learner, method in zip(learners, (osf(0.0, projection=projection), FineTune(trainable=Targets())), strict=True):
+        started(learner, method)
+        for task in TASKS:
+            learn(learner, method, task)
+    assert same(learners[0].state_dict(), learners[1].state_dict())
+
+
+def test_more_directions_are_frozen_with_each_task_and_the_last_share_stays(tiny_llama):
+    method = started(tiny_llama, osf(0.25, 0.5))
+    ranks = []
+    for task in (*TASKS, type(TASKS[1])("west", 2, TASKS[0].train)):
+        method.before_task(tiny_llama, task)
+        layer = split_layers(tiny_llama.model)["model.layers.0.self_attn.q_proj"]
+        ranks.append(trained_factors(layer)[0].shape[1])
+        method.after_task(tiny_llama, task)
+    assert ranks == [24, 16, 16]  # of 32
+
+
+@pytest.mark.parametrize("projection", ["gradients", "parameters"])
+def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_learner, projection):
+    method = started(any_learner, osf(0.5, projection=projection))
+    old = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
+    learn(any_learner, method, TASKS[0])
+    leaked, learned = 0.0, 0.0
+    for name, layer in linear_layers(any_learner.model, "all").items():
+        change = layer.weight.detach() - old[name]
+        leaked += float((frozen_directions(old[name], 0.5)[0].T @ change).square().sum())
+        learned += float(change.square().sum())
+    assert learned > 1e-3
+    share = leaked / learned  # of the squared change; 0.03 to 0.04 with projected gradients alone
+    assert share < 1e-6 if projection == "parameters" else share > 0.01
+
+
+def test_what_was_learned_stays_after_the_merge(any_learner):
+    method = started(any_learner, osf(0.3))
+    before = logits(any_learner)
+    method.before_task(any_learner, TASKS[0])
+    with torch.no_grad():
+        for parameter in any_learner.trainable():
+            parameter.mul_(1.1)
+    split = logits(any_learner)
+    assert not torch.allclose(split, before, atol=1e-2)
+    method.after_task(any_learner, TASKS[0])
+    torch.testing.assert_close(logits(any_learner), split, rtol=1e-3, atol=1e-4)
+    assert method.storage_bytes() == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("projection", ["gradients", "parameters"])
+def test_a_killed_run_continues_bit_for_bit(make_learner, family, projection):
+    assert_survives_a_kill(lambda: make_learner(family), lambda: osf(0.3, 0.5, projection=projection))
+
+
+def test_settings_that_cannot_work_are_refused():
+    for shares in ((), (0.5, 1.0), (-0.1,)):
+        with pytest.raises(UserError, match="preserved_shares"):
+            osf(*shares)
+    with pytest.raises(UserError, match=r"method\.projection"):
+        osf(0.5, projection="weights")

@@ -1,0 +1,135 @@
+"""Offline runs are uploaded whole, once, as the run they are; what cannot be uploaded is named and stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.running.signals import StoppedBySignal
+from cmt_cli.tracking.connection import PUBLIC_SERVER, server
+from cmt_cli.tracking.logger import WandbLogger
+from cmt_cli.tracking.sync import find_unsent, note_unsent, sync
+from tests.reporting.runs import write_run
+from tests.running.toy import ToyTrainer, run_toy
+from tests.tracking.wandb_server import Received, wandb_server
+
+
+@pytest.fixture(autouse=True)
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Received]:
+    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    with wandb_server() as received:
+        monkeypatch.setenv("WANDB_BASE_URL", received.address)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        yield received
+        wandb.teardown()
+
+
+def logger(mode: str) -> WandbLogger:
+    return WandbLogger(
+        project="cmt", entity=None, mode=mode, log_artifacts=False, connect_seconds=5.0, finish_seconds=10.0
+    )
+
+
+def stop_in_task_2(folder: Path) -> ToyTrainer:
+    def stop(step: int) -> None:
+        if step == 3 and (folder / "predictions" / "row_001.jsonl").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return ToyTrainer(on_step=stop)
+
+
+def waiting(folder: Path) -> None:
+    part = folder / "wandb" / "offline-run-1-a"
+    part.mkdir(parents=True)
+    (part / "run-a.wandb").touch()
+
+
+def rows(received: Received, run: str) -> list[int]:
+    return [row["task_index"] for row in received.history[run] if "task_index" in row]
+
+
+def test_a_continued_run_is_uploaded_as_one_once_the_server_takes_it(
+    tmp_path: Path, account: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "drift"
+    with pytest.raises(StoppedBySignal):
+        run_toy(folder, loggers=[logger("offline")], trainer=stop_in_task_2(folder))
+    time.sleep(1.1)  # the client names its folder by the second
+    run_toy(folder, loggers=[logger("offline")])
+    wandb.teardown()
+    (found,) = find_unsent([tmp_path])
+    assert len(found.parts) == 2 and not found.is_running
+    monkeypatch.chdir(tmp_path)
+    account.is_broken = True
+    (left,) = sync([found], address=account.address, run_seconds=3)
+    assert left.folder == folder and left.reason and not account.history
+    account.is_broken = False
+    said: list[str] = []
+    again = find_unsent([tmp_path])
+    assert sync(again, address=account.address, run_seconds=60, progress=lambda text, *_: said.append(text)) == []
+    assert said == ["uploading drift"]
+    name = (folder / "wandb" / "run_id.txt").read_text().strip()
+    assert list(account.history) == [name] and rows(account, name) == [0, 1, 2, 3]
+    assert account.runs[name]["groupName"] == "drift-toy-toy" and account.runs[name]["displayName"] == "drift"
+    assert account.summaries[name]["status"] == "complete"
+    assert find_unsent([tmp_path]) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["drift"]  # nothing is written beside the run
+
+
+def test_an_online_run_that_is_continued_stays_the_same_run(tmp_path: Path, account: Received) -> None:
+    with pytest.raises(StoppedBySignal):
+        run_toy(tmp_path / "drift", loggers=[logger("auto")], trainer=stop_in_task_2(tmp_path / "drift"))
+    run_toy(tmp_path / "drift", loggers=[logger("auto")])
+    name = (tmp_path / "drift" / "wandb" / "run_id.txt").read_text().strip()
+    assert set(account.history) == {name} and rows(account, name) == [0, 1, 2, 3]
+    assert account.summaries[name]["status"] == "complete"
+    assert find_unsent([tmp_path]) == []
+
+
+def test_nothing_is_begun_without_login_or_server(
+    tmp_path: Path, account: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(tmp_path / "run")
+    found = find_unsent([tmp_path])
+    with pytest.raises(UserError, match=r"does not answer within 10 s. 1 runs wait"):
+        sync(found, address="http://127.0.0.1:9", run_seconds=1)
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(UserError, match="not logged in"):
+        sync(found, address=account.address, run_seconds=1)
+
+
+def test_runs_that_are_being_written_are_left_alone(tmp_path: Path, account: Received) -> None:
+    folder = write_run(tmp_path / "run", "ewc", status="running")
+    waiting(folder)
+    (folder / ".lock").touch()
+    (found,) = find_unsent([folder])
+    (left,) = sync([found], address=account.address, run_seconds=1)
+    assert left.reason == "it is still running" and not account.queries
+
+
+def test_what_an_online_run_could_not_send_waits_too(tmp_path: Path) -> None:
+    part = tmp_path / "run" / "wandb" / "run-1-a"
+    part.mkdir(parents=True)
+    (part / "run-a.wandb").touch()
+    assert find_unsent([tmp_path]) == []
+    note_unsent(tmp_path / "run")
+    assert [found.parts for found in find_unsent([tmp_path])] == [(part.resolve(),)]
+    (part / "run-a.wandb.synced").touch()
+    assert find_unsent([tmp_path]) == []
+
+
+def test_the_server_is_the_one_of_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_BASE_URL")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    assert server() == PUBLIC_SERVER
+    (tmp_path / "settings").write_text("[default]\nbase_url = http://wandb.example:8080\n")
+    assert server() == "http://wandb.example:8080"
