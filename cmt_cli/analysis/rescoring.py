@@ -22,7 +22,7 @@ from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Answer, Example
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores
-from cmt_cli.evaluation.sequence_metrics import FORMULAS, Reference, sequence_metrics
+from cmt_cli.evaluation.sequence_metrics import FORMULAS, Baseline, sequence_metrics
 from cmt_cli.evaluation.span_metrics import LabelSpace
 from cmt_cli.evaluation.triple_metrics import read_triples
 from cmt_cli.running.identity import git_commit, versions
@@ -59,7 +59,7 @@ REFUSED = {
     "malformed_rate": "it is defined for lists of entities and triples, and comes with their scores",
     **dict.fromkeys(RECALLS, "it needs the gold documents of every question, which are not stored"),
 }
-_NO_REFERENCE = Reference(reason="the metric was added later, and reference runs are not read for it")
+_NO_BASELINE = Baseline(reason="the metric was added later, and baseline runs are not read for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _with_metric(result: RunResult, cells: Cells, name: str, signature: str | No
     matrix = ScoreMatrix(name, some.tests, some.learned_at, rows)
     reasons = {key: metric.reason for key, metric in result.metrics.items() if metric.value is None}
     undefined = {k: r for k, r in reasons.items() if k in FORMULAS and r is not None and r.startswith("undefined")}
-    found = sequence_metrics(matrix, single_task=_NO_REFERENCE, joint=_NO_REFERENCE, undefined=undefined)
+    found = sequence_metrics(matrix, single_task=_NO_BASELINE, joint=_NO_BASELINE, undefined=undefined)
     metrics: dict[str, Metric] = {**result.metrics, **{f"{name}/{key}": value for key, value in found.items()}}
     signatures = {**result.signatures, **({name: signature} if signature else {})}
     return replace(result, matrices={**result.matrices, name: matrix}, metrics=metrics, signatures=signatures)

@@ -95,10 +95,10 @@ def list_(
     config_dir: ConfigDir = None,
 ) -> None:
     """List what can be run; `matrix` shows which method goes with which stream."""
-    from cmt_cli.commands import list
+    from cmt_cli.commands import listing
     from cmt_cli.config import catalog
 
-    list.show(kind, catalog.search_dirs(config_dir), as_json=as_json)
+    listing.show(kind, catalog.search_dirs(config_dir), as_json=as_json)
 
 
 @app.command()
@@ -231,7 +231,7 @@ def sweep_status(
     sweep: SweepName,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Show which cells of a sweep are done, run, wait, failed (and why) or are missing."""
+    """Show which jobs of a sweep are done, run, wait, failed (and why) or are missing."""
     from cmt_cli.commands import sweep as sweeps
 
     sweeps.status(sweep, as_json=as_json)
@@ -245,7 +245,7 @@ def sweep_repeat(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Run only the cells that a sweep lacks; those that were interrupted go on where they stopped."""
+    """Run only the jobs that a sweep lacks; those that were interrupted go on where they stopped."""
     from cmt_cli.commands import sweep as sweeps
 
     sweeps.repeat(sweep, overrides or ())

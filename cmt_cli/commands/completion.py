@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from cmt_cli.commands.list import KINDS, MATRIX
+from cmt_cli.commands.listing import KINDS, MATRIX
 from cmt_cli.commands.run_folders import run_names
 from cmt_cli.config import catalog
 

@@ -13,9 +13,9 @@ from cmt_cli.commands.data import description
 from cmt_cli.commands.memory_estimate import memory_estimate
 from cmt_cli.config import check, compose
 from cmt_cli.core.stream import Stream
-from cmt_cli.running.baselines import ReferenceRun, work
+from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
-from cmt_cli.running.job_run import find_references, refuse_misfit
+from cmt_cli.running.job_run import find_baselines, refuse_misfit
 
 
 def report(request: check.Request) -> None:
@@ -47,14 +47,14 @@ def _print(console: Console, current: Job, stream: Stream) -> None:
         "folder": f"{folder} ({_state(folder)})",
     }.items():
         console.print(f"  {label:7} {escape(text)}")
-    for run in find_references(current, stream, folder).values():
-        console.print(f"  needs   {escape(_reference_line(current, run, stream))}")
+    for run in find_baselines(current, stream, folder).values():
+        console.print(f"  needs   {escape(_baseline_line(current, run, stream))}")
 
 
-def _reference_line(current: Job, run: ReferenceRun, stream: Stream) -> str:
+def _baseline_line(current: Job, run: BaselineRun, stream: Stream) -> str:
     if run.reason is None:
         return f"{run.folder} ({'this run itself' if run.is_self else 'there'})"
-    would = "would be made first" if current.references == "auto" else "would be left out; references=auto makes it"
+    would = "would be made first" if current.baselines == "auto" else "would be left out; baselines=auto makes it"
     return f"{run.folder} ({would}: {work(run.method, stream)})"
 
 

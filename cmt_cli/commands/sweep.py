@@ -1,7 +1,7 @@
 """Sweeps on the command line: start one, say what it has done, run what it lacks.
 
 A sweep's folder is made before anything is launched, so that whatever happens to this process, `cmt sweep status`
-knows every cell and `cmt sweep repeat` runs those that are not done.
+knows every job and `cmt sweep repeat` runs those that are not done.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.lock import RunLock
 from cmt_cli.running.signals import StoppedBySignal
 from cmt_cli.sweeps.folder import Plan, SweepFolder, is_for_hydra
-from cmt_cli.sweeps.status import DONE, CellState, SweepStatus, find_sweep, read_status
+from cmt_cli.sweeps.status import DONE, JobState, SweepStatus, find_sweep, read_status
 
 GRID = "hydra_plugins.cmt_sweeps.grid.GridSweeper"
 _NUM_SHOWN = 10
@@ -33,7 +33,7 @@ _COLORS = {"complete": "green", "running": "cyan", "failed": "red", "stale": "re
 
 
 def start(request: check.Request) -> None:
-    """Check every cell, make the sweep's folder and launch; leave with code 1 where a cell did not complete."""
+    """Check every job, make the sweep's folder and launch; leave with code 1 where a job did not complete."""
     dirs = request.dirs()
     composed = check.composed(request)
     hydra = composed.hydra
@@ -51,13 +51,13 @@ def start(request: check.Request) -> None:
         hydra=tuple(line for line in request.overrides if is_for_hydra(line)),
         launcher=launcher,
         sweeper=sweeper,
-        cells=() if is_sampled else _cells([*params, *own], dirs),
+        jobs=() if is_sampled else _jobs([*params, *own], dirs),
         cwd=str(Path.cwd()),
         config_dir=str(request.config_dir.resolve()) if request.config_dir else None,
         started=round(time.time(), 3),
         is_sampled=is_sampled,
     )
-    _check_cells(request, plan)
+    _check_jobs(request, plan)
     if plan.is_sampled:
         _check_split(dataclasses.replace(request, overrides=(*params, *request.overrides)))
     folder = Path(str(hydra.sweep.dir)).absolute()
@@ -76,7 +76,7 @@ def status(name: str, *, as_json: bool) -> None:
 
 
 def repeat(name: str, overrides: Sequence[str]) -> None:
-    """Run the cells that a sweep lacks, under the same launcher; `overrides` may change the launcher's settings."""
+    """Run the jobs that a sweep lacks, under the same launcher; `overrides` may change the launcher's settings."""
     path = find_sweep(name, RUNS).resolve()
     for line in overrides:
         if not is_for_hydra(line):
@@ -111,24 +111,24 @@ def check_extras(launcher: str, sweeper: str, dirs: Sequence[Path]) -> None:
                 )
 
 
-def _cells(overrides: Sequence[str], dirs: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
-    return tuple(dict.fromkeys(tuple(cell) for cell in compose.jobs(overrides, dirs)))
+def _jobs(overrides: Sequence[str], dirs: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(tuple(job) for job in compose.jobs(overrides, dirs)))
 
 
-def _check_cells(request: check.Request, plan: Plan) -> None:
+def _check_jobs(request: check.Request, plan: Plan) -> None:
     """Check every value of every key and every combination of options, before anything is launched."""
-    cells = plan.cells or (tuple(compose.first_values(request.overrides, request.dirs())),)
+    jobs = plan.jobs or (tuple(compose.first_values(request.overrides, request.dirs())),)
     groups = {f"{name}=" for name in catalog.group_names(request.dirs())}
     checked: set[Any] = set()
-    for cell in cells:
-        options = tuple(line for line in cell if any(line.startswith(group) for group in groups))
-        if options in checked and checked.issuperset(cell):
+    for job in jobs:
+        options = tuple(line for line in job if any(line.startswith(group) for group in groups))
+        if options in checked and checked.issuperset(job):
             continue
         try:
-            check.check(dataclasses.replace(request, overrides=(*cell, *plan.hydra), multirun=False))
+            check.check(dataclasses.replace(request, overrides=(*job, *plan.hydra), multirun=False))
         except UserError as error:
-            raise UserError(f"{' '.join(cell)}: {error}") from error
-        checked |= {options, *cell}
+            raise UserError(f"{' '.join(job)}: {error}") from error
+        checked |= {options, *job}
 
 
 def _check_split(request: check.Request) -> None:
@@ -174,12 +174,12 @@ def _leave() -> NoReturn:
 
 
 def _print(found: SweepStatus, console: Console) -> None:
-    counts = ", ".join(f"{number} {state}" for state, number in found.counts.items()) or "no cells yet"
-    console.print(f"{len(found.cells)} cell{'s' * (len(found.cells) != 1)}: {counts}", soft_wrap=True)
-    shown = [cell for cell in found.cells if cell.state not in DONE]
-    for cell in shown[:_NUM_SHOWN]:
-        line = Text.assemble((f"{cell.state:11} ", _COLORS.get(cell.state, "")), found.varied(cell))
-        console.print(line + Text(_detail(cell)), soft_wrap=True)
+    counts = ", ".join(f"{number} {state}" for state, number in found.counts.items()) or "no jobs yet"
+    console.print(f"{len(found.jobs)} job{'s' * (len(found.jobs) != 1)}: {counts}", soft_wrap=True)
+    shown = [job for job in found.jobs if job.state not in DONE]
+    for job in shown[:_NUM_SHOWN]:
+        line = Text.assemble((f"{job.state:11} ", _COLORS.get(job.state, "")), found.varied(job))
+        console.print(line + Text(_detail(job)), soft_wrap=True)
     if len(shown) > _NUM_SHOWN:
         console.print(f"... and {len(shown) - _NUM_SHOWN} more; --json lists all.")
     study = found.path / "study.json"
@@ -191,12 +191,12 @@ def _print(found: SweepStatus, console: Console) -> None:
         console.print(f"Run the {len(found.open)} that are not done: {command}", soft_wrap=True, markup=False)
 
 
-def _detail(cell: CellState) -> str:
-    record = cell.record
+def _detail(job: JobState) -> str:
+    record = job.record
     if record is None:
         return ""
-    if cell.state in ("running", "stale"):
+    if job.state in ("running", "stale"):
         return f"  (process {record.pid} on {record.host})"
-    if cell.state == "queued":
+    if job.state == "queued":
         return f"  (job {record.job_id})" if record.job_id else ""
     return f": {record.error}" if record.error else ""

@@ -27,7 +27,7 @@ from cmt_cli.commands import run_folders
 from cmt_cli.config import catalog, compose, targets
 from cmt_cli.config.errors import explain
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
-from cmt_cli.distributed.environment import is_first
+from cmt_cli.distributed.environment import is_rank_zero
 from cmt_cli.running import job, job_run
 from cmt_cli.sweeps import worker
 from cmt_cli.sweeps.folder import SweepFolder
@@ -171,12 +171,12 @@ def task(config: DictConfig) -> None:
     try:
         if state.mode is RunMode.RUN:
             folder = job_run.run(make())
-            if is_first(os.environ):
+            if is_rank_zero(os.environ):
                 run_folders.show(folder)
-        elif not is_first(os.environ):
+        elif not is_rank_zero(os.environ):
             worker.accompany(make, Path(state.runtime.cwd))
         else:
-            worker.run_cell(
+            worker.run_job(
                 make,
                 overrides,
                 SweepFolder(Path(state.sweep.dir)),

@@ -22,8 +22,8 @@ from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
-from cmt_cli.core.processes import ONE, Processes
-from cmt_cli.core.sharded import divided_like, is_sharded, whole
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
+from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
 from cmt_cli.core.tokens import (
@@ -103,7 +103,7 @@ class Learner:
         self.max_tokens = max_tokens
         self.num_truncated = 0
         self.dtype: torch.dtype = model.dtype
-        self.processes: Processes = ONE  # set once, before the run
+        self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
         self._bos = start_ids(tokenizer)
         self._unfrozen: list[nn.Parameter] = []
 
@@ -313,14 +313,14 @@ class Learner:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the parameters that were unfrozen at any time; the rest is the base model's."""
         known = {id(parameter) for parameter in self._unfrozen}
-        return {n: whole(p.detach()).clone() for n, p in self.model.named_parameters() if id(p) in known}
+        return {n: full_tensor(p.detach()).clone() for n, p in self.model.named_parameters() if id(p) in known}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` returned, in place; raise KeyError for a name that the model does not have."""
         parameters = dict(self.model.named_parameters())
         for name, value in state.items():
             if is_sharded(parameters[name]):
-                parameters[name].data.copy_(divided_like(value, parameters[name]))
+                parameters[name].data.copy_(shard_like(value, parameters[name]))
             else:
                 parameters[name].data = value.to(parameters[name].device, torch.float32, copy=True)
             self._mark(parameters[name])

@@ -1,6 +1,6 @@
 """Tensors whose parts lie in several processes (torch's DTensor): to the whole and back.
 
-`whole` and `divided_like` exchange data: all processes call them, in the same order.
+`full_tensor` and `shard_like` exchange data: all processes call them, in the same order.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ def is_sharded(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return all of a tensor that may be divided."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor that may be divided; changing it changes the tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def divided_like(value: Tensor, reference: Tensor) -> Tensor:
+def shard_like(value: Tensor, reference: Tensor) -> Tensor:
     """Return a whole tensor, moved to the device of `reference` and divided as it is."""
     moved = value.to(reference.device)
     if not isinstance(reference, DTensor):

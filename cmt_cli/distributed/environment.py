@@ -21,17 +21,17 @@ HOW = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessPlace:
-    """One process among `num`: its number of all and of its machine, and where process 0 listens."""
+class DistributedEnvironment:
+    """One process among `world_size`: its number of all and of its machine, and where process 0 listens."""
 
     rank: int
-    num: int
+    world_size: int
     local_rank: int
     address: str
     port: int
 
 
-def process_place(environment: Mapping[str, str]) -> ProcessPlace | None:
+def distributed_environment(environment: Mapping[str, str]) -> DistributedEnvironment | None:
     """Return this process's place, or None where nothing started it as one of several."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _from_torchrun(environment)
@@ -42,43 +42,43 @@ def process_place(environment: Mapping[str, str]) -> ProcessPlace | None:
     return None
 
 
-def is_first(environment: Mapping[str, str]) -> bool:
+def is_rank_zero(environment: Mapping[str, str]) -> bool:
     """Return whether this is process 0, which speaks for all."""
-    place = process_place(environment)
+    place = distributed_environment(environment)
     return place is None or place.rank == 0
 
 
-def _from_torchrun(environment: Mapping[str, str]) -> ProcessPlace:
+def _from_torchrun(environment: Mapping[str, str]) -> DistributedEnvironment:
     """Read what torchrun and most other launchers set."""
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]
     if missing:
         raise UserError(f"RANK and WORLD_SIZE are set, but not {' and '.join(missing)}: where process 0 listens. {HOW}")
     rank = int(environment["RANK"])
-    return ProcessPlace(
+    return DistributedEnvironment(
         rank=rank,
-        num=int(environment["WORLD_SIZE"]),
+        world_size=int(environment["WORLD_SIZE"]),
         local_rank=int(environment.get("LOCAL_RANK", rank)),
         address=environment["MASTER_ADDR"],
         port=int(environment["MASTER_PORT"]),
     )
 
 
-def _from_local_submitit(environment: Mapping[str, str]) -> ProcessPlace:
-    return ProcessPlace(
+def _from_local_submitit(environment: Mapping[str, str]) -> DistributedEnvironment:
+    return DistributedEnvironment(
         rank=int(environment["SUBMITIT_LOCAL_GLOBALID"]),
-        num=int(environment["SUBMITIT_LOCAL_NTASKS"]),
+        world_size=int(environment["SUBMITIT_LOCAL_NTASKS"]),
         local_rank=int(environment["SUBMITIT_LOCAL_LOCALID"]),
         address=environment.get("MASTER_ADDR", "127.0.0.1"),
         port=_port(environment, f"submitit {environment['SUBMITIT_LOCAL_JOB_ID']}"),
     )
 
 
-def _from_srun(environment: Mapping[str, str]) -> ProcessPlace:
+def _from_srun(environment: Mapping[str, str]) -> DistributedEnvironment:
     is_one_node = int(environment.get("SLURM_STEP_NUM_NODES", "1")) == 1
     first = "127.0.0.1" if is_one_node else first_host(environment["SLURM_STEP_NODELIST"])
-    return ProcessPlace(
+    return DistributedEnvironment(
         rank=int(environment["SLURM_PROCID"]),
-        num=int(environment["SLURM_STEP_NUM_TASKS"]),
+        world_size=int(environment["SLURM_STEP_NUM_TASKS"]),
         local_rank=int(environment["SLURM_LOCALID"]),
         address=environment.get("MASTER_ADDR", first),
         port=_port(environment, f"slurm {environment['SLURM_JOB_ID']}.{environment['SLURM_STEP_ID']}"),
@@ -100,13 +100,13 @@ def _port(environment: Mapping[str, str], job: str) -> int:
     return FIRST_PORT + int.from_bytes(hashlib.sha256(job.encode()).digest()[:4], "big") % NUM_PORTS
 
 
-def check_place(distributed: str, place: ProcessPlace | None) -> None:
+def check_environment(distributed: str, place: DistributedEnvironment | None) -> None:
     """Raise UserError where `trainer.distributed` and the number of processes contradict each other."""
-    if distributed == "none" and place is not None and place.num > 1:
+    if distributed == "none" and place is not None and place.world_size > 1:
         raise UserError(
-            f"{place.num} processes were started, but trainer.distributed=none: each would make the whole run in the "
-            "same folder. Add trainer.distributed=ddp (every process holds the whole model) or fsdp2 (the weights are "
-            "divided), or start one process."
+            f"{place.world_size} processes were started, but trainer.distributed=none: each would make the whole run "
+            "in the same folder. Add trainer.distributed=ddp (every process holds the whole model) or fsdp2 (the "
+            "weights are divided), or start one process."
         )
     if distributed != "none" and place is None:
         raise UserError(f"trainer.distributed={distributed}, but this is a single process. {HOW}")

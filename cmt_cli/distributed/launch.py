@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.distributed.environment import process_place
+from cmt_cli.distributed.environment import distributed_environment
 
 OPTION = "--processes"
 
@@ -17,7 +17,7 @@ def start(num: int, distributed: str, arguments: Sequence[str]) -> NoReturn:
     """Become the program that starts `num` processes with these arguments; raise UserError where that cannot work."""
     if num < 1:
         raise UserError(f"{OPTION} {num}, but a run needs at least one process.")
-    if process_place(os.environ) is not None:
+    if distributed_environment(os.environ) is not None:
         raise UserError(f"{OPTION} {num}, but this is one of several processes that were started already.")
     if distributed == "none":
         raise UserError(
@@ -40,11 +40,11 @@ def without_option(arguments: Sequence[str]) -> list[str]:
 
 
 def refuse_sweep(num: int | None) -> None:
-    """Raise UserError where several processes, `num` or those already started, would each hand out a sweep's cells."""
-    place = process_place(os.environ)
-    if num is not None or (place is not None and place.num > 1):
+    """Raise UserError where several processes, `num` or those already started, would each hand out a sweep's jobs."""
+    place = distributed_environment(os.environ)
+    if num is not None or (place is not None and place.world_size > 1):
         raise UserError(
-            "A sweep is handed out by one process, and the launcher starts the processes of each cell: cmt run -m "
+            "A sweep is handed out by one process, and the launcher starts the processes of each job: cmt run -m "
             "hydra/launcher=submitit_local (or submitit_slurm) hydra.launcher.tasks_per_node=2 trainer.distributed=ddp "
             "..."
         )

@@ -48,7 +48,7 @@ def loading_settings(model: Mapping[str, Any]) -> dict[str, Any]:
 def shard(learner: Learner, model: Mapping[str, Any]) -> None:
     """Divide the learner's weights over its processes; `model` are the settings that name the device."""
     on_gpu = torch.cuda.is_available() and model.get("device") != "cpu"
-    mesh = init_device_mesh("cuda" if on_gpu else "cpu", (learner.processes.num,))
+    mesh = init_device_mesh("cuda" if on_gpu else "cpu", (learner.processes.world_size,))
     for block in decoder_blocks(learner.model):
         fully_shard(block, mesh=mesh)
     # Divided again after each pass, so that between passes the model's parameters are always the ones that are trained.

@@ -19,20 +19,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cmt_cli.core.exceptions import ProcessLost, UserError
-from cmt_cli.distributed.environment import ProcessPlace
+from cmt_cli.distributed.environment import DistributedEnvironment
 
 T = TypeVar("T")
 # Longer than process 0 takes to write a large checkpoint, while the others wait.
 TIMEOUT = datetime.timedelta(minutes=30)
 
 
-class ProcessGroup:
-    """One process among those of torch's default group; see `core/processes.py`."""
+class TorchProcessGroup:
+    """One process among those of torch's default group; see `core/process_group.py`."""
 
     def __init__(self, *, is_sharded: bool) -> None:
         """Take number and rank from torch; `is_sharded` says that the model's weights are divided."""
         self.rank = dist.get_rank()
-        self.num = dist.get_world_size()
+        self.world_size = dist.get_world_size()
         self.is_sharded = is_sharded
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
@@ -42,13 +42,13 @@ class ProcessGroup:
             dist.all_reduce(values, dist.ReduceOp.MAX)
         return tuple(map(bool, values[1:].tolist()))
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor, in place, by its sum over the processes."""
         with _exchange():
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor, in place, by that of process 0."""
         with _exchange():
             for tensor in tensors:
@@ -56,12 +56,12 @@ class ProcessGroup:
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes by rank."""
-        found: list[Any] = [None] * self.num
+        found: list[Any] = [None] * self.world_size
         with _exchange():
             dist.all_gather_object(found, value)
         return found
 
-    def from_first(self, action: Callable[[], T]) -> T:
+    def run_on_rank_zero(self, action: Callable[[], T]) -> T:
         """Let process 0 act while the others wait; return its result, or raise its error, in every process."""
         outcome: list[Any] = [None, None]
         if self.rank == 0:
@@ -94,7 +94,7 @@ def _exchange() -> Iterator[None]:
         ) from error
 
 
-def join(place: ProcessPlace, *, is_sharded: bool) -> ProcessGroup:
+def join(place: DistributedEnvironment, *, is_sharded: bool) -> TorchProcessGroup:
     """Return the group of `place`, joined once per process, and choose this process's GPU; all but one are silent."""
     if torch.cuda.is_available():
         torch.cuda.set_device(_device_index(place))
@@ -102,14 +102,14 @@ def join(place: ProcessPlace, *, is_sharded: bool) -> ProcessGroup:
         os.environ.update({"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)})
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         with _exchange():
-            dist.init_process_group(backend, rank=place.rank, world_size=place.num, timeout=TIMEOUT)
+            dist.init_process_group(backend, rank=place.rank, world_size=place.world_size, timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
     if place.rank > 0:
         warnings.simplefilter("ignore")  # process 0 gives the same ones
-    return ProcessGroup(is_sharded=is_sharded)
+    return TorchProcessGroup(is_sharded=is_sharded)
 
 
-def _device_index(place: ProcessPlace) -> int:
+def _device_index(place: DistributedEnvironment) -> int:
     count = torch.cuda.device_count()
     if count == 1:  # a launcher may show each process its own GPU only
         return 0

@@ -14,7 +14,7 @@ from typing import Any
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError, nearest
 from cmt_cli.core.learner import Predictor
-from cmt_cli.core.processes import ONE, Processes
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
 from cmt_cli.evaluation.label_sets import choices, labels_until, own_labels
@@ -73,7 +73,7 @@ class Evaluator:
         row: int,
         progress: Callable[[str, int, int], None],
         stop_requested: Callable[[], bool],
-        processes: Processes = ONE,
+        processes: ProcessGroup = SINGLE_PROCESS,
     ) -> list[TestScore]:
         """Return one TestScore for each test set, in order; row 0 is before the first task.
 
@@ -105,16 +105,16 @@ class Evaluator:
         questions: Sequence[_Question],
         progress: Callable[[str, int, int], None],
         stop_requested: Callable[[], bool],
-        processes: Processes,
+        processes: ProcessGroup,
     ) -> list[Answer]:
-        divided = ONE if processes.is_sharded else processes
+        divided = SINGLE_PROCESS if processes.is_sharded else processes
         answers: list[Answer] = [Answer("")] * len(questions)
         batches = self._batches(questions)
         done = 0
-        for start in range(0, len(batches), divided.num):
+        for start in range(0, len(batches), divided.world_size):
             if stop_requested():
                 raise Interrupted("stopped while answering questions")
-            together = batches[start : start + divided.num]
+            together = batches[start : start + divided.world_size]
             own: list[Answer] = []
             if divided.rank < len(together):
                 scorer, decoding, chosen = together[divided.rank]

@@ -1,7 +1,7 @@
 """Continual-learning metrics as pure functions of one score matrix; a metric that lacks a cell is None with a reason.
 
 a[i, j] is the score on the tests of task j after i tasks (mean over the task's test sets), j = 1..T; row 0 is the model
-before the first task, so a[0, j] = b[j]. s[j] and m[j] are the a[j, j] of the reference runs of method `single_task`
+before the first task, so a[0, j] = b[j]. s[j] and m[j] are the a[j, j] of the baseline runs of method `single_task`
 (a model trained on task j alone) and `joint` (one trained on tasks 1..j together). Higher is better. General probes
 (tests without a task) enter `probe_drops` only.
 
@@ -51,21 +51,21 @@ PROBES_FORMULA = "mean_p (a[0,p] - a[T,p]) over the general probes p"
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """The scores a[j, j] of a reference run by task, None where one is missing; `reason` says why there are none."""
+class Baseline:
+    """The scores a[j, j] of a baseline run by task, None where one is missing; `reason` says why there are none."""
 
     scores: tuple[float | None, ...] = ()
-    reason: str = "needs a reference run"
+    reason: str = "needs a baseline run"
 
 
-NO_REFERENCE = Reference()
+NO_BASELINE = Baseline()
 
 
 def sequence_metrics(
     matrix: ScoreMatrix,
     *,
-    single_task: Reference = NO_REFERENCE,
-    joint: Reference = NO_REFERENCE,
+    single_task: Baseline = NO_BASELINE,
+    joint: Baseline = NO_BASELINE,
     steps: Sequence[StepRow] = (),
     undefined: Mapping[str, str] | None = None,
 ) -> dict[str, Metric]:
@@ -81,9 +81,9 @@ def sequence_metrics(
         "fgt_all_rows": partial(_forgetting, with_last_row=True),
         "bwt": _bwt,
         "fwd_zero_shot": _fwd_zero_shot,
-        "fwd_single_task": partial(_fwd_single_task, reference=single_task),
-        "intransigence": partial(_intransigence, reference=joint),
-        "relative_gain": partial(_relative_gain, reference=single_task),
+        "fwd_single_task": partial(_fwd_single_task, baseline=single_task),
+        "intransigence": partial(_intransigence, baseline=joint),
+        "relative_gain": partial(_relative_gain, baseline=single_task),
         "retention": _retention,
         "min_acc": partial(min_acc, steps=steps),
         "worst_case_accuracy": partial(worst_case_accuracy, steps=steps),
@@ -110,12 +110,12 @@ def probe_drops(matrix: ScoreMatrix) -> dict[str, Metric]:
     return {PROBE_DROP: mean, **drops}
 
 
-def reference(matrix: ScoreMatrix | None, name: str) -> Reference:
-    """Return the a[j, j] of a reference run's matrix; `name` is the run's, for the reasons."""
+def baseline(matrix: ScoreMatrix | None, name: str) -> Baseline:
+    """Return the a[j, j] of a baseline run's matrix; `name` is the run's, for the reasons."""
     if matrix is None:
-        return Reference(reason=f"the reference run {name} has no such score")
+        return Baseline(reason=f"the baseline run {name} has no such score")
     scores = [_value(matrix, partial(_diagonal, task=j)) for j in range(1, num_tasks(matrix) + 1)]
-    return Reference(tuple(scores), f"the reference run {name} has no score")
+    return Baseline(tuple(scores), f"the baseline run {name} has no score")
 
 
 def retention_curve(matrix: ScoreMatrix, task: int = 0) -> list[float | None]:
@@ -150,31 +150,31 @@ def _fwd_zero_shot(a: ScoreGrid) -> float:
     return fmean(a[j - 1, j] - a[0, j] for j in range(2, a.several() + 1))
 
 
-def _fwd_single_task(a: ScoreGrid, *, reference: Reference) -> float:
+def _fwd_single_task(a: ScoreGrid, *, baseline: Baseline) -> float:
     last = a.several()
-    return fmean(a[j, j] - _of(reference, a, j) for j in range(2, last + 1))
+    return fmean(a[j, j] - _of(baseline, a, j) for j in range(2, last + 1))
 
 
-def _intransigence(a: ScoreGrid, *, reference: Reference) -> float:
-    return fmean(_of(reference, a, j) - a[j, j] for j in range(1, a.num_tasks + 1))
+def _intransigence(a: ScoreGrid, *, baseline: Baseline) -> float:
+    return fmean(_of(baseline, a, j) - a[j, j] for j in range(1, a.num_tasks + 1))
 
 
-def _relative_gain(a: ScoreGrid, *, reference: Reference) -> float:
+def _relative_gain(a: ScoreGrid, *, baseline: Baseline) -> float:
     last = a.several()
-    upper = [_of(reference, a, j) for j in range(1, last)]
+    upper = [_of(baseline, a, j) for j in range(1, last)]
     if 0 in upper:
         raise MissingScoreError(f"the single-task score of task {upper.index(0) + 1} is 0")
     return fmean(a[last, j] / bound for j, bound in enumerate(upper, start=1))
 
 
-def _of(reference: Reference, a: ScoreGrid, task: int) -> float:
-    if not reference.scores:
-        raise MissingScoreError(reference.reason)
-    if len(reference.scores) != a.num_tasks:
-        raise MissingScoreError(f"needs {a.num_tasks} reference scores, {len(reference.scores)} were given")
-    score = reference.scores[task - 1]
+def _of(baseline: Baseline, a: ScoreGrid, task: int) -> float:
+    if not baseline.scores:
+        raise MissingScoreError(baseline.reason)
+    if len(baseline.scores) != a.num_tasks:
+        raise MissingScoreError(f"needs {a.num_tasks} baseline scores, {len(baseline.scores)} were given")
+    score = baseline.scores[task - 1]
     if score is None:
-        raise MissingScoreError(f"{reference.reason} of task {task} right after it")
+        raise MissingScoreError(f"{baseline.reason} of task {task} right after it")
     return score
 
 

@@ -36,12 +36,12 @@ def with_sweeps(folders: Sequence[Path]) -> list[Path]:
             found.append(folder)
             continue
         sweep = SweepFolder(folder)
-        cells = [record for cell in sweep.plan().cells if (record := sweep.record(cell)) is not None]
-        runs = [Path(record.folder) for record in cells if record.folder is not None]
+        jobs = [record for job in sweep.plan().jobs if (record := sweep.record(job)) is not None]
+        runs = [Path(record.folder) for record in jobs if record.folder is not None]
         here = [run for run in runs if run.is_dir()]
         if not here:
             gone = f"{len(runs)} have gone, e.g. '{runs[0]}'" if runs else "none has begun"
-            raise UserError(f"'{folder}' is a sweep without runs: of {len(sweep.plan().cells)} cells {gone}.")
+            raise UserError(f"'{folder}' is a sweep without runs: of {len(sweep.plan().jobs)} jobs {gone}.")
         found += here
     return list(dict.fromkeys(found))
 

@@ -1,7 +1,7 @@
-"""Reference runs: what upper bounds and single-task scores come from, looked up by the hash of their own settings.
+"""Baseline runs: what upper bounds and single-task scores come from, looked up by the hash of their own settings.
 
-A reference is an ordinary run of another method with the same model, data, trainer, evaluator and seed, in the same
-folder of runs; `cmt run method=joint ...` with the same settings is that very run. The zero-shot reference needs none:
+A baseline is an ordinary run of another method with the same model, data, trainer, evaluator and seed, in the same
+folder of runs; `cmt run method=joint ...` with the same settings is that very run. The zero-shot baseline needs none:
 it is row 0 of a run's own matrix.
 
     single_task    s[j]: its a[j, j], the score of a model trained on task j alone; where questions do not tell their
@@ -18,17 +18,17 @@ from pathlib import Path
 
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.core.stream import Stream
-from cmt_cli.evaluation.sequence_metrics import Reference, reference
+from cmt_cli.evaluation.sequence_metrics import Baseline, baseline
 from cmt_cli.running.reading import read_result
 
-SINGLE_TASK, JOINT = "single_task", "joint"  # keys of `reference_methods`
+SINGLE_TASK, JOINT = "single_task", "joint"  # keys of `baseline_methods`
 NEWEST_TASK = "newest_task"  # the key in the place of SINGLE_TASK for a stream whose questions do not tell their task
 MODES = ("auto", "none")
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceRun:
-    """A reference run as it was found; `reason` says why it cannot be used. A run may be its own reference."""
+class BaselineRun:
+    """A baseline run as it was found; `reason` says why it cannot be used. A run may be its own baseline."""
 
     method: str
     folder: Path
@@ -36,39 +36,39 @@ class ReferenceRun:
     is_self: bool = False
     matrices: Mapping[str, ScoreMatrix] = field(default_factory=dict)
 
-    def scores(self, metric: str, own: Mapping[str, ScoreMatrix]) -> Reference:
+    def scores(self, metric: str, own: Mapping[str, ScoreMatrix]) -> Baseline:
         """Return the a[j, j] by one metric; `own` are the matrices of the run that refers to this one."""
         if self.reason is not None:
-            return Reference(reason=self.reason)
-        return reference((own if self.is_self else self.matrices).get(metric), self.folder.name)
+            return Baseline(reason=self.reason)
+        return baseline((own if self.is_self else self.matrices).get(metric), self.folder.name)
 
 
 def methods_of(stream: Stream, keys: Iterable[str]) -> dict[str, str]:
-    """Return the key of `reference_methods` that each reference of a stream is made by; `keys` are those there are."""
+    """Return the key of `baseline_methods` that each baseline of a stream is made by; `keys` are those there are."""
     found = {method: method for method in keys if method != NEWEST_TASK}
     if SINGLE_TASK in found and NEWEST_TASK in keys and not stream.gives_task:
         found[SINGLE_TASK] = NEWEST_TASK
     return found
 
 
-def find_reference(method: str, folder: Path, stream: Stream, *, own: Path, command: str) -> ReferenceRun:
-    """Look for a reference run in `folder`; `own` is the folder of the run that needs it, `command` makes it."""
+def find_baseline(method: str, folder: Path, stream: Stream, *, own: Path, command: str) -> BaselineRun:
+    """Look for a baseline run in `folder`; `own` is the folder of the run that needs it, `command` makes it."""
     if folder == own:
-        return ReferenceRun(method, folder, is_self=True)
+        return BaselineRun(method, folder, is_self=True)
     result = read_result(folder)
     make = f"`{command}` makes it"
     if result is None:
-        return ReferenceRun(method, folder, f"needs the reference run {folder.name}; {make}")
+        return BaselineRun(method, folder, f"needs the baseline run {folder.name}; {make}")
     if result.status != "complete":
-        return ReferenceRun(method, folder, f"the reference run {folder.name} is {result.status}; {make}")
+        return BaselineRun(method, folder, f"the baseline run {folder.name} is {result.status}; {make}")
     data = stream.provenance
     if (result.data["source"], result.data["sha256"]) != (data.source, dict(data.files)):
-        return ReferenceRun(method, folder, f"the reference run {folder.name} is of other data; remove it, then {make}")
-    return ReferenceRun(method, folder, matrices=result.matrices)
+        return BaselineRun(method, folder, f"the baseline run {folder.name} is of other data; remove it, then {make}")
+    return BaselineRun(method, folder, matrices=result.matrices)
 
 
 def work(method: str, stream: Stream) -> str:
-    """Return in words what a reference run costs: trainings, and examples per pass over all of them."""
+    """Return in words what a baseline run costs: trainings, and examples per pass over all of them."""
     sizes = [len(task.train) for task in stream.tasks]
     seen: Sequence[int] = list(accumulate(sizes)) if method == JOINT else sizes
     times = f"{sum(seen) / max(sum(sizes), 1):.3g} times those of one pass over the stream"

@@ -15,7 +15,7 @@ from typing import Any
 from cmt_cli.core.stream import Provenance
 
 # Where a run happens, who watches it and what it is compared with do not change its scores.
-NOT_SETTINGS = ("paths", "logger", "hydra", "references", "reference_methods")
+NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods")
 _PLACE_KEYS = ("device", "cache", "distributed")
 
 
@@ -31,7 +31,7 @@ class Identity:
 
 
 def config_hash(config: Mapping[str, Any], *, ignore_seed: bool = False) -> str:
-    """Return the sha256 (hex) of a resolved config without paths, logger, references, device and processes.
+    """Return the sha256 (hex) of a resolved config without paths, logger, baselines, device and processes.
 
     Paths below `paths.*` count by their name in `paths`, so that the hash is the same on another machine.
     `ignore_seed` leaves every key named `seed` out: runs that agree then are repetitions of one experiment.

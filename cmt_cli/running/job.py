@@ -9,7 +9,7 @@ from typing import Any
 
 from cmt_cli.config import targets
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.processes import DISTRIBUTED
+from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
@@ -42,22 +42,22 @@ class Job:
         return one_of(given, DISTRIBUTED, "trainer.distributed")
 
     @property
-    def references(self) -> str:
-        """Return whether missing references are made: "auto" or "none"."""
-        return one_of(self.config.get("references", "none"), MODES, "references")
+    def baselines(self) -> str:
+        """Return whether missing baselines are made: "auto" or "none"."""
+        return one_of(self.config.get("baselines", "none"), MODES, "baselines")
 
     @property
     def given(self) -> list[str]:
-        """Return the user's overrides without `references`; where they are not known, the names of the choices."""
+        """Return the user's overrides without `baselines`; where they are not known, the names of the choices."""
         known = self.overrides or [f"{group}={name}" for group, name in self.names.items()]
-        return [override for override in known if not override.startswith("references=")]
+        return [override for override in known if not override.startswith("baselines=")]
 
-    def reference(self, method: str) -> Job:
-        """Return the same run by a method of `reference_methods`, training the same parameters where this one says."""
-        settings = dict(self.config["reference_methods"][method])
+    def baseline(self, method: str) -> Job:
+        """Return the same run by a method of `baseline_methods`, training the same parameters where this one says."""
+        settings = dict(self.config["baseline_methods"][method])
         if "trainable" in self.config["method"]:
             settings["trainable"] = self.config["method"]["trainable"]
-        config = {**self.config, "method": settings, "references": "none"}
+        config = {**self.config, "method": settings, "baselines": "none"}
         return Job(config, {**self.names, "method": method})
 
     @property

@@ -1,6 +1,6 @@
-"""Make the run of a job: hand its parts to `run_stream`, its references first where they are asked for.
+"""Make the run of a job: hand its parts to `run_stream`, its baselines first where they are asked for.
 
-A run's references are jobs like it with another method. Streams are built first, since that needs neither torch nor
+A run's baselines are jobs like it with another method. Streams are built first, since that needs neither torch nor
 weights and finds most mistakes. Several processes make a job together: all of them call the same functions.
 """
 
@@ -18,8 +18,8 @@ from cmt_cli.commands import run_folders
 from cmt_cli.config import targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.distributed.environment import check_place, is_first, process_place
-from cmt_cli.running.baselines import ReferenceRun, find_reference, methods_of, work
+from cmt_cli.distributed.environment import check_environment, distributed_environment, is_rank_zero
+from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
 from cmt_cli.running.job import Job, load
 from cmt_cli.running.reading import read_result
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
@@ -28,7 +28,7 @@ from cmt_cli.running.scores import read_steps
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner
     from cmt_cli.core.method import Method
-    from cmt_cli.core.processes import Processes
+    from cmt_cli.core.process_group import ProcessGroup
     from cmt_cli.core.result import RunResult
     from cmt_cli.running.loggers import Logger
     from cmt_cli.running.store import RunStore
@@ -46,33 +46,33 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     processes = _processes(job)
     stream = _stream(job, processes)
     folder = folder or job.folder(stream)
-    result = processes.from_first(lambda: read_result(folder))
+    result = processes.run_on_rank_zero(lambda: read_result(folder))
     if result is not None:
         refuse_other_data(result, stream)
-    if job.references == "auto":
-        _make_references(job, stream, folder, processes)
-    references = find_references(job, stream, folder)
+    if job.baselines == "auto":
+        _make_baselines(job, stream, folder, processes)
+    baselines = find_baselines(job, stream, folder)
     if result is None or result.status != "complete":
-        _run_stream(job, stream, folder, processes, references=references, further_loggers=loggers)
+        _run_stream(job, stream, folder, processes, baselines=baselines, further_loggers=loggers)
     elif processes.rank == 0:
-        _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), references)))
+        _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), baselines)))
     return folder
 
 
-def _processes(job: Job) -> Processes:
+def _processes(job: Job) -> ProcessGroup:
     """Return the processes that make the job; raise UserError where there are others than its settings say."""
-    place = process_place(os.environ)
-    check_place(job.distributed, place)
+    place = distributed_environment(os.environ)
+    check_environment(job.distributed, place)
     if job.distributed == "none" or place is None:
-        from cmt_cli.core.processes import ONE
+        from cmt_cli.core.process_group import SINGLE_PROCESS
 
-        return ONE
+        return SINGLE_PROCESS
     from cmt_cli.distributed.torch_group import join
 
     return join(place, is_sharded=job.distributed == "fsdp2")
 
 
-def _stream(job: Job, processes: Processes) -> Stream:
+def _stream(job: Job, processes: ProcessGroup) -> Stream:
     """Build the stream, in process 0 first: it may write files that the others then find."""
     stream: Stream | None = None
 
@@ -80,7 +80,7 @@ def _stream(job: Job, processes: Processes) -> Stream:
         nonlocal stream
         stream = job.stream()
 
-    processes.from_first(build)
+    processes.run_on_rank_zero(build)
     return job.stream() if stream is None else stream
 
 
@@ -93,19 +93,19 @@ def _update(job: Job, stream: Stream, folder: Path, result: RunResult) -> None:
             store.write_result(result)
 
 
-def find_references(job: Job, stream: Stream, folder: Path) -> dict[str, ReferenceRun]:
-    """Look for the references of the run in `folder` among the runs beside it."""
-    command = shlex.join(["cmt", "run", *job.given, "references=auto"])
+def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, BaselineRun]:
+    """Look for the baselines of the run in `folder` among the runs beside it."""
+    command = shlex.join(["cmt", "run", *job.given, "baselines=auto"])
     found = {}
-    keys = job.config.get("reference_methods", {})  # the record of an older run has none
-    for reference, method in methods_of(stream, keys).items():
-        path = folder.parent / job.reference(method).folder(stream).name
-        found[reference] = find_reference(method, path, stream, own=folder, command=command)
+    keys = job.config.get("baseline_methods", {})  # the record of an older run has none
+    for baseline, method in methods_of(stream, keys).items():
+        path = folder.parent / job.baseline(method).folder(stream).name
+        found[baseline] = find_baseline(method, path, stream, own=folder, command=command)
     return found
 
 
-def _make_references(job: Job, stream: Stream, folder: Path, processes: Processes) -> None:
-    """Make the references that are missing, one after the other; wait where another process is making one."""
+def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGroup) -> None:
+    """Make the baselines that are missing, one after the other; wait where another process is making one."""
     from rich.console import Console
 
     from cmt_cli.running.lock import FolderInUseError
@@ -113,15 +113,15 @@ def _make_references(job: Job, stream: Stream, folder: Path, processes: Processe
 
     console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=processes.rank > 0)
 
-    def missing_runs() -> list[ReferenceRun]:
-        return [run for run in find_references(job, stream, folder).values() if run.reason is not None]
+    def missing_runs() -> list[BaselineRun]:
+        return [run for run in find_baselines(job, stream, folder).values() if run.reason is not None]
 
-    while missing := processes.from_first(missing_runs):
-        run, reference = missing[0], job.reference(missing[0].method)
-        console.print(f"Reference run {run.method}: {work(run.method, stream)}. references=none leaves it out.")
+    while missing := processes.run_on_rank_zero(missing_runs):
+        run, baseline = missing[0], job.baseline(missing[0].method)
+        console.print(f"Baseline run {run.method}: {work(run.method, stream)}. baselines=none leaves it out.")
         try:
-            references = find_references(reference, stream, run.folder)
-            _run_stream(reference, stream, run.folder, processes, references=references)
+            baselines = find_baselines(baseline, stream, run.folder)
+            _run_stream(baseline, stream, run.folder, processes, baselines=baselines)
         except FolderInUseError:
             console.print(f"Another process is making {run.folder}: waiting for it.", markup=False)
             time.sleep(_WAIT_SECONDS)
@@ -132,9 +132,9 @@ def _run_stream(
     job: Job,
     stream: Stream,
     folder: Path,
-    processes: Processes,
+    processes: ProcessGroup,
     *,
-    references: Mapping[str, ReferenceRun],
+    baselines: Mapping[str, BaselineRun],
     further_loggers: Sequence[Logger] = (),
 ) -> None:
     from rich.console import Console
@@ -163,11 +163,11 @@ def _run_stream(
             evaluator=evaluator,
             store=store,
             loggers=loggers if processes.rank == 0 else [],
-            references=references,
+            baselines=baselines,
         )
 
 
-def _learner(job: Job, processes: Processes) -> Learner:
+def _learner(job: Job, processes: ProcessGroup) -> Learner:
     """Load the model, or this process's part of it."""
     if not processes.is_sharded:
         learner: Learner = job.build("model")
@@ -182,11 +182,11 @@ def _learner(job: Job, processes: Processes) -> Learner:
     return learner
 
 
-def _store(job: Job, folder: Path, processes: Processes) -> RunStore:
+def _store(job: Job, folder: Path, processes: ProcessGroup) -> RunStore:
     from cmt_cli.running.shared_store import SharedStore
     from cmt_cli.running.store import RunStore
 
-    if processes.num == 1:
+    if processes.world_size == 1:
         return RunStore(folder, job.identity, job.saved)
     return SharedStore(folder, job.identity, job.saved, processes)
 
@@ -214,5 +214,5 @@ def refuse_misfit(method: Method, stream: Stream) -> None:
 def resume(folder: Path, trusted: Sequence[str]) -> None:
     """Continue the run in a folder from its own configuration."""
     made = run(load(folder, trusted), folder)
-    if is_first(os.environ):
+    if is_rank_zero(os.environ):
         run_folders.show(made)

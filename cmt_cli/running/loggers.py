@@ -39,7 +39,7 @@ class Logger(Protocol):
         """End, also after a failure or an interruption; `result.status` tells. May be called without `start`."""
 
 
-class Silent:
+class NullLogger:
     """Mirror nothing: `logger=none`."""
 
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
@@ -58,7 +58,7 @@ class Silent:
         """Do nothing."""
 
 
-class ConsoleLogger(Silent):
+class ConsoleLogger(NullLogger):
     """Progress and one line per row of the matrix."""
 
     def __init__(self, console: Console) -> None:
@@ -102,7 +102,7 @@ class ConsoleLogger(Silent):
         self._console.print(text, markup=False, highlight=False)
 
 
-class JsonLines(Silent):
+class JsonLines(NullLogger):
     """Append every event to one file that all runs share, so that a sweep can be followed with `tail -f`."""
 
     def __init__(self, *, path: str) -> None:

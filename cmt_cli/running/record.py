@@ -10,8 +10,8 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream
 from cmt_cli.evaluation.sequence_curves import curves
-from cmt_cli.evaluation.sequence_metrics import NO_REFERENCE, probe_drops, retention_curve, sequence_metrics
-from cmt_cli.running.baselines import JOINT, SINGLE_TASK, ReferenceRun
+from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
+from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
 from cmt_cli.running.identity import Identity, git_commit, versions
 from cmt_cli.running.scores import Cells, matrices, seen_rows, step_rows
 
@@ -58,11 +58,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What metrics are made of: the matrix's cells, the scores inside tasks by task, and the reference runs."""
+    """What metrics are made of: the matrix's cells, the scores inside tasks by task, and the baseline runs."""
 
     cells: Cells
     steps: Mapping[int, Cells] = field(default_factory=dict)
-    references: Mapping[str, ReferenceRun] = field(default_factory=dict)  # by method
+    baselines: Mapping[str, BaselineRun] = field(default_factory=dict)  # by method
     signatures: Mapping[str, str] = field(default_factory=dict)  # by metric
 
 
@@ -106,7 +106,7 @@ def make_result(facts: Facts, stream: Stream, measured: Measured, *, cost: Cost,
 
 
 def with_metrics(result: RunResult, stream: Stream, measured: Measured) -> RunResult:
-    """Return a record with its metrics computed again: formulas and references may be newer than the run."""
+    """Return a record with its metrics computed again: formulas and baselines may be newer than the run."""
     return replace(result, metrics=_metrics(result.matrices, result.primary_metric, stream, measured))
 
 
@@ -130,11 +130,11 @@ def _metrics(
     metrics: dict[str, Metric] = {}
     undefined = _undefined(stream)
     for name, matrix in sorted(by_metric.items(), key=lambda item: item[0] != primary):
-        runs = measured.references
+        runs = measured.baselines
         found = sequence_metrics(
             matrix,
-            single_task=runs[SINGLE_TASK].scores(name, by_metric) if SINGLE_TASK in runs else NO_REFERENCE,
-            joint=runs[JOINT].scores(name, by_metric) if JOINT in runs else NO_REFERENCE,
+            single_task=runs[SINGLE_TASK].scores(name, by_metric) if SINGLE_TASK in runs else NO_BASELINE,
+            joint=runs[JOINT].scores(name, by_metric) if JOINT in runs else NO_BASELINE,
             steps=step_rows(measured.steps, stream.tests, None if name == MIXED else name),
             undefined=undefined,
         )

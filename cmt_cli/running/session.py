@@ -21,7 +21,7 @@ from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Example, Stream
-from cmt_cli.running.baselines import ReferenceRun
+from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
 from cmt_cli.running.loggers import Logger
@@ -47,7 +47,7 @@ class Session:
         stream: Stream,
         store: RunStore,
         loggers: Sequence[Logger],
-        references: Mapping[str, ReferenceRun],
+        baselines: Mapping[str, BaselineRun],
     ) -> None:
         """Count the model's parameters, which must be the untouched base model's."""
         self.learner = learner
@@ -56,7 +56,7 @@ class Session:
         self.store = store
         self.loggers = loggers
         self.processes = learner.processes
-        self._references = references
+        self._baselines = baselines
         self.facts = Facts.of(learner, stream, store.identity)
         self.ledger = Ledger(store.folder / "timings.json")
         self.result: RunResult | None = None
@@ -96,7 +96,7 @@ class Session:
 
         Rows and records of phases that will be repeated are forgotten.
         """
-        self.event("start", {"is_resumed": self.store.num_events > 0, "num_processes": self.processes.num})
+        self.event("start", {"is_resumed": self.store.num_events > 0, "num_processes": self.processes.world_size})
         identity, data = self.store.identity, self.stream.provenance
         for logger in self.loggers:
             logger.start(
@@ -172,7 +172,7 @@ class Session:
     def write(self, status: str, *, error: str | None = None) -> RunResult:
         """Write `result.json` from what the folder holds; return the record."""
         cost = self.ledger.cost(storage_bytes=self.method.storage_bytes() if self._is_restored else 0)
-        measured = Measured(self.store.cells(), self.store.steps(), self._references, self.store.signatures())
+        measured = Measured(self.store.cells(), self.store.steps(), self._baselines, self.store.signatures())
         self.result = make_result(self.facts, self.stream, measured, cost=cost, status=status)
         self.store.write_result(self.result, error=error)
         return self.result
@@ -237,10 +237,11 @@ class MeasuredFit:
 
     def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
         """Minimize an objective, see `Fit`."""
-        if self._session.processes.num > 1 and not objective.is_divided:
+        if self._session.processes.world_size > 1 and not objective.is_divided:
             warnings.warn(
                 f"{type(self._session.method).__name__} trains on steps that cannot be divided: each of the "
-                f"{self._session.processes.num} processes computes them whole. The result is the same, and no sooner.",
+                f"{self._session.processes.world_size} processes computes them whole. The result is the "
+                "same, and no sooner.",
                 stacklevel=2,
             )
         self._session.note_trained(objective.param_groups())

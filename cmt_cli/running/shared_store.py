@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import State
-from cmt_cli.core.processes import Processes
+from cmt_cli.core.process_group import ProcessGroup
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.store import RunStore, ScoredTest
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class SharedStore(RunStore):
     """One process's view of a run folder. Every process makes the same calls; those that write are a barrier."""
 
-    def __init__(self, folder: Path, identity: Identity, config: Mapping[str, Any], processes: Processes) -> None:
+    def __init__(self, folder: Path, identity: Identity, config: Mapping[str, Any], processes: ProcessGroup) -> None:
         """Name the folder, which must lie on a file system that all processes see."""
         super().__init__(folder, identity, config)
         self._processes = processes
@@ -35,7 +35,7 @@ class SharedStore(RunStore):
 
     def __enter__(self) -> SharedStore:
         """Let process 0 take the lock; raise its error everywhere, and UserError where the folder is not shared."""
-        self._processes.from_first(self._open)
+        self._processes.run_on_rank_zero(self._open)
         (is_missing,) = self._processes.any(not (self.folder / "config.yaml").is_file())
         if is_missing:
             self.__exit__(None, None, None)
@@ -56,7 +56,7 @@ class SharedStore(RunStore):
 
     def method_folder(self, *, empty: bool) -> Path:
         """Return the folder for this process's files of the method."""
-        shared = self._processes.from_first(partial(super().method_folder, empty=empty))
+        shared = self._processes.run_on_rank_zero(partial(super().method_folder, empty=empty))
         if self._processes.rank > 0:
             self._copy = Path(tempfile.mkdtemp(prefix="cmt-process-"))
             shutil.copytree(shared, self._copy, dirs_exist_ok=True)
@@ -70,23 +70,23 @@ class SharedStore(RunStore):
 
     def save_state(self, phase: str, state: State) -> None:
         """Save what is carried across tasks."""
-        self._processes.from_first(partial(super().save_state, phase, state))
+        self._processes.run_on_rank_zero(partial(super().save_state, phase, state))
 
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
         """Save the state inside a phase's fit."""
-        self._processes.from_first(partial(super().save_fit, phase, state, notes))
+        self._processes.run_on_rank_zero(partial(super().save_fit, phase, state, notes))
 
     def add_row(self, row: int, scores: Sequence[ScoredTest], missing: Mapping[str, str]) -> None:
         """Add a complete row."""
-        self._processes.from_first(partial(super().add_row, row, scores, missing))
+        self._processes.run_on_rank_zero(partial(super().add_row, row, scores, missing))
 
     def drop_rows_after(self, last: int) -> None:
         """Remove the rows above `last`."""
-        self._processes.from_first(partial(super().drop_rows_after, last))
+        self._processes.run_on_rank_zero(partial(super().drop_rows_after, last))
 
     def add_step(self, task_index: int, step: int, scores: Sequence[ScoredTest]) -> None:
         """Keep the scores after some steps of a task."""
-        self._processes.from_first(partial(super().add_step, task_index, step, scores))
+        self._processes.run_on_rank_zero(partial(super().add_step, task_index, step, scores))
 
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one line to `events.jsonl`; nobody waits for it."""

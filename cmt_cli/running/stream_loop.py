@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cmt_cli.running.baselines import ReferenceRun
+from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import refuse_other_data
@@ -38,11 +38,11 @@ def run_stream(
     evaluator: Evaluator,
     store: RunStore,
     loggers: Sequence[Logger],
-    references: Mapping[str, ReferenceRun] | None = None,
+    baselines: Mapping[str, BaselineRun] | None = None,
 ) -> RunResult:
     """Run a method over a stream, continuing where the folder stops; return the complete run's record.
 
-    `store` must be entered. `references` are the runs, by method, that some metrics compare with.
+    `store` must be entered. `baselines` are the runs, by method, that some metrics compare with.
     Raises StoppedBySignal when a signal asked to stop; the state is saved then.
     """
     finished = store.result()
@@ -50,7 +50,7 @@ def run_stream(
         refuse_other_data(finished, stream)
         if finished.status == "complete":
             return finished
-    with Session(learner, method, stream=stream, store=store, loggers=loggers, references=references or {}) as session:
+    with Session(learner, method, stream=stream, store=store, loggers=loggers, baselines=baselines or {}) as session:
         learned = session.begin()
         if learned is None:
             meta_train(session, trainer)

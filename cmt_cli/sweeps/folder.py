@@ -1,11 +1,11 @@
-"""A sweep's folder: which cells it has and what became of each, readable while it runs and after any crash.
+"""A sweep's folder: which jobs it has and what became of each, readable while it runs and after any crash.
 
-    sweep.json         what was asked for, by whom, and the cells: each a list of overrides
-    jobs/<key>.json    one record per cell that was handed out or begun; the key is a hash of the cell's overrides
-    stop               is there while the cells that wait are not to be begun
-    .lock              held by the process that hands the cells out, see lock.py
+    sweep.json         what was asked for, by whom, and the jobs: each a list of overrides
+    jobs/<key>.json    one record per job that was handed out or begun; the key is a hash of the job's overrides
+    stop               is there while the jobs that wait are not to be begun
+    .lock              held by the process that hands the jobs out, see lock.py
 
-Each record is written whole by one process at a time: first by the one that hands the cell out, then by the one that
+Each record is written whole by one process at a time: first by the one that hands the job out, then by the one that
 runs it, whose heartbeat is the record's modification time.
 """
 
@@ -34,22 +34,22 @@ _RANKS = ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sweep is: the overrides as given, those for Hydra itself, and its cells, as far as they are known."""
+    """What a sweep is: the overrides as given, those for Hydra itself, and its jobs, as far as they are known."""
 
     overrides: tuple[str, ...]  # as given, sweeps included
     hydra: tuple[str, ...]  # those of them that choose and set up launcher and sweeper
     launcher: str
     sweeper: str
-    cells: tuple[tuple[str, ...], ...]  # a sampler's sweep adds its own as it goes
+    jobs: tuple[tuple[str, ...], ...]  # a sampler's sweep adds its own as it goes
     cwd: str
     config_dir: str | None
     started: float  # seconds since the epoch
-    is_sampled: bool = False  # whether a sampler chooses the cells as it goes
+    is_sampled: bool = False  # whether a sampler chooses the jobs as it goes
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The trial of a study that a cell is, and how it is judged; `metric` is one of result.json's."""
+    """The trial of a study that a job is, and how it is judged; `metric` is one of result.json's."""
 
     storage: str
     study: str
@@ -59,8 +59,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class CellRecord:
-    """What is known of one cell. Times are seconds since the epoch.
+class JobRecord:
+    """What is known of one job. Times are seconds since the epoch.
 
     `status`: queued, running, complete, failed, interrupted (its state is saved) or pruned.
     """
@@ -79,8 +79,8 @@ class CellRecord:
     value: float | None = None  # a trial's objective
 
 
-def cell_key(overrides: Sequence[str]) -> str:
-    """Return the name of a cell's record. Overrides for Hydra itself do not count."""
+def job_key(overrides: Sequence[str]) -> str:
+    """Return the name of a job's record. Overrides for Hydra itself do not count."""
     own = sorted(line for line in overrides if not is_for_hydra(line))
     return hashlib.sha256("\n".join(own).encode()).hexdigest()[:16]
 
@@ -113,70 +113,70 @@ class SweepFolder:
             record = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
         except OSError:
             raise UserError(f"{self.path} is no sweep's folder: it has no sweep.json.") from None
-        record["cells"] = tuple(tuple(cell) for cell in record["cells"])
+        record["jobs"] = tuple(tuple(job) for job in record["jobs"])
         return Plan(**{**record, "overrides": tuple(record["overrides"]), "hydra": tuple(record["hydra"])})
 
-    def add_cells(self, cells: Sequence[Sequence[str]]) -> None:
-        """Note the cells that a sampler has chosen; known ones are not repeated."""
+    def add_jobs(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Note the jobs that a sampler has chosen; known ones are not repeated."""
         plan = self.plan()
-        known = {cell_key(cell) for cell in plan.cells}
-        further = tuple(tuple(cell) for cell in cells if cell_key(cell) not in known)
-        write_json(self.path / "sweep.json", dataclasses.asdict(dataclasses.replace(plan, cells=plan.cells + further)))
+        known = {job_key(job) for job in plan.jobs}
+        further = tuple(tuple(job) for job in jobs if job_key(job) not in known)
+        write_json(self.path / "sweep.json", dataclasses.asdict(dataclasses.replace(plan, jobs=plan.jobs + further)))
 
     @property
     def is_stopping(self) -> bool:
-        """Return whether no further cell is to be begun."""
+        """Return whether no further job is to be begun."""
         return (self.path / "stop").exists()
 
     def stop(self, value: bool = True) -> None:
-        """Let workers begin no further cells, or again; those that were handed out stay open."""
+        """Let workers begin no further jobs, or again; those that were handed out stay open."""
         if value:
             (self.path / "stop").touch()
         else:
             (self.path / "stop").unlink(missing_ok=True)
 
-    def record(self, overrides: Sequence[str]) -> CellRecord | None:
-        """Return a cell's record, or None for a cell that was never handed out."""
+    def record(self, overrides: Sequence[str]) -> JobRecord | None:
+        """Return a job's record, or None for a job that was never handed out."""
         path = self.record_path(overrides)
         if not path.exists():
             return None
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         record["overrides"] = tuple(record["overrides"])
         record["trial"] = Trial(**record["trial"]) if record["trial"] else None
-        return CellRecord(**record)
+        return JobRecord(**record)
 
-    def write(self, record: CellRecord) -> None:
-        """Replace a cell's record."""
+    def write(self, record: JobRecord) -> None:
+        """Replace a job's record."""
         write_json(self.record_path(record.overrides), dataclasses.asdict(record))
 
     def record_path(self, overrides: Sequence[str]) -> Path:
-        """Return where a cell's record lies."""
-        return self.path / JOBS / f"{cell_key(overrides)}.json"
+        """Return where a job's record lies."""
+        return self.path / JOBS / f"{job_key(overrides)}.json"
 
     def hand_out(self, overrides: Sequence[str], *, job_id: str | None = None, trial: Trial | None = None) -> None:
-        """Note that a cell waits to be begun; what is known of an earlier start is kept."""
-        known = self.record(overrides) or CellRecord(tuple(overrides), "queued")
+        """Note that a job waits to be begun; what is known of an earlier start is kept."""
+        known = self.record(overrides) or JobRecord(tuple(overrides), "queued")
         if job_id is not None and known.job_id == job_id:
             return  # the scheduler was quicker than this note
         self.write(dataclasses.replace(known, status="queued", error=None, job_id=job_id, trial=trial or known.trial))
 
 
-class RunningCell:
-    """Keeps the record of the cell that this process runs, from `begin` to `end`.
+class RunningJob:
+    """Keeps the record of the job that this process runs, from `begin` to `end`.
 
-    Of several processes that run one cell together only the first writes.
+    Of several processes that run one job together only the first writes.
     """
 
     def __init__(self, sweep: SweepFolder, overrides: Sequence[str]) -> None:
         """Note nothing yet."""
         self._sweep = sweep
-        self._record = sweep.record(overrides) or CellRecord(tuple(overrides), "queued")
+        self._record = sweep.record(overrides) or JobRecord(tuple(overrides), "queued")
         self._stop = threading.Event()
         self._writes = next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
 
     @property
     def trial(self) -> Trial | None:
-        """Return the trial of a study that the cell is, if any."""
+        """Return the trial of a study that the job is, if any."""
         return self._record.trial
 
     @property
@@ -196,14 +196,14 @@ class RunningCell:
             started=round(time.time(), 3),
             ended=None,
         )
-        threading.Thread(target=self._beat, daemon=True, name="sweep-cell").start()
+        threading.Thread(target=self._beat, daemon=True, name="sweep-job").start()
 
     def note_folder(self, folder: Path) -> None:
         """Note where the run is kept."""
         self._update(folder=str(folder.absolute()))
 
     def end(self, status: str, *, error: BaseException | None = None, value: float | None = None) -> None:
-        """Write how the cell ended; of an error its first line."""
+        """Write how the job ended; of an error its first line."""
         self._stop.set()
         line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
         self._update(status=status, error=line, value=value, ended=round(time.time(), 3))

@@ -1,4 +1,4 @@
-"""What a sweep has done, is doing and lacks, from its folder, the clock and, for cells that wait, the scheduler."""
+"""What a sweep has done, is doing and lacks, from its folder, the clock and, for jobs that wait, the scheduler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
 from cmt_cli.running.reading import read_result
-from cmt_cli.sweeps.folder import CellRecord, Plan, SweepFolder
+from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder
 
 STATES = ("complete", "pruned", "running", "queued", "interrupted", "failed", "stale", "missing")
 DONE = ("complete", "pruned")
@@ -23,46 +23,46 @@ UNDERWAY = ("running", "queued")
 
 
 @dataclass(frozen=True, slots=True)
-class CellState:
-    """A cell and its state: one of `STATES`.
+class JobState:
+    """A job and its state: one of `STATES`.
 
     stale: it was running and its process is gone or silent. missing: nobody has begun it and nobody will.
     """
 
     overrides: tuple[str, ...]
     state: str
-    record: CellRecord | None
+    record: JobRecord | None
 
     @property
     def is_open(self) -> bool:
-        """Return whether the cell has to be run again."""
+        """Return whether the job has to be run again."""
         return self.state not in (*DONE, *UNDERWAY)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStatus:
-    """A sweep and the states of its cells, in the order in which they were asked for."""
+    """A sweep and the states of its jobs, in the order in which they were asked for."""
 
     path: Path
     plan: Plan
-    cells: tuple[CellState, ...]
-    is_launching: bool  # whether the process that hands the cells out is alive
+    jobs: tuple[JobState, ...]
+    is_launching: bool  # whether the process that hands the jobs out is alive
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return the number of cells by state, without states that none has."""
-        found = Counter(cell.state for cell in self.cells)
+        """Return the number of jobs by state, without states that none has."""
+        found = Counter(job.state for job in self.jobs)
         return {state: found[state] for state in STATES if found[state]}
 
     @property
-    def open(self) -> list[CellState]:
-        """Return the cells that have to be run again."""
-        return [cell for cell in self.cells if cell.is_open]
+    def open(self) -> list[JobState]:
+        """Return the jobs that have to be run again."""
+        return [job for job in self.jobs if job.is_open]
 
-    def varied(self, cell: CellState) -> str:
-        """Return those of a cell's overrides that tell it from other cells."""
-        common = set.intersection(*(set(other.overrides) for other in self.cells))
-        return " ".join(line for line in cell.overrides if line not in common) or " ".join(cell.overrides)
+    def varied(self, job: JobState) -> str:
+        """Return those of a job's overrides that tell it from other jobs."""
+        common = set.intersection(*(set(other.overrides) for other in self.jobs))
+        return " ".join(line for line in job.overrides if line not in common) or " ".join(job.overrides)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -73,32 +73,32 @@ class SweepStatus:
             "sweeper": self.plan.sweeper,
             "is_launching": self.is_launching,
             "counts": self.counts,
-            "cells": [
+            "jobs": [
                 {"overrides": list(c.overrides), "state": c.state, "record": c.record and dataclasses.asdict(c.record)}
-                for c in self.cells
+                for c in self.jobs
             ],
         }
 
 
 def read_status(path: Path, *, is_launching: bool | None = None) -> SweepStatus:
-    """Read the state of every cell of a sweep; raise UserError where the folder holds none.
+    """Read the state of every job of a sweep; raise UserError where the folder holds none.
 
-    `is_launching` is what the caller knows; None looks whether the process that hands the cells out is alive.
+    `is_launching` is what the caller knows; None looks whether the process that hands the jobs out is alive.
     """
     sweep = SweepFolder(path)
     plan = sweep.plan()
     launching = _is_launching(path) if is_launching is None else is_launching
-    records = [sweep.record(cell) for cell in plan.cells]
+    records = [sweep.record(job) for job in plan.jobs]
     waiting = [r.job_id for r in records if r is not None and r.job_id and r.status in (*UNDERWAY, "interrupted")]
     live = live_jobs(waiting) if waiting else set()
-    cells = [
-        CellState(cell, _state(record, sweep, is_launching=launching, live=live), record)
-        for cell, record in zip(plan.cells, records, strict=True)
+    jobs = [
+        JobState(job, _state(record, sweep, is_launching=launching, live=live), record)
+        for job, record in zip(plan.jobs, records, strict=True)
     ]
-    return SweepStatus(path, plan, tuple(cells), launching)
+    return SweepStatus(path, plan, tuple(jobs), launching)
 
 
-def _state(record: CellRecord | None, sweep: SweepFolder, *, is_launching: bool, live: set[str] | None) -> str:
+def _state(record: JobRecord | None, sweep: SweepFolder, *, is_launching: bool, live: set[str] | None) -> str:
     waits = "queued" if is_launching else "missing"
     if record is None:
         return waits
@@ -118,12 +118,12 @@ def _state(record: CellRecord | None, sweep: SweepFolder, *, is_launching: bool,
     return record.status
 
 
-def _has_result(record: CellRecord) -> bool:
+def _has_result(record: JobRecord) -> bool:
     result = read_result(Path(record.folder)) if record.folder is not None else None
     return result is not None and result.status == "complete"
 
 
-def _is_running(record: CellRecord, sweep: SweepFolder) -> bool:
+def _is_running(record: JobRecord, sweep: SweepFolder) -> bool:
     if record.host == socket.gethostname() and not lock.is_alive(record.pid or 0):
         return False
     return lock.silent_seconds(sweep.record_path(record.overrides)) < lock.SILENT_SECONDS

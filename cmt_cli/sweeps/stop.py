@@ -1,4 +1,4 @@
-"""A signal to the process that hands out a sweep's cells: the cells save their states before it ends."""
+"""A signal to the process that hands out a sweep's jobs: the jobs save their states before it ends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _POLL_SECONDS = 0.2
 
 @contextmanager
 def stopping(sweep: SweepFolder, *, is_detached: bool, seconds: float = 60.0) -> Iterator[None]:
-    """Answer signals inside by StoppedBySignal, after the cells that run on this host have had `seconds` to save.
+    """Answer signals inside by StoppedBySignal, after the jobs that run on this host have had `seconds` to save.
 
-    Cells of a detached launcher (a scheduler's jobs) go on without this process. A second SIGINT does not wait.
+    Jobs of a detached launcher (a scheduler's jobs) go on without this process. A second SIGINT does not wait.
     """
 
     def receive(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if not is_detached:
             sweep.stop()
-            _wait_for_cells(sweep, time.monotonic() + seconds)
+            _wait_for_jobs(sweep, time.monotonic() + seconds)
         raise StoppedBySignal("The sweep was stopped", number)
 
     sweep.stop(False)
@@ -41,7 +41,7 @@ def stopping(sweep: SweepFolder, *, is_detached: bool, seconds: float = 60.0) ->
             signal.signal(number, handler)
 
 
-def _wait_for_cells(sweep: SweepFolder, end: float) -> None:
+def _wait_for_jobs(sweep: SweepFolder, end: float) -> None:
     told: set[int] = set()
     while time.monotonic() < end:
         pids = _running(sweep)
@@ -54,7 +54,7 @@ def _wait_for_cells(sweep: SweepFolder, end: float) -> None:
 
 
 def _running(sweep: SweepFolder) -> set[int]:
-    """Return the processes of this host that run cells, without this one."""
-    records = [sweep.record(cell) for cell in sweep.plan().cells]
+    """Return the processes of this host that run jobs, without this one."""
+    records = [sweep.record(job) for job in sweep.plan().jobs]
     here = [r for r in records if r is not None and r.status == "running" and r.host == socket.gethostname()]
     return {r.pid for r in here if r.pid is not None and r.pid != os.getpid() and is_alive(r.pid)}

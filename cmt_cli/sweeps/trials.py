@@ -1,7 +1,7 @@
 """A run as a trial of an Optuna study: its score after every task is reported, and a bad one is stopped early.
 
 Only the validation split is ever reported. Deviation from hydra-optuna-sweeper 1.3, which cannot prune, pins Optuna
-below 3 and has no storage for network file systems: studies are opened here, in the sweeper and in every cell.
+below 3 and has no storage for network file systems: studies are opened here, in the sweeper and in every job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.loggers import Silent
+from cmt_cli.running.loggers import NullLogger
 from cmt_cli.sweeps.folder import Trial
 
 PRUNABLE = ("aa", "aia")  # metrics of which the mean after a task is a fair foretaste
@@ -46,7 +46,7 @@ def objective(result: RunResult, metric: str) -> float:
     return found.value
 
 
-class TrialReport(Silent):
+class TrialReport(NullLogger):
     """Reports the mean over the learned tasks after each of them, and raises Pruned where the pruner says so."""
 
     def __init__(self, trial: Trial, make_pruner: Callable[[], Any]) -> None:

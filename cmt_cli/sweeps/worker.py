@@ -1,6 +1,6 @@
-"""One cell of a sweep, as a launcher's worker runs it: the run, and the cell's record in the sweep's folder.
+"""One job of a sweep, as a launcher's worker runs it: the run, and the job's record in the sweep's folder.
 
-A cell that fails returns like any other, so that no launcher gives up the rest; its record has the error's first
+A job that fails returns like any other, so that no launcher gives up the rest; its record has the error's first
 line, and the traceback lies beside it. Only what has to end the process travels on as an exception.
 """
 
@@ -20,25 +20,25 @@ from cmt_cli.core.exceptions import NonFiniteLoss, ProcessLost, UserError
 from cmt_cli.running import job_run
 from cmt_cli.running.job import Job
 from cmt_cli.running.lock import holds
-from cmt_cli.running.loggers import Logger, Silent
+from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.reading import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
-from cmt_cli.sweeps.folder import RunningCell, SweepFolder, Trial
+from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 
 
-class CellNotes(Silent):
-    """Keeps the run's folder in the cell's record from the run's start."""
+class JobNotes(NullLogger):
+    """Keeps the run's folder in the job's record from the run's start."""
 
-    def __init__(self, cell: RunningCell) -> None:
-        """Write to `cell`."""
-        self._cell = cell
+    def __init__(self, job: RunningJob) -> None:
+        """Write to `job`."""
+        self._job = job
 
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
         """Note the folder."""
-        self._cell.note_folder(folder)
+        self._job.note_folder(folder)
 
 
-def run_cell(
+def run_job(
     make: Callable[[], Job],
     overrides: Sequence[str],
     sweep: SweepFolder,
@@ -46,40 +46,40 @@ def run_cell(
     cwd: Path,
     make_pruner: Callable[[], Any],
 ) -> str:
-    """Run a cell in the folder that the sweep was started in; return the status that its record ends with.
+    """Run a job in the folder that the sweep was started in; return the status that its record ends with.
 
     `make` builds the checked job, `make_pruner` the pruner of a study's trial. Raises Interrupted where a signal
-    stopped the process that hands out the cells.
+    stopped the process that hands out the jobs.
     """
     if sweep.is_stopping:
         return "queued"
     os.chdir(cwd)
-    cell = RunningCell(sweep, overrides)
-    cell.begin()
+    job = RunningJob(sweep, overrides)
+    job.begin()
     try:
-        _run(make, cell, make_pruner)
+        _run(make, job, make_pruner)
     except StoppedBySignal as error:
         if error.signal_number == 0:  # not a signal: the trial's report ended the run
-            cell.end("pruned", error=error.__cause__)
-            return cell.status
-        cell.end("interrupted", error=error)
+            job.end("pruned", error=error.__cause__)
+            return job.status
+        job.end("interrupted", error=error)
         if holds(sweep.path):
             raise
-        _hand_on(cell, error)
+        _hand_on(job, error)
     except Exception as error:
-        # Whatever it is, the other cells go on; nothing is hidden, since the record and the log below say what it was.
-        cell.end("failed", error=error)
+        # Whatever it is, the other jobs go on; nothing is hidden, since the record and the log below say what it was.
+        job.end("failed", error=error)
         shown = f"Error: {error}\n" if isinstance(error, UserError) else traceback.format_exc()
         write_text(sweep.record_path(overrides).with_suffix(".log"), shown)
     except BaseException as error:
-        cell.end("interrupted", error=error)
+        job.end("interrupted", error=error)
         raise
-    print(f"{cell.status}: {' '.join(overrides)}", file=sys.stderr)
-    return cell.status
+    print(f"{job.status}: {' '.join(overrides)}", file=sys.stderr)
+    return job.status
 
 
 def accompany(make: Callable[[], Job], cwd: Path) -> None:
-    """Make a cell together with process 0, which records how it ends; `make` and `cwd` are those of `run_cell`.
+    """Make a job together with process 0, which records how it ends; `make` and `cwd` are those of `run_job`.
 
     Raises Interrupted where a signal stopped the run.
     """
@@ -88,19 +88,19 @@ def accompany(make: Callable[[], Job], cwd: Path) -> None:
         job_run.run(make())
 
 
-def _run(make: Callable[[], Job], cell: RunningCell, make_pruner: Callable[[], Any]) -> None:
-    loggers: list[Logger] = [CellNotes(cell)]
-    if cell.trial is not None:
+def _run(make: Callable[[], Job], job: RunningJob, make_pruner: Callable[[], Any]) -> None:
+    loggers: list[Logger] = [JobNotes(job)]
+    if job.trial is not None:
         from cmt_cli.sweeps.trials import TrialReport
 
-        loggers.append(TrialReport(cell.trial, make_pruner))
+        loggers.append(TrialReport(job.trial, make_pruner))
     folder = job_run.run(make(), loggers=loggers)
-    cell.note_folder(folder)
-    cell.end("complete", value=_value(folder, cell.trial))
+    job.note_folder(folder)
+    job.end("complete", value=_value(folder, job.trial))
 
 
 def _value(folder: Path, trial: Trial | None) -> float | None:
-    """Return a trial's objective; a plain cell has none."""
+    """Return a trial's objective; a plain job has none."""
     if trial is None:
         return None
     from cmt_cli.sweeps.trials import objective
@@ -110,12 +110,12 @@ def _value(folder: Path, trial: Trial | None) -> float | None:
     return objective(result, trial.metric)
 
 
-def _hand_on(cell: RunningCell, error: StoppedBySignal) -> None:
-    """Let the launcher requeue the job; where it does, the cell waits again, else its record says why not."""
+def _hand_on(job: RunningJob, error: StoppedBySignal) -> None:
+    """Let the launcher requeue the job; where it does, the job waits again, else its record says why not."""
     try:
         hand_on(error.signal_number)
     except SystemExit:
-        cell.end("queued")
+        job.end("queued")
         raise
     except (OSError, RuntimeError, subprocess.SubprocessError) as refusal:
-        cell.end("interrupted", error=refusal)
+        job.end("interrupted", error=refusal)

@@ -20,7 +20,7 @@ import wandb
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.loggers import Silent
+from cmt_cli.running.loggers import NullLogger
 from cmt_cli.running.store import RunStore
 from cmt_cli.tracking.connection import Mode, answers, choose_mode
 from cmt_cli.tracking.figures import draw_curves, draw_matrix
@@ -30,7 +30,7 @@ MODES = ("auto", "online", "offline")
 _NUM_PREDICTIONS = 500
 
 
-class WandbLogger(Silent):
+class WandbLogger(NullLogger):
     """A W&B run beside the run folder, kept in its `wandb/` and continued under the same id after a resume."""
 
     def __init__(

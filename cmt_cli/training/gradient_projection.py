@@ -46,8 +46,8 @@ def reference_gradient(learner: Learner, rows: Sequence[Row], *, micro_batch_siz
         for sums, gradient in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 sums += gradient
-    if learner.processes.num > 1:
-        in_buckets(total, learner.processes.add)
+    if learner.processes.world_size > 1:
+        in_buckets(total, learner.processes.all_reduce)
     return total
 
 

@@ -195,7 +195,7 @@ class GradientLoop:
                 raise
             message = str(error).partition("\n")[0]
             together = self._processes.is_sharded or self._objective.exchanges_inside
-            if together and self._processes.num > 1:  # the others wait inside the pass, for something of this process
+            if together and self._processes.world_size > 1:  # the others wait inside the pass
                 raise UserError(
                     f"Memory ran out in step {self._step + 1} ({message}). Several processes cannot repeat this step "
                     "with smaller parts: lower trainer.micro_batch_size, or start more processes."

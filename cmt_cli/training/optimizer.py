@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import Budget, ParamGroup, State
-from cmt_cli.core.sharded import divided_like, whole
+from cmt_cli.core.sharded import full_tensor, shard_like
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -66,7 +66,7 @@ class Optimizer:
             if value.shape != parameter.shape:
                 raise ValueError(f"Parameter {i}: checkpoint {list(value.shape)}, method {list(parameter.shape)}.")
             with torch.no_grad():
-                parameter.copy_(divided_like(value, parameter))
+                parameter.copy_(shard_like(value, parameter))
             if f"step.{i}" in state:
                 self._adamw.state[parameter] = {
                     name: _moment(state[f"{name}.{i}"], name, parameter) for name in _MOMENTS
@@ -74,9 +74,9 @@ class Optimizer:
 
 
 def _copy(value: Tensor) -> Tensor:
-    return whole(value.detach()).to("cpu", copy=True)
+    return full_tensor(value.detach()).to("cpu", copy=True)
 
 
 def _moment(value: Tensor, name: str, parameter: nn.Parameter) -> Tensor:
     # AdamW keeps its step counter on the CPU: a counter on the device would cost a synchronization per step.
-    return value.clone() if name == "step" else divided_like(value.clone(), parameter)
+    return value.clone() if name == "step" else shard_like(value.clone(), parameter)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from cmt_cli.core.processes import Processes
-from cmt_cli.core.sharded import is_sharded, own_part
+from cmt_cli.core.process_group import ProcessGroup
+from cmt_cli.core.sharded import is_sharded, local_shard
 
 Exchange = Callable[[Sequence[Tensor]], None]  # changes tensors in place
 CLIP_EPSILON = 1e-6  # as torch's clip_grad_norm_
@@ -23,40 +23,42 @@ BUCKET_ELEMENTS = 2**24  # numbers exchanged at once; bounds the memory of the j
 
 
 def share_gradients(
-    parameters: Sequence[nn.Parameter], has_gradient: Sequence[bool], processes: Processes, *, is_divided: bool
+    parameters: Sequence[nn.Parameter], has_gradient: Sequence[bool], processes: ProcessGroup, *, is_divided: bool
 ) -> None:
     """Give all processes the gradient of the whole batch; `has_gradient` tells which parameters have one anywhere."""
-    if processes.num == 1:
+    if processes.world_size == 1:
         return
     gradients = []
     for parameter, is_there in zip(parameters, has_gradient, strict=True):
         if is_there and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         if parameter.grad is not None and is_sharded(parameter):
-            parameter.grad.mul_(processes.num if is_divided else 1)  # torch takes the mean: of shares, or of equals
+            parameter.grad.mul_(
+                processes.world_size if is_divided else 1
+            )  # torch takes the mean: of shares, or of equals
         elif parameter.grad is not None:
             gradients.append(parameter.grad)
-    in_buckets(gradients, processes.add if is_divided else processes.copy_first)
+    in_buckets(gradients, processes.all_reduce if is_divided else processes.broadcast)
 
 
-def same_values(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
+def same_values(parameters: Sequence[nn.Parameter], processes: ProcessGroup) -> None:
     """Give all processes the parameters of process 0: sums on a GPU may differ in their last bits."""
-    if processes.num > 1:
+    if processes.world_size > 1:
         whole = [parameter.data for parameter in parameters if not is_sharded(parameter)]
-        in_buckets(whole, processes.copy_first)
+        in_buckets(whole, processes.broadcast)
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, processes: Processes) -> Tensor:
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, processes: ProcessGroup) -> Tensor:
     """Scale the gradients down to an L2 norm of at most `max_norm`; return the norm before."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not any(is_sharded(gradient) for gradient in gradients):
         return nn.utils.clip_grad_norm_(parameters, max_norm).detach()
-    counted = [own_part(gradient) for gradient in gradients if is_sharded(gradient) or processes.rank == 0]
+    counted = [local_shard(gradient) for gradient in gradients if is_sharded(gradient) or processes.rank == 0]
     squares = torch.stack([part.float().square().sum() for part in counted]).sum()
-    processes.add([squares])
+    processes.all_reduce([squares])
     norm = squares.sqrt()
     for gradient in gradients:
-        own_part(gradient).mul_((max_norm / (norm + CLIP_EPSILON)).clamp(max=1.0))
+        local_shard(gradient).mul_((max_norm / (norm + CLIP_EPSILON)).clamp(max=1.0))
     return norm
 
 

@@ -20,7 +20,7 @@ from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, ParamGroup, State
-from cmt_cli.core.processes import Processes
+from cmt_cli.core.process_group import ProcessGroup
 from cmt_cli.core.stream import Example
 from cmt_cli.core.tokenized import Progress, tokenized
 
@@ -100,19 +100,19 @@ class SupervisedObjective:
         return losses
 
 
-def own_micro_batches(batch: Batch, size: int, processes: Processes) -> Iterator[tuple[Batch, float]]:
+def own_micro_batches(batch: Batch, size: int, processes: ProcessGroup) -> Iterator[tuple[Batch, float]]:
     """Yield this process's micro-batches of a batch, each with its weight, 1, or 0 where it is only company.
 
     Rows are dealt out in turn, so that all processes get like lengths. Each yields as many parts as the others, because
     a model whose weights are divided is run by all of them together; one that has no row left runs the first one, with
     weight 0, so that it knows the names of the terms, too.
     """
-    if processes.num == 1:
+    if processes.world_size == 1:
         yield from ((part, 1.0) for part in micro_batches(batch, size))
         return
-    own = list(range(processes.rank, len(batch.ids), processes.num))
+    own = list(range(processes.rank, len(batch.ids), processes.world_size))
     parts = [own[start : start + size] for start in range(0, len(own), size)]
-    most_rows = math.ceil(len(batch.ids) / processes.num)
+    most_rows = math.ceil(len(batch.ids) / processes.world_size)
     for part in parts:
         yield _rows(batch, part), 1.0
     for _ in range(math.ceil(most_rows / size) - len(parts)):

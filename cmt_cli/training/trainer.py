@@ -13,7 +13,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit, Objective, State
-from cmt_cli.core.processes import DISTRIBUTED
+from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Example
 from cmt_cli.training.loop import GradientLoop, LoopSettings

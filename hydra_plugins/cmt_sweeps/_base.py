@@ -1,4 +1,4 @@
-"""What the sweepers share: a launcher, the sweep's folder, and how a batch of cells is launched."""
+"""What the sweepers share: a launcher, the sweep's folder, and how a batch of jobs is launched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DETACHED = "hydra_plugins.cmt_sweeps._submitit"  # launchers whose jobs outlive 
 
 
 class CellSweeper(Sweeper):
-    """A sweeper that hands out cells of the folder `hydra.sweep.dir`."""
+    """A sweeper that hands out jobs of the folder `hydra.sweep.dir`."""
 
     def __init__(self) -> None:
         """Have no launcher yet."""
@@ -46,7 +46,7 @@ class CellSweeper(Sweeper):
         assert self.launcher is not None
         with stopping(self.folder, is_detached=type(self.launcher).__module__ == DETACHED):
             try:
-                self.launcher.launch([list(cell) for cell in batch], initial_job_idx=0)
+                self.launcher.launch([list(job) for job in batch], initial_job_idx=0)
             except BrokenExecutor:
                 return False
         return True

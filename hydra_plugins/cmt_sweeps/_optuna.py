@@ -1,4 +1,4 @@
-"""The sweeper that lets Optuna choose the cells: sampled keys, pruning, studies that are shared and go on."""
+"""The sweeper that lets Optuna choose the jobs: sampled keys, pruning, studies that are shared and go on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from cmt_cli.config import compose
 from cmt_cli.core.atomic import write_json
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.sweeps.folder import Trial, cell_key, is_for_hydra
+from cmt_cli.sweeps.folder import Trial, is_for_hydra, job_key
 from cmt_cli.sweeps.status import read_status
 from cmt_cli.sweeps.trials import PRUNABLE, open_storage
 from hydra_plugins.cmt_sweeps._base import CellSweeper
@@ -25,7 +25,7 @@ Sample = Callable[[optuna.trial.BaseTrial], Any]
 
 
 class OptunaSweeper(CellSweeper):
-    """Ask a study for trials, run them as cells, tell it how they ended."""
+    """Ask a study for trials, run them as jobs, tell it how they ended."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class OptunaSweeper(CellSweeper):
         self._run(study, self._cut_off(study))
         while (missing := self._n_trials - len(study.get_trials(deepcopy=False))) > 0:
             trials = [study.ask() for _ in range(min(self._n_jobs, missing))]
-            self._run(study, [(trial.number, self._cell(trial, space)) for trial in trials])
+            self._run(study, [(trial.number, self._job(trial, space)) for trial in trials])
         return None
 
     def _open_study(self) -> optuna.Study:
@@ -83,25 +83,25 @@ class OptunaSweeper(CellSweeper):
             load_if_exists=True,
         )
 
-    def _cell(self, trial: optuna.Trial, space: dict[str, Override]) -> tuple[str, ...]:
+    def _job(self, trial: optuna.Trial, space: dict[str, Override]) -> tuple[str, ...]:
         """Return a trial's overrides, and keep them with it for whoever has to continue it."""
-        cell = tuple(f"{key}={sampled(trial, override)}" for key, override in space.items())
-        trial.set_user_attr("sweep", str(self.folder.path))  # first: a trial with a cell and no sweep is nobody's
-        trial.set_user_attr("cell", list(cell))
-        return cell
+        job = tuple(f"{key}={sampled(trial, override)}" for key, override in space.items())
+        trial.set_user_attr("sweep", str(self.folder.path))  # first: a trial with a job and no sweep is nobody's
+        trial.set_user_attr("job", list(job))
+        return job
 
-    def _run(self, study: optuna.Study, cells: Sequence[tuple[int, tuple[str, ...]]]) -> None:
-        """Run trials as cells, in batches of `n_jobs`."""
+    def _run(self, study: optuna.Study, jobs: Sequence[tuple[int, tuple[str, ...]]]) -> None:
+        """Run trials as jobs, in batches of `n_jobs`."""
         assert self._study_name is not None and self._storage is not None
-        for start in range(0, len(cells), self._n_jobs):
-            batch = cells[start : start + self._n_jobs]
-            self.folder.add_cells([cell for _, cell in batch])
-            for number, cell in batch:
+        for start in range(0, len(jobs), self._n_jobs):
+            batch = jobs[start : start + self._n_jobs]
+            self.folder.add_jobs([job for _, job in batch])
+            for number, job in batch:
                 trial_id = study.get_trials(deepcopy=False)[number]._trial_id
                 optuna.trial.Trial(study, trial_id).set_user_attr("sweep", str(self.folder.path))
                 trial = Trial(self._storage, self._study_name, number, trial_id, self._metric)
-                self.folder.hand_out(cell, trial=trial)
-            self.launch([cell for _, cell in batch])
+                self.folder.hand_out(job, trial=trial)
+            self.launch([job for _, job in batch])
             self._tell(study)
 
     def _tell(self, study: optuna.Study) -> None:
@@ -109,7 +109,7 @@ class OptunaSweeper(CellSweeper):
         for trial in _running(study):
             if trial.user_attrs.get("sweep") != str(self.folder.path):
                 continue
-            record = self.folder.record(trial.user_attrs["cell"])  # one for all trials that sampled the same cell
+            record = self.folder.record(trial.user_attrs["job"])  # one for all trials that sampled the same job
             if record is not None and record.status in _ENDED:
                 values = record.value if record.status == "complete" else None
                 study.tell(trial.number, values, state=_ENDED[record.status])
@@ -117,17 +117,17 @@ class OptunaSweeper(CellSweeper):
 
     def _cut_off(self, study: optuna.Study) -> list[tuple[int, tuple[str, ...]]]:
         """Return the trials that no living sweep runs, and that were begun."""
-        begun = [trial for trial in _running(study) if "cell" in trial.user_attrs]
-        return [(trial.number, tuple(trial.user_attrs["cell"])) for trial in begun if self._is_cut(trial)]
+        begun = [trial for trial in _running(study) if "job" in trial.user_attrs]
+        return [(trial.number, tuple(trial.user_attrs["job"])) for trial in begun if self._is_cut(trial)]
 
     def _is_cut(self, trial: FrozenTrial) -> bool:
         place = Path(trial.user_attrs.get("sweep", ""))
         if not (place / "sweep.json").exists():
             return True
         is_own = place == self.folder.path
-        key = cell_key(trial.user_attrs["cell"])
+        key = job_key(trial.user_attrs["job"])
         found = read_status(place, is_launching=False if is_own else None)
-        return any(cell.is_open and cell_key(cell.overrides) == key for cell in found.cells)
+        return any(job.is_open and job_key(job.overrides) == key for job in found.jobs)
 
     def _write_best(self, study: optuna.Study) -> None:
         trials = study.get_trials(deepcopy=False)
@@ -135,7 +135,7 @@ class OptunaSweeper(CellSweeper):
         record["trials"] = {state.name.lower(): sum(t.state is state for t in trials) for state in TrialState}
         if record["trials"]["complete"]:
             best = study.best_trial
-            record |= {"best_value": best.value, "best_params": best.params, "best_cell": best.user_attrs.get("cell")}
+            record |= {"best_value": best.value, "best_params": best.params, "best_job": best.user_attrs.get("job")}
         write_json(self.folder.path / "study.json", record)
 
 

@@ -1,6 +1,6 @@
-"""Hydra's launcher for Ray, which here survives a cell that Ray gives up.
+"""Hydra's launcher for Ray, which here survives a job that Ray gives up.
 
-Hydra's own raises at the first such cell and would take the others with it.
+Hydra's own raises at the first such job and would take the others with it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CONNECT_SECONDS = 5.0
 
 
 class RayLauncher(ray_launcher.RayLauncher):
-    """Hand the cells to Ray and wait for them."""
+    """Hand the jobs to Ray and wait for them."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Return when all cells have ended; raise BrokenExecutor, with no cell running any more, where Ray lost one."""
+        """Return when all jobs have ended; raise BrokenExecutor, with no job running any more, where Ray lost one."""
         _check_address(self.ray_cfg.init.address)
         try:
             return super().launch(job_overrides, initial_job_idx)

@@ -1,6 +1,6 @@
 """Launchers on submitit, for Slurm and for processes of this machine.
 
-They are Hydra's, except that nothing of one job can end the others: which cells are done is read from the sweep's
+They are Hydra's, except that nothing of one job can end the others: which jobs are done is read from the sweep's
 folder, so a job that is killed, cancelled or lost with its node only ends the wait for itself.
 
 Deviations from hydra-submitit-launcher 1.2: `python` (a container's interpreter), at most `num_parallel` local jobs at
@@ -40,7 +40,7 @@ _OF_ALL = (
 
 
 class SlurmLauncher(BaseSubmititLauncher):
-    """Hand the cells to Slurm as one array of jobs, and wait for them."""
+    """Hand the jobs to Slurm as one array of jobs, and wait for them."""
 
     _EXECUTOR = "slurm"
 
@@ -50,7 +50,7 @@ class SlurmLauncher(BaseSubmititLauncher):
         self._python = python
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells and return when none waits or runs; the sweep's folder tells how they ended."""
+        """Submit the jobs and return when none waits or runs; the sweep's folder tells how they ended."""
         if shutil.which("sbatch") is None:
             raise UserError("There is no `sbatch` here: hydra/launcher=submitit_slurm is for a login node of Slurm.")
         further = {} if self._python is None else {"python": self._python}
@@ -67,17 +67,17 @@ class SlurmLauncher(BaseSubmititLauncher):
 
 
 class LocalLauncher(BaseSubmititLauncher):
-    """Run every cell in a process of its own on this machine; the processes outlive this one."""
+    """Run every job in a process of its own on this machine; the processes outlive this one."""
 
     _EXECUTOR = "local"
 
     def __init__(self, *, num_parallel: int, **params: Any) -> None:
-        """Keep the settings; `num_parallel` cells run at a time."""
+        """Keep the settings; `num_parallel` jobs run at a time."""
         super().__init__(**params)
         self._num_parallel = num_parallel
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Start the cells one after the other, and return when the last has ended."""
+        """Start the jobs one after the other, and return when the last has ended."""
         executor = _executor(self, ("max_num_timeout",), {})
         running: list[Any] = []
         for arguments in _arguments(job_overrides):
@@ -109,7 +109,7 @@ def _executor(launcher: BaseSubmititLauncher, of_executor: Sequence[str], furthe
 
 
 def _arguments(job_overrides: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
-    """Return the arguments of the launcher's `__call__` for each cell, as Hydra's launcher has them."""
+    """Return the arguments of the launcher's `__call__` for each job, as Hydra's launcher has them."""
     state = Singleton.get_state()
     return [(list(own), "hydra.sweep.dir", number, str(number), state) for number, own in enumerate(job_overrides)]
 

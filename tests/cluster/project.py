@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.sweeps.folder import CellRecord, SweepFolder
+from cmt_cli.sweeps.folder import JobRecord, SweepFolder
 
 REPOSITORY = Path(__file__).parents[2]
 LONG = (
@@ -64,10 +64,10 @@ def sweep_folder(project: Project) -> Path:
     return wait_for(lambda: next((project.folder / "runs" / ".sweeps").glob("*/sweep.json"), None)).parent
 
 
-def record(folder: Path, override: str) -> CellRecord | None:
+def record(folder: Path, override: str) -> JobRecord | None:
     sweep = SweepFolder(folder)
-    (cell,) = [cell for cell in sweep.plan().cells if override in cell]
-    return sweep.record(cell)
+    (job,) = [job for job in sweep.plan().jobs if override in job]
+    return sweep.record(job)
 
 
 def num_steps(run: str | Path | None) -> int:

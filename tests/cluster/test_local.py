@@ -1,4 +1,4 @@
-"""Launchers of one machine: whatever is killed, the other cells complete, and what was cut off goes on."""
+"""Launchers of one machine: whatever is killed, the other jobs complete, and what was cut off goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 
 
 def starts(folder: Path) -> list[int]:
-    return [cell.record.num_starts for cell in read_status(folder).cells if cell.record is not None]
+    return [job.record.num_starts for job in read_status(folder).jobs if job.record is not None]
 
 
 def test_a_killed_worker_of_joblib_takes_no_cell_with_it(project: Project) -> None:
@@ -28,7 +28,7 @@ def test_a_killed_worker_of_joblib_takes_no_cell_with_it(project: Project) -> No
         told, _ = sweep.communicate(timeout=200)
     finally:
         sweep.kill()
-    assert sweep.returncode == 0 and "4 cells: 4 complete" in told, told
+    assert sweep.returncode == 0 and "4 jobs: 4 complete" in told, told
     assert 2 in starts(folder)
 
 
@@ -42,10 +42,10 @@ def test_a_stopped_sweep_lets_its_cells_save_and_its_repetition_runs_the_rest(pr
     finally:
         sweep.kill()
     assert sweep.returncode == 143 and f"cmt sweep repeat {folder}" in told, told
-    cells = read_status(folder).cells
-    # A cell that was still loading its model has nothing to save: it is stale.
-    assert {cell.state for cell in cells} <= {"interrupted", "missing", "stale"} and cells[0].state == "interrupted"
-    assert "3 cells: 3 complete" in project.cmt("sweep", "repeat", "latest")
+    jobs = read_status(folder).jobs
+    # A job that was still loading its model has nothing to save: it is stale.
+    assert {job.state for job in jobs} <= {"interrupted", "missing", "stale"} and jobs[0].state == "interrupted"
+    assert "3 jobs: 3 complete" in project.cmt("sweep", "repeat", "latest")
 
 
 def test_a_local_job_that_is_told_to_stop_is_begun_again_and_goes_on(project: Project) -> None:
@@ -57,6 +57,6 @@ def test_a_local_job_that_is_told_to_stop_is_begun_again_and_goes_on(project: Pr
         told, _ = sweep.communicate(timeout=200)
     finally:
         sweep.kill()
-    assert sweep.returncode == 0 and "1 cell: 1 complete" in told, told
+    assert sweep.returncode == 0 and "1 job: 1 complete" in told, told
     again = record(folder, "seed=0")
     assert again is not None and again.num_starts == 2 and again.folder == told_off.folder

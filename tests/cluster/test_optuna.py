@@ -39,8 +39,8 @@ def test_two_sweeps_share_a_study_up_to_its_number_of_trials(project: Project) -
     assert {trial.state.name for trial in found} == {"COMPLETE"}
     assert len({trial.params["trainer.task.learning_rate"] for trial in found}) == len(found)
     assert "Best aa on validation" in told[0]
-    cells = [cell for path in project.folder.glob("runs/.sweeps/*") for cell in read_status(path).cells]
-    numbers = [cell.record.trial.number for cell in cells if cell.record and cell.record.trial]
+    jobs = [job for path in project.folder.glob("runs/.sweeps/*") for job in read_status(path).jobs]
+    numbers = [job.record.trial.number for job in jobs if job.record and job.record.trial]
     assert sorted(numbers) == list(range(len(found)))
 
 
@@ -49,7 +49,7 @@ def test_a_stopped_study_goes_on_with_the_trial_that_was_cut_off(project: Projec
     sweep = project.start("run", "-m", *SEARCH, "hydra.sweeper.n_trials=2", *long)
     try:
         folder = sweep_folder(project)
-        wait_for(lambda: (c := read_status(folder).cells) and (r := c[0].record) and num_steps(r.folder) > 2)
+        wait_for(lambda: (c := read_status(folder).jobs) and (r := c[0].record) and num_steps(r.folder) > 2)
         sweep.send_signal(signal.SIGTERM)
         told, _ = sweep.communicate(timeout=60)
     finally:
@@ -58,7 +58,7 @@ def test_a_stopped_study_goes_on_with_the_trial_that_was_cut_off(project: Projec
     assert [trial.state.name for trial in study(project).trials] == ["RUNNING"]
     assert "2 complete" in project.cmt("sweep", "repeat", "latest")
     assert [trial.state.name for trial in study(project).trials] == ["COMPLETE", "COMPLETE"]
-    first = read_status(folder).cells[0].record
+    first = read_status(folder).jobs[0].record
     assert first is not None and first.num_starts == 2 and first.trial is not None and first.trial.number == 0
 
 

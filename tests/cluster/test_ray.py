@@ -86,9 +86,9 @@ def num_nodes(address: str) -> int:
 def test_the_cells_run_on_both_nodes_of_a_cluster(cluster: Project) -> None:
     # Nodes are started in another folder: relative paths still count from the one in which the sweep was started.
     told = cluster.cmt("run", "-m", "method=frozen", "seed=0,1,2,3", "hydra/launcher=ray", *SMALL)
-    assert "4 cells: 4 complete" in told
-    cells = read_status(sweep_folder(cluster)).cells
-    assert len({cell.record.pid for cell in cells if cell.record}) == 2
+    assert "4 jobs: 4 complete" in told
+    jobs = read_status(sweep_folder(cluster)).jobs
+    assert len({job.record.pid for job in jobs if job.record}) == 2
     assert len(list((cluster.folder / "runs").glob("frozen-*/result.json"))) == 4
 
 

@@ -77,7 +77,7 @@ def test_a_preempted_cell_of_an_array_goes_on_and_ends_as_if_nothing_had_happene
         told, _ = sweep.communicate(timeout=150)
     finally:
         sweep.kill()
-    assert sweep.returncode == 0 and "4 cells: 4 complete" in told
+    assert sweep.returncode == 0 and "4 jobs: 4 complete" in told
     again = record(folder, "seed=1")
     assert again is not None and again.num_starts == 2 and again.folder == preempted.folder
     assert (Path(preempted.folder) / "wandb" / "run_id.txt").read_text() == run_id
@@ -97,8 +97,8 @@ def test_a_killed_cell_ends_the_wait_only_for_itself_and_is_repeated(on_slurm: P
         sweep.kill()
     assert sweep.returncode == 1 and "1 complete, 1 stale" in told
     assert f"cmt sweep repeat {folder}" in told
-    assert "2 cells: 2 complete" in on_slurm.cmt("sweep", "repeat", str(folder))
-    assert {c.record.num_starts for c in read_status(folder).cells if c.record} == {1, 2}
+    assert "2 jobs: 2 complete" in on_slurm.cmt("sweep", "repeat", str(folder))
+    assert {c.record.num_starts for c in read_status(folder).jobs if c.record} == {1, 2}
 
 
 def test_slurms_refusal_is_told(on_slurm: Project) -> None:
@@ -131,7 +131,7 @@ def test_the_commands_of_the_page_for_users_do_what_it_says(slurm: Slurm, on_slu
     )
     assert done.returncode == 0 and "Run folder: runs/finetune-streamingqa-" in done.stdout, done.stdout + done.stderr
     _, *sweep = page_command("cmt run -m")
-    assert "4 cells: 4 complete" in on_slurm.cmt(*sweep, *SMALL)
-    assert "4 cells: 4 complete" in on_slurm.cmt(*page_command("cmt sweep status")[1:])
-    assert "4 cells: 4 complete" in on_slurm.cmt(*page_command("cmt sweep repeat")[1:])
+    assert "4 jobs: 4 complete" in on_slurm.cmt(*sweep, *SMALL)
+    assert "4 jobs: 4 complete" in on_slurm.cmt(*page_command("cmt sweep status")[1:])
+    assert "4 jobs: 4 complete" in on_slurm.cmt(*page_command("cmt sweep repeat")[1:])
     assert len(list((on_slurm.folder / "runs").glob("replay-*/result.json"))) == 2

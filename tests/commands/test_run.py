@@ -16,7 +16,7 @@ import yaml
 from cmt_cli.core.learner import Learner
 from cmt_cli.methods.controls.frozen import Frozen
 from tests.command_line import SMALL, cmt
-from tests.data.files import put_streamingqa
+from tests.data.written_files import put_streamingqa
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

@@ -35,7 +35,7 @@ def test_a_run_of_twelve_tests_fits_80_columns_and_says_that_its_data_are_genera
     first_row = next(line for line in text.splitlines() if line.startswith("before"))
     cells = [f"{v:.2f}".lstrip("0").replace("1.00", "1.0") for v in result.matrices["em"].rows[0] if v is not None]
     assert first_row.split()[1:] == cells
-    assert re.search(r"fwd_single_task +- +- +needs a reference run", text)
+    assert re.search(r"fwd_single_task +- +- +needs a baseline run", text)
     assert "mean_j a[T,j]" in text and "cmt ask" in text and "trainable parameters" in text
 
 

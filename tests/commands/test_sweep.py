@@ -23,14 +23,14 @@ def test_a_failed_cell_does_not_stop_the_rest_and_only_it_is_repeated(capsys: py
     assert cmt("run", "-m", *MIXED, *REST) == 1
     (folder,) = Path("runs/.sweeps").iterdir()
     told = capsys.readouterr().err
-    assert "4 cells: 2 complete, 2 failed" in told
+    assert "4 jobs: 2 complete, 2 failed" in told
     assert "num_test_documents=-3 data.num_tasks=1: data.generated.num_test_documents=-3 is too small" in told
     assert f"cmt sweep repeat {folder.absolute()}" in told
     assert cmt("sweep", "status", "latest", "--json") == 0
     assert json.loads(capsys.readouterr().out)["counts"] == {"complete": 2, "failed": 2}
     assert cmt("sweep", "repeat", "latest") == 1
-    starts = {c.record.num_starts for c in read_status(folder).cells if c.record and c.state == "complete"}
-    again = {c.record.num_starts for c in read_status(folder).cells if c.record and c.state == "failed"}
+    starts = {c.record.num_starts for c in read_status(folder).jobs if c.record and c.state == "complete"}
+    again = {c.record.num_starts for c in read_status(folder).jobs if c.record and c.state == "failed"}
     assert starts == {1} and again == {2}
     (log, _) = sorted((folder / "jobs").glob("*.log"))
     assert "num_test_documents=-3" in log.read_text()
@@ -38,12 +38,12 @@ def test_a_failed_cell_does_not_stop_the_rest_and_only_it_is_repeated(capsys: py
 
 def test_a_sweep_whose_cells_are_done_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen", "seed=0,0", *SMALL) == 0
-    assert "1 cell: 1 complete" in capsys.readouterr().err  # the same run twice is one cell
+    assert "1 job: 1 complete" in capsys.readouterr().err  # the same run twice is one job
     assert cmt("sweep", "repeat", "latest") == 0
     assert "1 complete" in capsys.readouterr().out
 
 
-def test_every_combination_of_options_is_checked_before_the_first_cell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_combination_of_options_is_checked_before_the_first_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen,cmt", "data=streamingqa,clinc150", "trainer=smoke") == 2
     assert "method=cmt data=clinc150: cmt needs" in capsys.readouterr().err
     assert cmt("run", "-m", "seed=0,1,two", *REST) == 2

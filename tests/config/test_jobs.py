@@ -99,7 +99,7 @@ def test_a_saved_configuration_is_checked_against_the_allow_list(tmp_path: Path)
 
 
 def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -> None:
-    adapted = check.check(Request(("method=lora", *BASE[1:], "references=auto")))
+    adapted = check.check(Request(("method=lora", *BASE[1:], "baselines=auto")))
     joint = check.check(Request(("method=joint", "trainable@method.trainable=lora", *BASE[1:])))
     assert adapted.reference("joint").identity == joint.identity  # the same parameters are trained
     single = check.check(Request(("method=single_task", *BASE[1:])))
@@ -112,19 +112,19 @@ def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -
 
 def test_references_do_not_change_where_a_run_is_kept() -> None:
     plain = check.check(Request(BASE))
-    for changed in ("references=auto", "reference_methods.joint.budget.num_epochs=1"):
+    for changed in ("baselines=auto", "baseline_methods.joint.budget.num_epochs=1"):
         assert check.check(Request((*BASE, changed))).folder(stream("real")) == plain.folder(stream("real"))
-    one = check.check(Request((*BASE, "reference_methods.joint.budget.num_epochs=1")))
+    one = check.check(Request((*BASE, "baseline_methods.joint.budget.num_epochs=1")))
     assert one.reference("joint").identity != plain.reference("joint").identity
 
 
 def test_a_dry_run_tells_which_references_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = (*BASE, f"paths.runs={tmp_path}", f"paths.data={tmp_path}", "references=auto")
+    arguments = (*BASE, f"paths.runs={tmp_path}", f"paths.data={tmp_path}", "baselines=auto")
     dry_run.report(Request(arguments))
     printed = capsys.readouterr().out
     assert printed.count("would be made first: ") == 2 and f"needs   {tmp_path}/joint-streamingqa" in printed
     assert "trainings from the base model" in printed
     dry_run.report(Request(("method=joint", *arguments[1:-1])))
     printed = capsys.readouterr().out
-    assert "(this run itself)" in printed and "would be left out; references=auto makes it" in printed
+    assert "(this run itself)" in printed and "would be left out; baselines=auto makes it" in printed
     assert not list(tmp_path.iterdir())

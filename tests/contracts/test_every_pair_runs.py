@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmt_cli.commands import list
+from cmt_cli.commands import listing
 from cmt_cli.config import catalog, check
 from cmt_cli.config.check import Request
 from cmt_cli.running import job_run
@@ -30,7 +30,7 @@ SMALL_DOCUMENTS = (
 SMALL_SKILLS = ("data.sizes.num_train=8", "data.sizes.num_validation=2")
 SMALL_LABELLED = ("data.limits.max_train=4", "data.limits.max_validation=1", "data.limits.max_test=2")
 NUM_TASKS, NUM_EXAMPLES = 2, 2
-MATRIX = list.matrix([catalog.conf_dir()])
+MATRIX = listing.matrix([catalog.conf_dir()])
 PAIRS = [(row["name"], data) for row in MATRIX for data, cell in row.items() if data != "name" and cell == "yes"]
 
 

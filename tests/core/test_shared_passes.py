@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.processes import ONE, OneProcess, Processes
-from cmt_cli.core.shared_passes import own_slice
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from cmt_cli.core.shared_passes import local_slice
 from cmt_cli.methods.amortized.amortization import in_chunks
 
 
@@ -24,11 +24,11 @@ class Meeting:
         self.given: list[list[Tensor]] = [[] for _ in range(num)]
 
 
-class Member(OneProcess):
+class Member(SingleProcess):
     def __init__(self, rank: int, meeting: Meeting) -> None:
-        self.rank, self.num, self.meeting = rank, meeting.num, meeting
+        self.rank, self.world_size, self.meeting = rank, meeting.num, meeting
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         self.meeting.given[self.rank] = [tensor.detach().clone() for tensor in tensors]
         self.meeting.barrier.wait()
         sums = [torch.stack(same).sum(dim=0) for same in zip(*self.meeting.given, strict=True)]
@@ -37,7 +37,7 @@ class Member(OneProcess):
             tensor.detach().copy_(value)
 
 
-def gradients(processes: Processes, rows: Tensor, size: int) -> tuple[Tensor, list[Tensor]]:
+def gradients(processes: ProcessGroup, rows: Tensor, size: int) -> tuple[Tensor, list[Tensor]]:
     """A loss in which rows meet: an encoder in parts, a matrix of all pairs, and a second part that reads the first."""
     encoder = torch.tensor([[0.3, -0.2], [0.5, 0.1], [-0.4, 0.7]], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
@@ -47,7 +47,7 @@ def gradients(processes: Processes, rows: Tensor, size: int) -> tuple[Tensor, li
     nll = in_chunks(
         lambda m, r: (m.sum(dim=1) - (r @ encoder).sum(dim=1)).square(), size, mixed, rows, processes=processes
     )
-    loss = (nll.mean() + pairs.diagonal().log().mean() + encoder.square().sum()) / processes.num
+    loss = (nll.mean() + pairs.diagonal().log().mean() + encoder.square().sum()) / processes.world_size
     loss.backward()
     assert encoder.grad is not None and scale.grad is not None
     return loss.detach(), [encoder.grad, scale.grad]
@@ -56,7 +56,7 @@ def gradients(processes: Processes, rows: Tensor, size: int) -> tuple[Tensor, li
 @pytest.mark.parametrize(("num_rows", "num", "size"), [(6, 2, 9), (5, 2, 2), (5, 3, 1), (2, 4, 3)])
 def test_gradients_of_parts_that_meet_add_up_to_those_of_the_whole(num_rows: int, num: int, size: int) -> None:
     rows = torch.randn(num_rows, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    whole_loss, whole = gradients(ONE, rows, 99)
+    whole_loss, whole = gradients(SINGLE_PROCESS, rows, 99)
     meeting = Meeting(num)
     with ThreadPoolExecutor(num) as pool:
         shares = list(pool.map(lambda rank: gradients(Member(rank, meeting), rows, size), range(num)))
@@ -68,5 +68,5 @@ def test_gradients_of_parts_that_meet_add_up_to_those_of_the_whole(num_rows: int
 @pytest.mark.parametrize(("total", "num"), [(6, 2), (7, 3), (2, 4), (0, 2)])
 def test_every_row_has_one_process(total: int, num: int) -> None:
     meeting = Meeting(num)
-    slices = [own_slice(total, Member(rank, meeting)) for rank in range(num)]
+    slices = [local_slice(total, Member(rank, meeting)) for rank in range(num)]
     assert [row for one in slices for row in range(total)[one]] == list(range(total))

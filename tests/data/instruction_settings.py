@@ -9,7 +9,7 @@ from typing import Any
 
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 HELD_OUT = HeldOut(share=0.25, seed=0)
@@ -27,7 +27,7 @@ def common(
     """Return settings that take everything."""
     return {
         "missing_tasks": missing_tasks,
-        "hygiene": Hygiene(validation_share=0.25, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.25, overlap="drop", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template=template, metric=metric, gives_task=False),
         "generated": Instructions(tasks=tasks, num_train=12, num_validation=4, num_test=6, seed=0),

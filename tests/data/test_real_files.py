@@ -18,7 +18,7 @@ from cmt_cli.commands import app, data
 from cmt_cli.config import catalog, compose, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from tests.data.labelled import sizes
+from tests.data.labelled_settings import sizes
 
 SKIP = ("data.missing_tasks=skip", "data.on_bad_row=skip")
 DIRECTIONS = "data.directions.missing_tasks=skip"
@@ -61,7 +61,7 @@ def test_every_stream_of_labels_and_texts_that_reads_files_is_looked_at() -> Non
     options = catalog.options("data", [catalog.conf_dir()])
     keys = {option.name: set(yaml.safe_load(option.path.read_text(encoding="utf-8"))) for option in options}
     keys["superni_o2"] = keys["superni_o1"]  # inherits them
-    reads = {name for name, found in keys.items() if {"hygiene", "path"} <= found}
+    reads = {name for name, found in keys.items() if {"split_policy", "path"} <= found}
     absent = {"fewnerd", "tacred"}  # whose files may not be passed on or are not in their repository
     assert reads - absent - {"trace"} == set(STREAMS)  # trace: below
 

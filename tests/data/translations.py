@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.translation.parallel import Directions
 from cmt_cli.data.translation.world_translation import Translations
@@ -27,7 +27,7 @@ def common(order: Sequence[str], *, missing_tasks: str = "error") -> dict[str, A
     """Return settings that take everything, scored by exact match."""
     return {
         "directions": Directions(order=order, missing_tasks=missing_tasks, languages={"en": "English", "de": "German"}),
-        "hygiene": Hygiene(validation_share=0.25, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.25, overlap="drop", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template=TEMPLATE, metric="em", gives_task=False),
         "generated": generated(order),

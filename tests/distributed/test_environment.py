@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.distributed.environment import check_place, first_host, process_place
+from cmt_cli.distributed.environment import check_environment, distributed_environment, first_host
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
 SRUN = {
@@ -26,37 +26,41 @@ SUBMITIT = {
 
 
 def test_torchrun() -> None:
-    place = process_place(TORCHRUN)
+    place = distributed_environment(TORCHRUN)
     assert place is not None
-    assert (place.rank, place.num, place.local_rank, place.address, place.port) == (3, 4, 1, "node7", 29500)
+    assert (place.rank, place.world_size, place.local_rank, place.address, place.port) == (3, 4, 1, "node7", 29500)
 
 
 def test_srun_on_two_nodes_meets_on_the_first() -> None:
-    place = process_place(SRUN)
+    place = distributed_environment(SRUN)
     assert place is not None
-    assert (place.rank, place.num, place.local_rank, place.address) == (5, 8, 1, "gpu03")
-    other = process_place({**SRUN, "SLURM_PROCID": "0"})
+    assert (place.rank, place.world_size, place.local_rank, place.address) == (5, 8, 1, "gpu03")
+    other = distributed_environment({**SRUN, "SLURM_PROCID": "0"})
     assert other is not None and other.port == place.port
 
 
 def test_two_jobs_meet_at_different_ports() -> None:
-    ports = {place.port for n in range(20) if (place := process_place({**SRUN, "SLURM_JOB_ID": str(n)})) is not None}
+    ports = {
+        place.port
+        for n in range(20)
+        if (place := distributed_environment({**SRUN, "SLURM_JOB_ID": str(n)})) is not None
+    }
     assert len(ports) == 20
 
 
 def test_a_batch_script_is_one_process_whatever_it_may_start() -> None:
-    assert process_place({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}) is None
-    assert process_place({}) is None
+    assert distributed_environment({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}) is None
+    assert distributed_environment({}) is None
 
 
 def test_tasks_of_a_local_submitit_job() -> None:
-    place = process_place(SUBMITIT)
-    assert place is not None and (place.rank, place.num, place.address) == (1, 2, "127.0.0.1")
+    place = distributed_environment(SUBMITIT)
+    assert place is not None and (place.rank, place.world_size, place.address) == (1, 2, "127.0.0.1")
 
 
 def test_torchrun_inside_srun_comes_first() -> None:
-    place = process_place({**SRUN, **TORCHRUN})
-    assert place is not None and place.num == 4
+    place = distributed_environment({**SRUN, **TORCHRUN})
+    assert place is not None and place.world_size == 4
 
 
 @pytest.mark.parametrize(
@@ -68,11 +72,11 @@ def test_the_first_host_of_slurms_short_form(nodes: str, first: str) -> None:
 
 def test_several_processes_without_being_told_are_refused() -> None:
     with pytest.raises(UserError, match=r"4 processes were started, but trainer\.distributed=none"):
-        check_place("none", process_place(TORCHRUN))
+        check_environment("none", distributed_environment(TORCHRUN))
     with pytest.raises(UserError, match=r"single process.*cmt run --processes 2"):
-        check_place("ddp", None)
+        check_environment("ddp", None)
     with pytest.raises(UserError, match="MASTER_PORT"):
-        process_place({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "here"})
-    check_place("none", None)
-    check_place("none", process_place({**TORCHRUN, "WORLD_SIZE": "1"}))
-    check_place("ddp", process_place(TORCHRUN))
+        distributed_environment({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "here"})
+    check_environment("none", None)
+    check_environment("none", distributed_environment({**TORCHRUN, "WORLD_SIZE": "1"}))
+    check_environment("ddp", distributed_environment(TORCHRUN))

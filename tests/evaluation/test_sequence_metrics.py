@@ -6,9 +6,9 @@ import pytest
 from cmt_cli.core.result import ScoreMatrix, StepRow
 from cmt_cli.evaluation.sequence_metrics import (
     FORMULAS,
-    Reference,
+    Baseline,
+    baseline,
     probe_drops,
-    reference,
     retention_curve,
     sequence_metrics,
 )
@@ -19,8 +19,8 @@ ROWS = (
     (0.6, 0.7, 0.2),
     (0.4, 0.75, 0.9),
 )
-SINGLE = Reference((0.9, 0.6, 0.8))
-JOINT = Reference((0.85, 0.8, 0.95))
+SINGLE = Baseline((0.9, 0.6, 0.8))
+JOINT = Baseline((0.85, 0.8, 0.95))
 STEPS = (  # twice inside the second task, once inside the third
     StepRow(1, 2, (0.3, 0.5, None)),
     StepRow(1, 4, (0.5, 0.6, None)),
@@ -32,8 +32,8 @@ def matrix(rows=ROWS, learned_at=(0, 1, 2)) -> ScoreMatrix:
     return ScoreMatrix("em", tuple(f"task-{i}" for i in range(len(learned_at))), learned_at, tuple(map(tuple, rows)))
 
 
-def values(scores: ScoreMatrix, **references: object) -> dict[str, float | None]:
-    return {name: metric.value for name, metric in sequence_metrics(scores, **references).items()}
+def values(scores: ScoreMatrix, **baselines: object) -> dict[str, float | None]:
+    return {name: metric.value for name, metric in sequence_metrics(scores, **baselines).items()}
 
 
 def test_three_tasks_by_hand():
@@ -101,7 +101,7 @@ def test_a_missing_cell_takes_only_the_metrics_that_need_it():
     expected = values(matrix()) | {"fwd_zero_shot": None}
     assert {name: metric.value for name, metric in metrics.items()} == pytest.approx(expected)
     assert metrics["fwd_zero_shot"].reason == "the tests of task 2 were not scored in row 1"
-    assert metrics["fwd_single_task"].reason == "needs a reference run"
+    assert metrics["fwd_single_task"].reason == "needs a baseline run"
     assert metrics["min_acc"].reason.endswith("evaluator.every_steps=n does so every n steps")
 
 
@@ -117,27 +117,27 @@ def test_reasons_are_given_for_runs_that_have_no_answer_yet():
     zero = sequence_metrics(matrix([[0.0, 0.0], [0.0, 0.1], [0.2, 0.3]], (0, 1)))
     assert zero["retention"].value is None
     assert zero["retention"].reason == "the score right after task 1 is 0"
-    partly = sequence_metrics(matrix(), single_task=Reference((0.5, None, 0.5), "the run s has no score"))
+    partly = sequence_metrics(matrix(), single_task=Baseline((0.5, None, 0.5), "the run s has no score"))
     assert partly["fwd_single_task"].reason == "the run s has no score of task 2 right after it"
 
 
 def test_a_relative_gain_over_nothing_is_no_number():
-    metrics = sequence_metrics(matrix(), single_task=Reference((0.5, 0.0, 0.5)))
+    metrics = sequence_metrics(matrix(), single_task=Baseline((0.5, 0.0, 0.5)))
     assert metrics["relative_gain"].value is None
     assert metrics["relative_gain"].reason == "the single-task score of task 2 is 0"
     assert metrics["fwd_single_task"].value == pytest.approx(((0.7 - 0.0) + (0.9 - 0.5)) / 2)
 
 
 def test_a_reference_is_the_diagonal_of_its_own_matrix():
-    assert reference(matrix(), "joint-toy").scores == (0.8, 0.7, 0.9)
+    assert baseline(matrix(), "joint-toy").scores == (0.8, 0.7, 0.9)
     only_last = [(None,) * 3] * 3 + [ROWS[3]]
-    assert reference(matrix(only_last), "joint-toy") == Reference(
-        (None, None, 0.9), "the reference run joint-toy has no score"
+    assert baseline(matrix(only_last), "joint-toy") == Baseline(
+        (None, None, 0.9), "the baseline run joint-toy has no score"
     )
-    itself = sequence_metrics(matrix(), single_task=reference(matrix(), "it"), joint=reference(matrix(), "it"))
+    itself = sequence_metrics(matrix(), single_task=baseline(matrix(), "it"), joint=baseline(matrix(), "it"))
     assert itself["fwd_single_task"].value == itself["intransigence"].value == 0
-    other = sequence_metrics(matrix(), joint=Reference((0.5, 0.5)))
-    assert other["intransigence"].reason == "needs 3 reference scores, 2 were given"
+    other = sequence_metrics(matrix(), joint=Baseline((0.5, 0.5)))
+    assert other["intransigence"].reason == "needs 3 baseline scores, 2 were given"
 
 
 def test_a_stream_can_say_that_a_metric_has_no_meaning_for_it():

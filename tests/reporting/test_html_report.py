@@ -17,7 +17,7 @@ from cmt_cli.reporting import paper_figures
 from cmt_cli.reporting.content import build
 from cmt_cli.reporting.html_report import compared, write_report
 from cmt_cli.reporting.page import escaped_json
-from cmt_cli.sweeps.folder import CellRecord, Plan, SweepFolder
+from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder
 from tests.reporting.runs import ROWS, write_run
 
 EVIL = "</script><img src=x onerror=alert(1)><!-- \u2028 {{script}} & \"quoted\" 'so'"
@@ -119,8 +119,8 @@ def test_a_sweep_s_folder_stands_for_its_runs(runs: Path, tmp_path: Path) -> Non
     sweep.create(Plan(("method=ewc,cmt,mac",), (), "basic", "basic", cells, str(tmp_path), None, 0.0))
     with pytest.raises(UserError, match="a sweep without runs: of 3 cells none has begun"):
         compared([sweep.path])
-    sweep.write(CellRecord(cells[0], "complete", folder=str(runs / "ewc-0")))
-    sweep.write(CellRecord(cells[1], "complete", folder=str(runs / "cmt-0")))
+    sweep.write(JobRecord(cells[0], "complete", folder=str(runs / "ewc-0")))
+    sweep.write(JobRecord(cells[1], "complete", folder=str(runs / "cmt-0")))
     (section,) = compared([sweep.path]).sections
     assert {line.method for line in section.lines} == {"ewc", "cmt"}
 

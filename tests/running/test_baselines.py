@@ -1,4 +1,4 @@
-"""Reference runs: made before the run that needs them or only found, by the hash of their own settings."""
+"""Baseline runs: made before the run that needs them or only found, by the hash of their own settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Metric
 from cmt_cli.core.stream import Stream, TestSet
 from cmt_cli.running import job_run
-from cmt_cli.running.baselines import find_reference, methods_of, work
+from cmt_cli.running.baselines import find_baseline, methods_of, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.lock import FolderInUseError
 from cmt_cli.running.reading import read_result
@@ -37,7 +37,7 @@ class Drift(ToyMethod):
         learner.model.weight.data += self.push
 
 
-def toy_job(runs: Path, *, method: str = "drift", references: str = "none", push: float = 0.0, seed: int = 0) -> Job:
+def toy_job(runs: Path, *, method: str = "drift", baselines: str = "none", push: float = 0.0, seed: int = 0) -> Job:
     def method_of(value: float) -> dict[str, Any]:
         return {"_target_": f"{__name__}.Drift", "push": value}
 
@@ -47,15 +47,15 @@ def toy_job(runs: Path, *, method: str = "drift", references: str = "none", push
         "model": {"_target_": "tests.running.toy.ToyLearner"},
         "trainer": {"_target_": "tests.running.toy.ToyTrainer"},
         "evaluator": {"_target_": "tests.running.toy.ToyEvaluator"},
-        "logger": {"_target_": "cmt_cli.running.loggers.Silent"},
+        "logger": {"_target_": "cmt_cli.running.loggers.NullLogger"},
         "paths": {"runs": str(runs), "cache": str(runs / ".cache")},
-        "reference_methods": {"single_task": method_of(0.05), "joint": method_of(0.1)},
-        "references": references,
+        "baseline_methods": {"single_task": method_of(0.05), "joint": method_of(0.1)},
+        "baselines": baselines,
         "seed": seed,
         "trusted_targets": ["tests"],
     }
     names = {"method": method, "data": "toy", "model": "toy"}
-    return Job(config, names, (f"method={method}", f"seed={seed}", f"references={references}"))
+    return Job(config, names, (f"method={method}", f"seed={seed}", f"baselines={baselines}"))
 
 
 def metrics(folder: Path) -> dict[str, Metric]:
@@ -75,23 +75,23 @@ def test_without_being_asked_nothing_is_made_and_the_reason_is_the_command(tmp_p
     found = metrics(folder_of(made))
     for name in COMPARED:
         method = "joint" if name == "intransigence" else "single_task"
-        run_name = folder_of(made.reference(method)).name
+        run_name = folder_of(made.baseline(method)).name
         assert found[name].value is None
-        command = "`cmt run method=drift seed=0 references=auto` makes it"
-        assert found[name].reason == f"needs the reference run {run_name}; {command}"
+        command = "`cmt run method=drift seed=0 baselines=auto` makes it"
+        assert found[name].reason == f"needs the baseline run {run_name}; {command}"
 
 
-def test_references_are_made_once_and_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = toy_job(tmp_path, references="auto")
+def test_baselines_are_made_once_and_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = toy_job(tmp_path, baselines="auto")
     job_run.run(made)
     printed = capsys.readouterr().err
-    assert "Reference run single_task: 3 trainings from the base model, 12 examples per epoch in all" in printed
-    assert "Reference run joint: 3 trainings from the base model, 24 examples per epoch in all (2 times" in printed
+    assert "Baseline run single_task: 3 trainings from the base model, 12 examples per epoch in all" in printed
+    assert "Baseline run joint: 3 trainings from the base model, 24 examples per epoch in all (2 times" in printed
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["drift", "joint", "single_task"]
     rows = {}
     for name, folder in (
         ("own", folder_of(made)),
-        *((m, folder_of(made.reference(m))) for m in ("single_task", "joint")),
+        *((m, folder_of(made.baseline(m))) for m in ("single_task", "joint")),
     ):
         result = read_result(folder)
         assert result is not None
@@ -104,7 +104,7 @@ def test_references_are_made_once_and_compared_with(tmp_path: Path, capsys: pyte
     assert found["f1/intransigence"].value == pytest.approx(found["intransigence"].value / 2)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     job_run.run(made)
-    assert "Reference run" not in capsys.readouterr().err
+    assert "Baseline run" not in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
     job_run.run(toy_job(tmp_path, push=0.2))  # another run of the same kind finds them
     assert metrics(folder_of(toy_job(tmp_path, push=0.2)))["intransigence"].value is not None
@@ -121,17 +121,17 @@ def test_single_task_must_not_guess_the_task_where_questions_do_not_tell_it() ->
     assert methods_of(untold, ()) == {}
 
 
-def test_a_reference_is_an_ordinary_run_and_has_no_references_made_for_it(tmp_path: Path) -> None:
-    made = toy_job(tmp_path, references="auto")
-    reference = made.reference("joint")
+def test_a_baseline_is_an_ordinary_run_and_has_no_baselines_made_for_it(tmp_path: Path) -> None:
+    made = toy_job(tmp_path, baselines="auto")
+    baseline = made.baseline("joint")
     same = toy_job(tmp_path, method="joint", push=0.1)
-    assert reference.identity == same.identity and reference.references == "none"
+    assert baseline.identity == same.identity and baseline.baselines == "none"
     job_run.run(same)
-    assert [path.name for path in tmp_path.iterdir()] == [folder_of(reference).name]
-    assert metrics(folder_of(same))["intransigence"].value == 0  # its own reference
+    assert [path.name for path in tmp_path.iterdir()] == [folder_of(baseline).name]
+    assert metrics(folder_of(same))["intransigence"].value == 0  # its own baseline
 
 
-def test_a_complete_run_takes_up_references_that_were_made_later(tmp_path: Path) -> None:
+def test_a_complete_run_takes_up_baselines_that_were_made_later(tmp_path: Path) -> None:
     made = toy_job(tmp_path)
     job_run.run(made)
     job_run.run(toy_job(tmp_path, method="joint", push=0.1))
@@ -141,20 +141,20 @@ def test_a_complete_run_takes_up_references_that_were_made_later(tmp_path: Path)
     assert found["intransigence"].value is not None and found["fwd_single_task"].value is None
 
 
-def test_killed_inside_a_reference_the_same_command_continues_there(
+def test_killed_inside_a_baseline_the_same_command_continues_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_run.run(toy_job(tmp_path / "whole", references="auto"))
+    job_run.run(toy_job(tmp_path / "whole", baselines="auto"))
     real, calls = Drift.learn, []
 
     def learn(self: Drift, *arguments: Any) -> None:
         calls.append(self.push)
-        if len(calls) in (2, 5):  # in the second task of the first reference, and of the second one
+        if len(calls) in (2, 5):  # in the second task of the first baseline, and of the second one
             raise KeyboardInterrupt
         real(self, *arguments)
 
     monkeypatch.setattr(Drift, "learn", learn)
-    killed = toy_job(tmp_path / "killed", references="auto")
+    killed = toy_job(tmp_path / "killed", baselines="auto")
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             job_run.run(killed)
@@ -165,7 +165,7 @@ def test_killed_inside_a_reference_the_same_command_continues_there(
     assert metrics(folder_of(killed)) == metrics(folder_of(whole))
 
 
-def test_a_reference_that_another_process_makes_is_waited_for(
+def test_a_baseline_that_another_process_makes_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real, refused = job_run._run_stream, []
@@ -178,14 +178,14 @@ def test_a_reference_that_another_process_makes_is_waited_for(
 
     monkeypatch.setattr(job_run, "_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(job_run, "_run_stream", busy_at_first)
-    job_run.run(toy_job(tmp_path, references="auto"))
+    job_run.run(toy_job(tmp_path, baselines="auto"))
     assert capsys.readouterr().err.count("waiting for it") == 2
     assert metrics(folder_of(toy_job(tmp_path)))["intransigence"].value is not None
 
 
 @pytest.mark.slow
-def test_two_processes_that_need_the_same_references_both_end(tmp_path: Path) -> None:
-    jobs = [toy_job(tmp_path, references="auto", push=push) for push in (0.0, 0.3)]
+def test_two_processes_that_need_the_same_baselines_both_end(tmp_path: Path) -> None:
+    jobs = [toy_job(tmp_path, baselines="auto", push=push) for push in (0.0, 0.3)]
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=job_run.run, args=(made,)) for made in jobs]
     for process in processes:
@@ -197,19 +197,19 @@ def test_two_processes_that_need_the_same_references_both_end(tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_reference_on_other_data_is_not_compared_with(tmp_path: Path) -> None:
+def test_a_baseline_on_other_data_is_not_compared_with(tmp_path: Path) -> None:
     run_toy(tmp_path / "joint", stream=toy_stream(source="real", sha256="a" * 64))
     now = toy_stream(source="real", sha256="b" * 64)
-    found = find_reference("joint", tmp_path / "joint", now, own=tmp_path / "mine", command="cmt run")
-    assert found.reason == "the reference run joint is of other data; remove it, then `cmt run` makes it"
+    found = find_baseline("joint", tmp_path / "joint", now, own=tmp_path / "mine", command="cmt run")
+    assert found.reason == "the baseline run joint is of other data; remove it, then `cmt run` makes it"
 
 
 def test_an_unknown_mode_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="references='all'"):
-        job_run.run(toy_job(tmp_path, references="all"))
+    with pytest.raises(UserError, match="baselines='all'"):
+        job_run.run(toy_job(tmp_path, baselines="all"))
 
 
-def test_the_work_of_a_reference_is_told_in_trainings_and_examples() -> None:
+def test_the_work_of_a_baseline_is_told_in_trainings_and_examples() -> None:
     assert work("single_task", toy_stream(4)).startswith("4 trainings from the base model, 16 examples per epoch")
     assert work("joint", toy_stream(4)).endswith(
         "40 examples per epoch in all (2.5 times those of one pass over the stream)"

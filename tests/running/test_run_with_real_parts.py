@@ -15,7 +15,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.evaluation.evaluator import Evaluator
-from cmt_cli.running.loggers import Silent
+from cmt_cli.running.loggers import NullLogger
 from cmt_cli.running.stream_loop import run_stream
 from tests.running.toy import record_without_times, toy_store
 from tests.training.sessions import budget, trainer
@@ -33,7 +33,7 @@ def two_batches() -> Stream:
     return Stream("two", tasks, tests, Episodes(), Provenance("two", "generated", "none"))
 
 
-class Bomb(Silent):
+class Bomb(NullLogger):
     """End the process, so to speak, when a given optimizer step of the run is logged."""
 
     def __init__(self, step: int) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss
 from cmt_cli.core.objectives import ParamGroup
-from cmt_cli.core.processes import ONE, Processes
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.running.identity import Identity, config_hash
 from cmt_cli.running.signals import StoppedBySignal
@@ -28,7 +28,7 @@ NUM_STEPS = 6
 
 class ToyLearner:
     name, revision, device = "toy-8", "main", torch.device("cpu")
-    processes = ONE
+    processes = SINGLE_PROCESS
 
     def __init__(self) -> None:
         self.model = nn.Linear(8, 1, bias=False)
@@ -149,7 +149,7 @@ class ToyEvaluator:
         row: int,
         progress: Callable[[str, int, int], None],
         stop_requested: Callable[[], bool],
-        processes: Processes = ONE,
+        processes: ProcessGroup = SINGLE_PROCESS,
     ) -> list[ToyScore]:
         if stop_requested():
             raise Interrupted("stopped while answering")

@@ -1,4 +1,4 @@
-"""A sweep's folder tells what every cell's state is, whatever happened to the processes."""
+"""A sweep's folder tells what every job's state is, whatever happened to the processes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
 from cmt_cli.running.lock import RunLock
 from cmt_cli.sweeps import status
-from cmt_cli.sweeps.folder import CellRecord, Plan, RunningCell, SweepFolder, cell_key
+from cmt_cli.sweeps.folder import JobRecord, Plan, RunningJob, SweepFolder, job_key
 from cmt_cli.sweeps.status import find_sweep, read_status
 
 CELLS = (("seed=0", "method=ewc"), ("seed=1", "method=ewc"))
 
 
-def plan(cells: tuple[tuple[str, ...], ...] = CELLS) -> Plan:
-    return Plan(("method=ewc", "seed=0,1"), (), "basic", "basic", cells, "/somewhere", None, 0.0)
+def plan(jobs: tuple[tuple[str, ...], ...] = CELLS) -> Plan:
+    return Plan(("method=ewc", "seed=0,1"), (), "basic", "basic", jobs, "/somewhere", None, 0.0)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def sweep(tmp_path: Path) -> SweepFolder:
 
 
 def states(sweep: SweepFolder) -> list[str]:
-    return [cell.state for cell in read_status(sweep.path).cells]
+    return [job.state for job in read_status(sweep.path).jobs]
 
 
 def dead_pid() -> int:
@@ -45,23 +45,23 @@ def dead_pid() -> int:
 
 
 def test_a_cell_is_known_by_its_own_overrides_in_any_order() -> None:
-    assert cell_key(("seed=0", "method=ewc")) == cell_key(("method=ewc", "seed=0", "hydra.launcher.mem_gb=4"))
-    assert cell_key(("seed=0",)) != cell_key(("seed=1",))
+    assert job_key(("seed=0", "method=ewc")) == job_key(("method=ewc", "seed=0", "hydra.launcher.mem_gb=4"))
+    assert job_key(("seed=0",)) != job_key(("seed=1",))
 
 
 def test_a_cell_goes_from_missing_over_running_to_complete(sweep: SweepFolder) -> None:
     assert states(sweep) == ["missing", "missing"]
-    cell = RunningCell(sweep, CELLS[0])
-    cell.begin()
-    cell.note_folder(Path("runs/x"))
+    job = RunningJob(sweep, CELLS[0])
+    job.begin()
+    job.note_folder(Path("runs/x"))
     assert states(sweep) == ["running", "missing"]
     record = sweep.record(CELLS[0])
     assert record is not None and record.pid == os.getpid() and record.folder == str(Path("runs/x").absolute())
-    cell.end("complete")
+    job.end("complete")
     found = read_status(sweep.path)
     assert found.counts == {"complete": 1, "missing": 1}
-    assert [cell.overrides for cell in found.open] == [CELLS[1]]
-    assert found.varied(found.cells[1]) == "seed=1"
+    assert [job.overrides for job in found.open] == [CELLS[1]]
+    assert found.varied(found.jobs[1]) == "seed=1"
 
 
 def test_cells_wait_while_somebody_hands_them_out(sweep: SweepFolder) -> None:
@@ -71,15 +71,15 @@ def test_cells_wait_while_somebody_hands_them_out(sweep: SweepFolder) -> None:
 
 
 def test_a_failed_cell_keeps_the_first_line_of_its_error(sweep: SweepFolder) -> None:
-    cell = RunningCell(sweep, CELLS[0])
-    cell.begin()
-    cell.end("failed", error=ValueError("no such file\nand more"))
+    job = RunningJob(sweep, CELLS[0])
+    job.begin()
+    job.end("failed", error=ValueError("no such file\nand more"))
     record = sweep.record(CELLS[0])
     assert states(sweep)[0] == "failed" and record is not None and record.error == "no such file"
 
 
 def test_a_cell_whose_process_is_gone_or_silent_is_stale(sweep: SweepFolder) -> None:
-    here, there = (CellRecord(cell, "running", host=socket.gethostname(), pid=dead_pid()) for cell in CELLS)
+    here, there = (JobRecord(job, "running", host=socket.gethostname(), pid=dead_pid()) for job in CELLS)
     sweep.write(here)
     sweep.write(dataclasses.replace(there, host="elsewhere"))
     assert states(sweep) == ["stale", "running"]
@@ -93,7 +93,7 @@ def test_a_run_that_was_finished_before_its_process_died_is_complete(
     sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    sweep.write(CellRecord(CELLS[0], "running", host=socket.gethostname(), pid=dead_pid(), folder=str(folder)))
+    sweep.write(JobRecord(CELLS[0], "running", host=socket.gethostname(), pid=dead_pid(), folder=str(folder)))
     assert states(sweep)[0] == "stale"
     finished = SimpleNamespace(status="complete")
     monkeypatch.setattr(status, "read_result", {folder: finished}.get)
@@ -102,7 +102,7 @@ def test_a_run_that_was_finished_before_its_process_died_is_complete(
 
 def test_a_cell_in_the_schedulers_queue_is_not_missing(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep.hand_out(CELLS[0], job_id="7_0")
-    sweep.write(CellRecord(CELLS[1], "interrupted", job_id="7_1"))
+    sweep.write(JobRecord(CELLS[1], "interrupted", job_id="7_1"))
     monkeypatch.setattr(status, "live_jobs", lambda ids: {"7_0", "7_1"})
     assert states(sweep) == ["queued", "queued"]  # the second was preempted and will go on
     monkeypatch.setattr(status, "live_jobs", lambda ids: set())
@@ -115,10 +115,10 @@ def test_of_processes_that_run_a_cell_together_the_first_writes(
     sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
-    RunningCell(sweep, CELLS[0]).begin()
+    RunningJob(sweep, CELLS[0]).begin()
     assert sweep.record(CELLS[0]) is None
     monkeypatch.setenv("SLURM_PROCID", "0")
-    RunningCell(sweep, CELLS[0]).begin()
+    RunningJob(sweep, CELLS[0]).begin()
     assert sweep.record(CELLS[0]) is not None
 
 
@@ -128,8 +128,8 @@ def test_a_folder_holds_one_sweep(sweep: SweepFolder) -> None:
 
 
 def test_a_sampler_adds_cells_once(sweep: SweepFolder) -> None:
-    sweep.add_cells([("seed=1", "method=ewc"), ("seed=2", "method=ewc")])
-    assert sweep.plan().cells == (*CELLS, ("seed=2", "method=ewc"))
+    sweep.add_jobs([("seed=1", "method=ewc"), ("seed=2", "method=ewc")])
+    assert sweep.plan().jobs == (*CELLS, ("seed=2", "method=ewc"))
 
 
 def test_the_latest_sweep_is_found_by_that_name(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_the_latest_sweep_is_found_by_that_name(tmp_path: Path) -> None:
 
 
 def test_the_status_is_plain_json(sweep: SweepFolder) -> None:
-    RunningCell(sweep, CELLS[0]).begin()
+    RunningJob(sweep, CELLS[0]).begin()
     record = json.loads(json.dumps(read_status(sweep.path).to_json()))
     assert record["counts"] == {"running": 1, "missing": 1}
-    assert record["cells"][0]["record"]["num_starts"] == 1 and record["cells"][1]["record"] is None
+    assert record["jobs"][0]["record"]["num_starts"] == 1 and record["jobs"][1]["record"] is None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS
-from cmt_cli.core.processes import OneProcess
+from cmt_cli.core.process_group import SingleProcess
 from cmt_cli.core.stream import Example
 from cmt_cli.training.shared_gradients import BUCKET_ELEMENTS, in_buckets, share_gradients
 from cmt_cli.training.supervised import SupervisedObjective, own_micro_batches
@@ -23,7 +23,7 @@ EXAMPLES = [Example(f"e{i}", "Question: where?\nAnswer:", " here" * (1 + i)) for
 
 
 @dataclass
-class Share(OneProcess):
+class Share(SingleProcess):
     """One of `num` processes that never meets the others."""
 
     rank: int = 0
@@ -81,7 +81,7 @@ def test_each_row_is_read_once_and_all_processes_take_as_many_passes(
 class Doubling(Share):
     """Two processes of which the other has the same gradients."""
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
             tensor.mul_(2)
 

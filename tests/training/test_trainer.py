@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import ParamGroup, State
-from cmt_cli.core.processes import ONE
+from cmt_cli.core.process_group import SINGLE_PROCESS
 from tests.training.sessions import MemorySession, budget, trainer
 
-LEARNER: Any = SimpleNamespace(device=torch.device("cpu"), processes=ONE)
+LEARNER: Any = SimpleNamespace(device=torch.device("cpu"), processes=SINGLE_PROCESS)
 
 
 class Regression:

@@ -19,7 +19,7 @@ from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, read_csv
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 
@@ -39,7 +39,7 @@ def banking77(
     num_tasks: int,
     labels_per_task: int | None,
     order_seed: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -49,7 +49,7 @@ def banking77(
     `labels_per_task` of None divides all intents evenly; `order_seed` shuffles them, None keeps the order of the files.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

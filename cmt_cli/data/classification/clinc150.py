@@ -23,7 +23,7 @@ from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream, task_stream
 
@@ -45,7 +45,7 @@ def clinc150(
     num_tasks: int,
     labels_per_task: int | None,
     order_seed: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -56,7 +56,7 @@ def clinc150(
     order of the files.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     items = corpus.splits["train"]
     if one_of(tasks, TASKS, "data.tasks") == "domains":
         order = _domain_order(items, order_seed)

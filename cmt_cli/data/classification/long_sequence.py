@@ -30,7 +30,7 @@ from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
 from cmt_cli.data.labelled.held_out import in_order
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
 
@@ -57,7 +57,7 @@ def long_sequence(
     orders: Mapping[str, Sequence[str]],
     missing_tasks: str,
     competing_labels: str,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -71,7 +71,7 @@ def long_sequence(
     names = _order(order, orders)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=partial(read, tasks=tuple(names)))
-    corpus, provenance = clean_corpus(layout, files, generated, hygiene)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
     divided, note = in_order(corpus.splits, names, missing_tasks)
     labels = [item.fields["options"].split(BETWEEN_OPTIONS) for item in (splits["train"][0] for _, splits in divided)]
     provenance = replace(provenance, note=f"order {', '.join(names)}").noted(provenance.note, note)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, generated_corpus
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream, task_stream
 
@@ -29,7 +29,7 @@ def world_classification(
     labels: str,
     num_tasks: int,
     order_seed: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -39,7 +39,7 @@ def world_classification(
     The labels are whole "intents" (new hobby) or their "acts" (new). `num_tasks` of domains are the
     first ones. `order_seed` shuffles labels or domains, None keeps their order.
     """
-    corpus, provenance = generated_corpus("world_classification", generated, hygiene)
+    corpus, provenance = generated_corpus("world_classification", generated, split_policy)
     if one_of(labels, LABELS, "data.labels") == "acts":
         corpus = _with_acts(corpus)
     items = corpus.splits["train"]

@@ -24,7 +24,7 @@ from cmt_cli.data.entities.entity_stream import NEEDED, domain_items, domain_str
 from cmt_cli.data.files.conll import write_columns
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem
-from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus, Splits
+from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
@@ -44,14 +44,14 @@ def crossner(
     cache: str,
     on_bad_row: str,
     order: Sequence[str],
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
 ) -> Stream:
     """Return CrossNER with a task for each domain of `order`."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     return domain_stream(corpus, provenance, order=order, limits=limits, format=format)
 
 

@@ -24,7 +24,7 @@ from cmt_cli.data.entities.entity_stream import NEEDED, first_of, item_of, read_
 from cmt_cli.data.files.conll import write_columns
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem
-from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus, Splits, label_groups
+from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits, label_groups
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.world.entities import THEME_OF
@@ -44,7 +44,7 @@ def fewnerd(
     labels_per_task: int | None,
     order_seed: int | None,
     sentences_once: bool,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -54,7 +54,7 @@ def fewnerd(
     With `sentences_once` a training sentence is in one task, otherwise in every task whose types it has.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     types = types_of(corpus.splits["train"])
     groups = label_groups(types, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return type_stream(corpus, provenance, groups=groups, once=sentences_once, limits=limits, format=format)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.entity_stream import type_stream
-from cmt_cli.data.labelled.items import Hygiene, check_order
+from cmt_cli.data.labelled.items import SplitPolicy, check_order
 from cmt_cli.data.labelled.labelled_files import Generator, generated_corpus
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.world.entities import THEMES
@@ -23,7 +23,7 @@ def world_ner(
     *,
     order: Sequence[str],
     sentences_once: bool,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -36,6 +36,6 @@ def world_ner(
         if theme not in THEMES:
             raise UserError(f"data.order names '{theme}'; the themes are {', '.join(THEMES)}.{nearest(theme, THEMES)}")
     check_order(order, "theme")
-    corpus, provenance = generated_corpus("world_ner", generated, hygiene)
+    corpus, provenance = generated_corpus("world_ner", generated, split_policy)
     groups = [THEMES[theme] for theme in order]
     return type_stream(corpus, provenance, groups=groups, once=sentences_once, limits=limits, format=format)

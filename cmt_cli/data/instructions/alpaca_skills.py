@@ -27,7 +27,7 @@ from cmt_cli.data.files.reading import Problem, find
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
-from cmt_cli.data.labelled.items import SPLITS, Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 
@@ -49,7 +49,7 @@ def alpaca_skills(
     missing_tasks: str,
     skills: Skills,
     held_out: HeldOut,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Instructions,
@@ -58,7 +58,7 @@ def alpaca_skills(
     _check(skills)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=partial(read, skills=skills, held_out=held_out))
-    corpus, provenance = clean_corpus(layout, files, generated, hygiene)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
     return text_stream(corpus, provenance, order=order, missing_tasks=missing_tasks, limits=limits, format=format)
 
 

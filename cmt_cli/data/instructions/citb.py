@@ -16,7 +16,7 @@ from cmt_cli.data.instructions import superni
 from cmt_cli.data.instructions.superni import Shots
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 LAYOUT = superni.LAYOUT
@@ -35,7 +35,7 @@ def citb(
     missing_tasks: str,
     shots: Shots,
     held_out: HeldOut,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Instructions,
@@ -53,7 +53,7 @@ def citb(
         missing_tasks=missing_tasks,
         shots=shots,
         held_out=held_out,
-        hygiene=hygiene,
+        split_policy=split_policy,
         limits=limits,
         format=format,
         generated=generated,

@@ -29,7 +29,7 @@ from cmt_cli.data.files.reading import Problem, find, folder_with, json_type
 from cmt_cli.data.instructions.instruction_files import records_in
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
-from cmt_cli.data.labelled.items import SPLITS, Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 from cmt_cli.data.labelled.templates import filled
@@ -61,7 +61,7 @@ def superni(
     missing_tasks: str,
     shots: Shots,
     held_out: HeldOut,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Instructions,
@@ -69,7 +69,7 @@ def superni(
     """Return the tasks whose numbers are in `order`, as the stream `name`."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     read_order = partial(read, order=order, shots=shots, held_out=held_out)
-    corpus, provenance = clean_corpus(replace(LAYOUT, name=name, read=read_order), files, generated, hygiene)
+    corpus, provenance = clean_corpus(replace(LAYOUT, name=name, read=read_order), files, generated, split_policy)
     names = {number_of(item.task): item.task for item in corpus.splits["train"]}
     return text_stream(
         corpus,

@@ -24,7 +24,7 @@ from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, folder_with
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
-from cmt_cli.data.labelled.items import SPLITS, Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 
@@ -42,14 +42,14 @@ def trace(
     on_bad_row: str,
     order: Sequence[str],
     missing_tasks: str,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Instructions,
 ) -> Stream:
     """Return the tasks of `order`, which are names of folders."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=partial(read, order=order)), files, generated, hygiene)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=partial(read, order=order)), files, generated, split_policy)
     return text_stream(corpus, provenance, order=order, missing_tasks=missing_tasks, limits=limits, format=format)
 
 

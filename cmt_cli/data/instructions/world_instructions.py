@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.labelled.held_out import in_order
-from cmt_cli.data.labelled.items import Hygiene, Item
+from cmt_cli.data.labelled.items import Item, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import generated_corpus
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
 from cmt_cli.data.world.labelled_corpus import WorldCorpus
@@ -93,9 +93,9 @@ def _sentence(subject: str, values: dict[str, str]) -> str:
 
 
 def world_instructions(
-    *, order: Sequence[str], hygiene: Hygiene, limits: Limits, format: Format, generated: Instructions
+    *, order: Sequence[str], split_policy: SplitPolicy, limits: Limits, format: Format, generated: Instructions
 ) -> Stream:
     """Return the generated stream with a task for each kind of instruction in `order`."""
-    corpus, provenance = generated_corpus("world_instructions", generated, hygiene)
+    corpus, provenance = generated_corpus("world_instructions", generated, split_policy)
     divided, _ = in_order(corpus.splits, order, "error")
     return labelled_stream(divided, labels=(), limits=limits, format=format, provenance=provenance)

@@ -53,7 +53,7 @@ class LabelledCorpus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hygiene:
+class SplitPolicy:
     """How splits are made honest.
 
     `validation_share` of a task's training items is carved off where it has no validation items of its own, or those of
@@ -67,11 +67,11 @@ class Hygiene:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        one_of(self.overlap, OVERLAPS, "data.hygiene.overlap")
+        one_of(self.overlap, OVERLAPS, "data.split_policy.overlap")
         if not 0 < self.validation_share < 1:
             raise UserError(
-                f"data.hygiene.validation_share={self.validation_share} must lie between 0 and 1: settings are chosen "
-                "on this share of the training rows, never on test rows."
+                f"data.split_policy.validation_share={self.validation_share} must lie between 0 and 1: settings are "
+                "chosen on this share of the training rows, never on test rows."
             )
 
     def applied(self, corpus: LabelledCorpus) -> LabelledCorpus:
@@ -108,7 +108,7 @@ class Hygiene:
         if self.overlap == "error":
             raise UserError(
                 f"{len(shared)} {name} rows are also {later_name} rows, the first is '{shared[0].id}'. Mend the files, "
-                "or set data.hygiene.overlap=drop, which leaves them out and says so."
+                "or set data.split_policy.overlap=drop, which leaves them out and says so."
             )
         if self.overlap == "keep":
             return list(items), [f"{len(shared)} {name} rows are also {later_name} rows"]

@@ -11,7 +11,7 @@ from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.generated import written
 from cmt_cli.data.files.origin import GENERATED_LICENSE, Layout, Origin, load, origin
 from cmt_cli.data.files.reading import Problem
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, labels_of
 
 LabelledLayout = Layout[LabelledCorpus, LabelledCorpus]
 Locate = Callable[[Path, str], Path | None]
@@ -42,7 +42,7 @@ def files_at(path: str, default_path: str, source: str, auto_may_generate: bool,
 
 
 def clean_corpus(
-    layout: LabelledLayout, files: Files, generated: Generator, hygiene: Hygiene
+    layout: LabelledLayout, files: Files, generated: Generator, split_policy: SplitPolicy
 ) -> tuple[LabelledCorpus, Provenance]:
     """Read the files, or the stand-in through the same reader, and make the splits honest.
 
@@ -55,7 +55,7 @@ def clean_corpus(
         )
 
     corpus, provenance = load(layout, files.chosen, generate, on_bad_row=files.on_bad_row)
-    return _cleaned(corpus, provenance, hygiene)
+    return _cleaned(corpus, provenance, split_policy)
 
 
 def read_splits(
@@ -80,13 +80,15 @@ def read_splits(
     return LabelledCorpus(splits, tuple(files)), problems
 
 
-def generated_corpus(name: str, generated: Generator, hygiene: Hygiene) -> tuple[LabelledCorpus, Provenance]:
+def generated_corpus(name: str, generated: Generator, split_policy: SplitPolicy) -> tuple[LabelledCorpus, Provenance]:
     """Return a generated corpus without files, for `data=world_...`."""
-    return _cleaned(generated.corpus(), Provenance(name, "generated", GENERATED_LICENSE), hygiene)
+    return _cleaned(generated.corpus(), Provenance(name, "generated", GENERATED_LICENSE), split_policy)
 
 
-def _cleaned(corpus: LabelledCorpus, provenance: Provenance, hygiene: Hygiene) -> tuple[LabelledCorpus, Provenance]:
-    corpus = hygiene.applied(corpus)
+def _cleaned(
+    corpus: LabelledCorpus, provenance: Provenance, split_policy: SplitPolicy
+) -> tuple[LabelledCorpus, Provenance]:
+    corpus = split_policy.applied(corpus)
     return corpus, provenance.noted(*corpus.notes)
 
 

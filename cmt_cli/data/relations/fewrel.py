@@ -26,7 +26,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 from cmt_cli.data.relations.relation_split import RelationSplit, joined, positions_of, tokens_fault, tokens_of
@@ -51,7 +51,7 @@ def fewrel(
     labels_per_task: int | None,
     order_seed: int | None,
     split: RelationSplit,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -63,7 +63,7 @@ def fewrel(
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = dataclasses.replace(LAYOUT, name=name, read=split.after(read))
-    corpus, provenance = clean_corpus(layout, files, generated, hygiene)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

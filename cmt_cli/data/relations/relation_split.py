@@ -31,7 +31,7 @@ class RelationSplit:
 
     Validation and test each take at most `max_held_out_share` of a relation's rows, so that a relation with fewer rows
     than the counts ask for is divided in proportion; training takes up to `num_train` of the others.
-    `num_validation` of 0 leaves the validation split to `hygiene.validation_share`.
+    `num_validation` of 0 leaves the validation split to `split_policy.validation_share`.
     """
 
     num_train: int

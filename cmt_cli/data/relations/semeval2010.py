@@ -22,7 +22,7 @@ from pathlib import Path
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, name_row, numbered_lines
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 
@@ -54,7 +54,7 @@ def semeval2010(
     num_tasks: int,
     labels_per_task: int | None,
     order_seed: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -65,7 +65,7 @@ def semeval2010(
     files.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

@@ -26,7 +26,7 @@ from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 from cmt_cli.data.relations.relation_split import RelationSplit, joined, positions_of, tokens_fault, tokens_of
@@ -50,7 +50,7 @@ def tacred(
     dropped_relations: Sequence[str],
     order_seed: int | None,
     split: RelationSplit,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -71,7 +71,7 @@ def tacred(
         return split.applied(dataclasses.replace(corpus, splits=kept)), problems
 
     layout = dataclasses.replace(LAYOUT, read=read_divided)
-    corpus, provenance = clean_corpus(layout, files, generated, hygiene)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

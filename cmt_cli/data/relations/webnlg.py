@@ -29,7 +29,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem
 from cmt_cli.data.files.xml_document import Element, read_xml
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, by_task, label_groups
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, by_task, label_groups
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
 
@@ -51,7 +51,7 @@ def webnlg(
     order: Sequence[str] | None,
     order_seed: int | None,
     max_triples: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -62,7 +62,7 @@ def webnlg(
     are sorted). Texts of more than `max_triples` triples are left out; None keeps all.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, hygiene)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     if max_triples is not None and max_triples < 1:
         raise UserError(f"data.max_triples={max_triples} is too small; give 1 or more, or null for all.")
     splits = {

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene, Item, label_groups, labels_of
+from cmt_cli.data.labelled.items import Item, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, generated_corpus
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 from cmt_cli.data.world.labelled_corpus import WorldCorpus
@@ -34,13 +34,13 @@ def world_relations(
     num_tasks: int,
     labels_per_task: int | None,
     order_seed: int | None,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
 ) -> Stream:
     """Return the generated corpus as tasks of a few relations each; `order_seed` shuffles the relations."""
-    corpus, provenance = generated_corpus("world_relations", generated, hygiene)
+    corpus, provenance = generated_corpus("world_relations", generated, split_policy)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

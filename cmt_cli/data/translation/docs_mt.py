@@ -20,7 +20,7 @@ from pathlib import Path
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find
-from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus
+from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 from cmt_cli.data.translation.parallel import (
@@ -45,7 +45,7 @@ def docs_mt(
     cache: str,
     on_bad_row: str,
     directions: Directions,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -53,7 +53,7 @@ def docs_mt(
     """Return the documentation pairs with a task for each direction."""
     read = partial(read_bitexts, find_bitexts=find_bitexts, directions=directions)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, hygiene)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
     return text_stream(
         corpus,
         provenance,

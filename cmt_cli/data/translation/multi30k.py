@@ -20,7 +20,7 @@ from pathlib import Path
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, is_generated
 from cmt_cli.data.files.reading import Problem, find
-from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus
+from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 from cmt_cli.data.translation.parallel import (
@@ -47,7 +47,7 @@ def multi30k(
     on_bad_row: str,
     test_set: str,
     directions: Directions,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -55,7 +55,7 @@ def multi30k(
     """Return Multi30k with a task for each direction; `test_set` is what the names of the test files begin with."""
     read = partial(read_bitexts, find_bitexts=partial(find_bitexts, test_set=test_set), directions=directions)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, hygiene)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
     return text_stream(
         corpus,
         provenance,

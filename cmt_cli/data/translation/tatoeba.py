@@ -19,7 +19,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find
 from cmt_cli.data.labelled.held_out import HeldOut
-from cmt_cli.data.labelled.items import SPLITS, Hygiene, LabelledCorpus
+from cmt_cli.data.labelled.items import SPLITS, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 from cmt_cli.data.translation.parallel import (
@@ -44,7 +44,7 @@ def tatoeba(
     on_bad_row: str,
     directions: Directions,
     held_out: HeldOut,
-    hygiene: Hygiene,
+    split_policy: SplitPolicy,
     limits: Limits,
     format: Format,
     generated: Generator,
@@ -52,7 +52,7 @@ def tatoeba(
     """Return the Tatoeba pairs with a task for each direction; `held_out` draws the test rows."""
     read = partial(read_bitexts, find_bitexts=find_bitexts, directions=directions, held_out=held_out)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, hygiene)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
     return text_stream(
         corpus,
         provenance,

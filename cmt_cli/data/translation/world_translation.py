@@ -18,7 +18,7 @@ from functools import cache
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.labelled.held_out import in_order
-from cmt_cli.data.labelled.items import Hygiene, Item
+from cmt_cli.data.labelled.items import Item, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import generated_corpus
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
 from cmt_cli.data.translation.parallel import Directions
@@ -98,10 +98,10 @@ def _item(direction: str, suffix: str, row: dict[str, str]) -> Item:
 
 
 def world_translation(
-    *, directions: Directions, hygiene: Hygiene, limits: Limits, format: Format, generated: Translations
+    *, directions: Directions, split_policy: SplitPolicy, limits: Limits, format: Format, generated: Translations
 ) -> Stream:
     """Return the generated stream with a task for each direction."""
-    corpus, provenance = generated_corpus("world_translation", generated, hygiene)
+    corpus, provenance = generated_corpus("world_translation", generated, split_policy)
     named = {
         split: [replace(item, fields=_named(item, directions)) for item in items]
         for split, items in corpus.splits.items()

@@ -24,8 +24,8 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix
-from cmt_cli.core.processes import ONE, Processes
-from cmt_cli.core.shared_passes import joined, own_slice
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
+from cmt_cli.core.shared_passes import all_gather, local_slice
 from cmt_cli.core.stream import Answer, Episode, Prompt
 from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings
 
@@ -168,19 +168,21 @@ def _contains(ids: Sequence[int], part: Sequence[int]) -> bool:
     return any(tuple(ids[i : i + len(part)]) == tuple(part) for i in range(len(ids) - len(part) + 1))
 
 
-def in_chunks(function: Callable[..., Tensor], size: int, *arguments: Any, processes: Processes = ONE) -> Tensor:
+def in_chunks(
+    function: Callable[..., Tensor], size: int, *arguments: Any, processes: ProcessGroup = SINGLE_PROCESS
+) -> Tensor:
     """Apply a function to aligned slices of its arguments and join the results.
 
     With more than one chunk, activations are recomputed in the backward pass, so that only one chunk's are ever held;
     the gradient is the whole batch's. Each of several processes takes a part of the rows, see `core/shared_passes.py`.
     """
     total = len(arguments[0])
-    if processes.num == 1:
+    if processes.world_size == 1:
         return _in_chunks(function, size, arguments)
-    rows = own_slice(total, processes)
+    rows = local_slice(total, processes)
     num = rows.stop - rows.start
     part = rows if num else slice(0, 1)  # a row that is dropped tells a process without any the shape of the others'
-    return joined(_in_chunks(function, size, [argument[part] for argument in arguments])[:num], total, processes)
+    return all_gather(_in_chunks(function, size, [argument[part] for argument in arguments])[:num], total, processes)
 
 
 def _in_chunks(function: Callable[..., Tensor], size: int, arguments: Sequence[Any]) -> Tensor:
@@ -214,7 +216,7 @@ class EncodedBatch:
 
 
 def encode_batch(
-    amortizer: Amortizer, items: Sequence[Item], micro_batch_size: int, processes: Processes = ONE
+    amortizer: Amortizer, items: Sequence[Item], micro_batch_size: int, processes: ProcessGroup = SINGLE_PROCESS
 ) -> EncodedBatch:
     """Encode the distinct documents and all questions of a batch."""
     documents: dict[tuple[str, tuple[int, ...]], int] = {}

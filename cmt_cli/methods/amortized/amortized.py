@@ -95,11 +95,11 @@ class AmortizedMethod(Method):
         memories: list[Tensor] = [torch.empty(0)] * len(pieces)
         size, processes = self.encode_batch_size, learner.processes
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        for start in range(0, len(batches), processes.num):
-            together = batches[start : start + processes.num]
+        for start in range(0, len(batches), processes.world_size):
+            together = batches[start : start + processes.world_size]
             own = together[processes.rank] if processes.rank < len(together) else []
             encoded = self.encode([pieces[i][2] for i in own]) if own else torch.empty(0)
-            found = [encoded] if processes.num == 1 else processes.gather(encoded.cpu())[: len(together)]
+            found = [encoded] if processes.world_size == 1 else processes.gather(encoded.cpu())[: len(together)]
             for chosen, part in zip(together, found, strict=True):
                 for i, memory in zip(chosen, part.to(learner.device), strict=True):
                     memories[i] = memory
@@ -265,7 +265,9 @@ class EpisodicObjective:
         processes = self.learner.processes
         batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
         found = self.terms(batch, micro_batch_size, generator)
-        terms = {name: term / processes.num for name, term in found.items()} if processes.num > 1 else found
+        terms = (
+            {name: term / processes.world_size for name, term in found.items()} if processes.world_size > 1 else found
+        )
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
         return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}

@@ -12,7 +12,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.banking77 import banking77, read
 from cmt_cli.data.files.reading import ProblemError
 from cmt_cli.data.world.intents import Intents
-from tests.data.labelled import faults, rows, settings, sizes
+from tests.data.labelled_settings import faults, rows, settings, sizes
 
 SMALL = Intents(num_train=10, num_validation=1, num_test=2, seed=0)
 TRAIN = "".join(f'"Where is card {i}, please?",card_arrival\nMy PIN {i} fails,PIN_blocked?\n' for i in range(5))

@@ -13,7 +13,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.clinc150 import clinc150, read
 from cmt_cli.data.files.reading import ProblemError
 from cmt_cli.data.world.intents import Intents
-from tests.data.labelled import faults, rows, settings, sizes
+from tests.data.labelled_settings import faults, rows, settings, sizes
 
 SMALL = Intents(num_train=4, num_validation=1, num_test=2, seed=0)
 DOMAINS = {"cards": ["new_card", "lost_card"], "travel": ["book_trip"]}

@@ -16,7 +16,7 @@ from cmt_cli.data.classification.long_sequence import long_sequence, read
 from cmt_cli.data.files.reading import ProblemError
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.judgments import DRAWS, Benchmark
-from tests.data.labelled import faults, rows, settings, sizes
+from tests.data.labelled_settings import faults, rows, settings, sizes
 
 SMALL = Benchmark(num_train=30, num_validation=3, num_test=3, seed=0)
 CONF = yaml.safe_load((catalog.conf_dir() / "data" / "long_sequence.yaml").read_text(encoding="utf-8"))

@@ -9,10 +9,10 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.world_classification import world_classification
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.world.intents import Intents
-from tests.data.labelled import sizes
+from tests.data.labelled_settings import sizes
 
 ACTS = ("name", "new", "no", "all")
 
@@ -23,7 +23,7 @@ def stream(gives_task: bool = False, **changes: Any) -> Stream:
         "labels": "intents",
         "num_tasks": 8,
         "order_seed": None,
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template="{text}\nIntent:", metric="em", gives_task=gives_task),
         "generated": Intents(num_train=6, num_validation=2, num_test=3, seed=0),

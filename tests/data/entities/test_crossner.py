@@ -14,11 +14,11 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.crossner import DOMAINS, crossner, read
 from cmt_cli.data.entities.entity_stream import entities_of
 from cmt_cli.data.files.reading import ProblemError
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.entities import THEMES, Entities
-from tests.data.files import faults, put_jsonl
-from tests.data.labelled import settings
+from tests.data.labelled_settings import settings
+from tests.data.written_files import faults, put_jsonl
 
 SMALL = Entities(num_train=30, num_validation=4, num_test=5, mixed_share=0.3, seed=0)
 MADE = {
@@ -33,7 +33,7 @@ def stream(path: Path, tmp_path: Path, **changes: Any) -> Stream:
         "default_path": str(tmp_path / "none"),
         "auto_may_generate": True,
         "order": ["politics"],
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "format": Format(prompt_template="{text}\nEntities:", metric="span_f1", gives_task=False),
     }
     return crossner(**settings(path, tmp_path / "cache", SMALL, **own | changes))

@@ -17,10 +17,10 @@ from cmt_cli.data.entities.entity_stream import (
     type_stream,
 )
 from cmt_cli.data.files.conll import Sentence
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
-HYGIENE = Hygiene(validation_share=0.5, overlap="drop", seed=0)
+HYGIENE = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
 LIMITS = Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0)
 FORMAT = Format(prompt_template="{text}\nEntities:", metric="span_f1", gives_task=False)
 PROVENANCE = Provenance("made", "real", "ours")

@@ -10,11 +10,11 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.fewnerd import fewnerd, read
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.entities import THEME_OF, Entities
-from tests.data.files import faults
-from tests.data.labelled import settings
+from tests.data.labelled_settings import settings
+from tests.data.written_files import faults
 
 SMALL = Entities(num_train=60, num_validation=10, num_test=20, mixed_share=0.3, seed=0)
 TRAIN = (
@@ -32,7 +32,7 @@ def stream(path: Path, tmp_path: Path, **changes: Any) -> Stream:
         "labels_per_task": None,
         "order_seed": None,
         "sentences_once": True,
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "format": Format(prompt_template="{text}\nEntities:", metric="span_f1", gives_task=False),
     }
     return fewnerd(**settings(path, tmp_path / "cache", SMALL, **own | changes))

@@ -10,7 +10,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.entity_stream import entities_of, tagged
 from cmt_cli.data.entities.world_ner import world_ner
-from cmt_cli.data.labelled.items import SPLITS, Hygiene
+from cmt_cli.data.labelled.items import SPLITS, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.world.entities import THEME_OF, THEMES, Entities
 
@@ -21,7 +21,7 @@ def stream(**changes: Any) -> Stream:
     settings: dict[str, Any] = {
         "order": list(THEMES),
         "sentences_once": True,
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template="{text}\nEntities:", metric="span_f1", gives_task=False),
         "generated": Entities(**SIZES),

@@ -12,8 +12,8 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.reading import ProblemError, sha256_of
 from cmt_cli.data.knowledge.streamingqa import streamingqa
 from cmt_cli.data.world.stand_in import StandIn
-from tests.data.files import put_streamingqa, selection
 from tests.data.files.test_archives import put_zip
+from tests.data.written_files import put_streamingqa, selection
 
 
 def build(

@@ -11,7 +11,7 @@ from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import Sentence
 from cmt_cli.data.files.reading import Problem
 from cmt_cli.data.files.span_json import read_spans
-from tests.data.files import put_jsonl
+from tests.data.written_files import put_jsonl
 
 
 def read(tmp_path: Path, *rows: dict[str, Any]) -> tuple[list[Sentence], list[tuple[int | None, str]]]:

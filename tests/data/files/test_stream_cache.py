@@ -25,7 +25,7 @@ DOCUMENT = st.builds(Document, TEXT, TEXT, st.none() | TEXT, st.none() | TEXT)
 EXAMPLE = st.builds(Example, TEXT, TEXT, TEXT, TEXTS, TEXTS, TEXTS, TEXT)
 EPISODE = st.builds(Episode, st.lists(DOCUMENT, max_size=2).map(tuple), st.lists(EXAMPLE, max_size=2).map(tuple))
 LABELS = (("b", "a"), ())
-ONE = Stream(
+SINGLE_PROCESS = Stream(
     "one",
     [Task("t", 0, [Example("0", "Q?", " A", ("A",), (" A", " B")), Example("1", "R?", " B", ("B",), (" A", " B"))])],
     [TestSet("t", [Example("2", "S?", " A")], "em", 0, gives_task=True, labels_by_task=(("A", "B"),))],
@@ -61,7 +61,7 @@ class Source:
 
     def _build(self) -> Stream:
         self.num_reads += 1
-        return ONE
+        return SINGLE_PROCESS
 
     @property
     def kept(self) -> list[Path]:
@@ -88,7 +88,7 @@ def test_every_stream_is_read_as_it_was_written(
         [Task(str(i), i, train, train[:1], documents) for i, (train, documents) in enumerate(tasks)],
         [TestSet(str(i), train, "em", i, labels_by_task=LABELS) for i, (train, _) in enumerate(tasks)],
         Episodes(episodes, episodes[:1]),
-        ONE.provenance,
+        SINGLE_PROCESS.provenance,
     )
     write_stream(made, folder)
     assert plain(read_stream(folder, folder)) == plain(made)
@@ -96,7 +96,7 @@ def test_every_stream_is_read_as_it_was_written(
 
 def test_stored_rows_are_a_sequence(tmp_path: Path) -> None:
     examples = [Example(str(i), f"prompt {i}", "t") for i in range(2500)]  # more than are read at once
-    write_stream(replace(ONE, tasks=[Task("t", 0, examples)]), tmp_path)
+    write_stream(replace(SINGLE_PROCESS, tasks=[Task("t", 0, examples)]), tmp_path)
     (task,) = read_stream(tmp_path, tmp_path).tasks
     assert isinstance(task.train, StoredRows) and task.validation == ()
     assert list(task.train) == examples
@@ -111,7 +111,7 @@ def test_stored_rows_are_a_sequence(tmp_path: Path) -> None:
 def test_files_are_read_once(source: Source) -> None:
     first, second = source.get(), source.get()
     assert source.num_reads == 1
-    assert plain(first) == plain(second) == plain(ONE)
+    assert plain(first) == plain(second) == plain(SINGLE_PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_a_damaged_stream_is_read_anew_with_a_warning(
     with pytest.raises(DamagedFile):
         read_stream(folder, source.cache)
     with pytest.warns(UserWarning, match="damaged"):
-        assert plain(source.get()) == plain(ONE)
-    assert plain(source.get()) == plain(ONE)
+        assert plain(source.get()) == plain(SINGLE_PROCESS)
+    assert plain(source.get()) == plain(SINGLE_PROCESS)
     assert source.num_reads == 2
 
 
 def test_files_that_change_while_they_are_read_are_not_kept(source: Source) -> None:
     def build() -> Stream:
         (source.files / "train.csv").write_text("Q?,C\n")
-        return ONE
+        return SINGLE_PROCESS
 
-    assert cached(source.settings, build, cache=source.cache) is ONE
+    assert cached(source.settings, build, cache=source.cache) is SINGLE_PROCESS
     assert not source.kept
 
 
@@ -188,15 +188,15 @@ def test_a_cache_that_cannot_be_written_costs_nothing(source: Source) -> None:
     source.cache.mkdir()
     (source.cache / "streams").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="held in memory"):
-        assert source.get() is ONE
+        assert source.get() is SINGLE_PROCESS
     shutil.rmtree(source.cache)
     source.cache.write_text("the same")
     with pytest.warns(UserWarning, match="held in memory"):
-        assert source.get() is ONE
+        assert source.get() is SINGLE_PROCESS
 
 
 def test_a_stream_of_the_cache_may_be_copied(source: Source) -> None:
     # Methods keep tasks; a copy of one must not fail.
     source.get()
     task = copy.deepcopy(source.get().tasks[0])
-    assert list(task.train) == list(ONE.tasks[0].train)
+    assert list(task.train) == list(SINGLE_PROCESS.tasks[0].train)

@@ -104,7 +104,7 @@ def test_a_simplification_is_compared_with_its_paragraph(tmp_path: Path) -> None
         put_json(tmp_path / "20Minuten" / f"{split}.json", [*rows, {"prompt": f"Otherwise {split}", "answer": "X"}])
     settings = common(["20Minuten"], "{prompt}", {"20Minuten": "sari"})
     settings["format"] = replace(settings["format"], **FORMAT)
-    settings["hygiene"] = replace(settings["hygiene"], overlap="keep")
+    settings["split_policy"] = replace(settings["split_policy"], overlap="keep")
     made = built(trace, tmp_path, source="real", on_bad_row="error", order=["20Minuten"], **settings)
     assert [example.source for example in made.tests[0].examples] == ["Ein langer Satz.", "Eins.\nZwei.", ""]
     assert made.tests[0].answers == AnswerForm(max_new_tokens=256, is_one_line=False)

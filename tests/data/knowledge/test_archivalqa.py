@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from cmt_cli.data.knowledge.archivalqa import read
-from tests.data.files import faults, put_csv
+from tests.data.written_files import faults, put_csv
 
 
 def row(question: str = "Who?", **changes: str) -> dict[str, str]:

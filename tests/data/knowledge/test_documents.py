@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cmt_cli.data.files.origin import Layout, Shares
 from cmt_cli.data.knowledge import archivalqa, documents, squad, streamingqa
 from cmt_cli.data.knowledge.documents import read
-from tests.data.files import faults, put_jsonl
+from tests.data.written_files import faults, put_jsonl
 
 
 def put_stream(folder: Path, found: list[dict[str, Any]], asked: list[dict[str, Any]]) -> Path:

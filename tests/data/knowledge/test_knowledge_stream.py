@@ -11,7 +11,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Document, Provenance, Stream
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, batches, knowledge_stream
 from cmt_cli.data.knowledge.qa_corpus import Part, QACorpus, Question
-from tests.data.files import selection
+from tests.data.written_files import selection
 
 
 def part(split: str, num_documents: int, dates: tuple[str | None, ...] = ()) -> Part:

@@ -15,7 +15,7 @@ from cmt_cli.data.knowledge import squad, squad_files
 from cmt_cli.data.knowledge.qa_corpus import QACorpus
 from cmt_cli.data.knowledge.squad import read
 from cmt_cli.data.world.stand_in import StandIn
-from tests.data.files import faults, selection
+from tests.data.written_files import faults, selection
 
 
 def article(title: str, num_paragraphs: int = 2, num_questions: int = 2) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 from cmt_cli.data.knowledge.qa_corpus import document_id_of
 from cmt_cli.data.knowledge.streamingqa import read
 from cmt_cli.data.knowledge.wmt import readable_id
-from tests.data.files import faults, put_csv, put_jsonl, put_streamingqa
+from tests.data.written_files import faults, put_csv, put_jsonl, put_streamingqa
 
 OFFICIAL = ("streaminqa_train.jsonl", "streaminqa_valid.jsonl", "streaminqa_eval.jsonl")
 

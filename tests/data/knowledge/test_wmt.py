@@ -13,9 +13,9 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.knowledge.streamingqa import fetch, read
 from cmt_cli.data.knowledge.wmt import readable_id, write_documents
-from tests.data.files import put_jsonl
 from tests.data.files.test_archives import everything_below
 from tests.data.knowledge.test_streamingqa import OFFICIAL, official_row
+from tests.data.written_files import put_jsonl
 
 
 def archive_line(date: str, text: str) -> tuple[str, bytes]:

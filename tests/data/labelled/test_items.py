@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus, by_label, by_task, label_groups
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, by_label, by_task, label_groups
 
 
 def item(text: str, label: str = "yes", task: str = "one") -> Item:
@@ -18,8 +18,8 @@ def items(prefix: str, number: int, label: str = "yes", task: str = "one") -> li
     return [item(f"{prefix} {i}", label, task) for i in range(number)]
 
 
-def hygiene(share: float = 0.2, overlap: str = "drop", seed: int = 0) -> Hygiene:
-    return Hygiene(validation_share=share, overlap=overlap, seed=seed)
+def split_policy(share: float = 0.2, overlap: str = "drop", seed: int = 0) -> SplitPolicy:
+    return SplitPolicy(validation_share=share, overlap=overlap, seed=seed)
 
 
 def corpus(train: list[Item], validation: list[Item], test: list[Item]) -> LabelledCorpus:
@@ -32,12 +32,12 @@ def texts(of: list[Item]) -> list[str]:
 
 def test_honest_splits_pass_unchanged_and_without_notes() -> None:
     given = corpus(items("a", 5), items("b", 2), items("c", 2))
-    assert hygiene().applied(given) == given
+    assert split_policy().applied(given) == given
 
 
 def test_a_validation_split_is_carved_where_upstream_copies_its_test_split() -> None:
     tests = items("c", 3)
-    clean = hygiene().applied(corpus(items("a", 10), list(reversed(tests)), tests))
+    clean = split_policy().applied(corpus(items("a", 10), list(reversed(tests)), tests))
     assert texts(clean.splits["test"]) == texts(tests)
     assert len(clean.splits["validation"]) == 2 and len(clean.splits["train"]) == 8
     assert set(texts(clean.splits["validation"] + clean.splits["train"])) == {f"a {i}" for i in range(10)}
@@ -50,7 +50,7 @@ def test_a_validation_split_is_carved_where_upstream_copies_its_test_split() -> 
 def test_only_the_tasks_whose_validation_is_a_copy_get_a_carved_one() -> None:
     train = items("a", 10) + items("b", 10, task="two")
     tests = items("c", 3) + items("d", 3, task="two")
-    clean = hygiene().applied(corpus(train, items("c", 3) + items("e", 2, task="two"), tests))
+    clean = split_policy().applied(corpus(train, items("c", 3) + items("e", 2, task="two"), tests))
     assert Counter(one.task for one in clean.splits["validation"]) == {"one": 2, "two": 2}
     assert {text[0] for text in texts(clean.splits["validation"])} == {"a", "e"}
     assert clean.notes[0] == "validation rows of one not used, since they are the test rows"
@@ -58,7 +58,7 @@ def test_only_the_tasks_whose_validation_is_a_copy_get_a_carved_one() -> None:
 
 def test_carving_takes_the_same_share_of_every_task_and_label() -> None:
     train = items("a", 50, "yes") + items("b", 20, "no") + items("c", 10, "no", task="two") + items("d", 1, "rare")
-    clean = hygiene(share=0.1).applied(corpus(train, [], items("t", 2)))
+    clean = split_policy(share=0.1).applied(corpus(train, [], items("t", 2)))
     counts = Counter((one.task, one.labels[0]) for one in clean.splits["validation"])
     assert counts == {("one", "yes"): 5, ("one", "no"): 2, ("two", "no"): 1}
 
@@ -66,31 +66,31 @@ def test_carving_takes_the_same_share_of_every_task_and_label() -> None:
 def test_the_carved_share_of_small_labels_is_right_on_average() -> None:
     train = [one for n in range(400) for one in items("a", 3, f"label {n}")]
     train = [item(f"{one.labels[0]} {one.fields['text']}", one.labels[0]) for one in train]
-    carved = hygiene(share=0.1).applied(corpus(train, [], items("t", 1))).splits["validation"]
+    carved = split_policy(share=0.1).applied(corpus(train, [], items("t", 1))).splits["validation"]
     assert 90 <= len(carved) <= 150  # 120 expected, standard deviation 9
 
 
 def test_a_seed_repeats_the_carving_and_another_draws_others() -> None:
     given = corpus(items("a", 40), [], items("t", 2))
-    assert hygiene(seed=1).applied(given) == hygiene(seed=1).applied(given)
-    assert hygiene(seed=1).applied(given).splits != hygiene(seed=2).applied(given).splits
+    assert split_policy(seed=1).applied(given) == split_policy(seed=1).applied(given)
+    assert split_policy(seed=1).applied(given).splits != split_policy(seed=2).applied(given).splits
 
 
 def test_rows_that_ask_the_same_with_other_answers_are_carved_together() -> None:
     train = [item(f"text {i}", label) for i in range(20) for label in ("yes", "no")]
-    clean = hygiene().applied(corpus(train, [], items("t", 1)))
+    clean = split_policy().applied(corpus(train, [], items("t", 1)))
     assert clean.splits["validation"]
     assert not set(texts(clean.splits["train"])) & set(texts(clean.splits["validation"]))
 
 
 def test_a_corpus_of_one_row_keeps_it_for_training() -> None:
-    clean = hygiene().applied(corpus([item("a")], [], [item("t")]))
+    clean = split_policy().applied(corpus([item("a")], [], [item("t")]))
     assert texts(clean.splits["train"]) == ["a"] and clean.splits["validation"] == []
 
 
 def test_repeated_training_rows_count_once_and_the_first_stays() -> None:
     train = [item("a"), item("b"), item(" A "), item("a", "no")]
-    clean = hygiene().applied(corpus(train, [item("v")], [item("t")]))
+    clean = split_policy().applied(corpus(train, [item("v")], [item("t")]))
     assert [(one.fields["text"], one.labels[0]) for one in clean.splits["train"]] == [
         ("a", "yes"),
         ("b", "yes"),
@@ -105,7 +105,7 @@ def overlapping() -> LabelledCorpus:
 
 
 def test_what_a_later_split_asks_is_left_out_without_regard_to_case_spaces_and_other_tasks() -> None:
-    clean = hygiene(share=0.5).applied(overlapping())
+    clean = split_policy(share=0.5).applied(overlapping())
     assert [one.fields["text"] for one in clean.splits["train"] if one.task == "one"] == ["a"]
     assert sum(one.task == "two" for one in clean.splits["train"] + clean.splits["validation"]) == 2
     assert texts(clean.splits["test"]) == ["in test", "both", "only"]
@@ -117,11 +117,11 @@ def test_what_a_later_split_asks_is_left_out_without_regard_to_case_spaces_and_o
 
 def test_an_overlap_is_refused_where_it_is_to_be_an_error() -> None:
     with pytest.raises(UserError, match="1 validation rows are also test rows"):
-        hygiene(overlap="error").applied(overlapping())
+        split_policy(overlap="error").applied(overlapping())
 
 
 def test_an_overlap_may_be_kept_and_is_counted() -> None:
-    clean = hygiene(overlap="keep").applied(overlapping())
+    clean = split_policy(overlap="keep").applied(overlapping())
     assert len([one for one in clean.splits["train"] if one.task == "one"]) == 3
     assert clean.notes[:2] == (
         "1 validation rows are also test rows",
@@ -131,8 +131,8 @@ def test_an_overlap_may_be_kept_and_is_counted() -> None:
 
 @pytest.mark.parametrize(("share", "overlap"), [(0.0, "drop"), (1.0, "drop"), (0.1, "dropp")])
 def test_settings_that_cannot_work_are_refused(share: float, overlap: str) -> None:
-    with pytest.raises(UserError, match=r"data\.hygiene"):
-        hygiene(share=share, overlap=overlap)
+    with pytest.raises(UserError, match=r"data\.split_policy"):
+        split_policy(share=share, overlap=overlap)
 
 
 def test_tasks_come_in_the_order_that_is_given() -> None:

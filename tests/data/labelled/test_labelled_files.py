@@ -12,12 +12,12 @@ from cmt_cli.data.files.json_document import read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, read_csv, read_jsonl
 from cmt_cli.data.instructions import alpaca_skills
-from cmt_cli.data.labelled.items import Hygiene, Item, LabelledCorpus
+from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at, generated_corpus
 from cmt_cli.data.world.intents import Intents
 
 SMALL = Intents(num_train=2, num_validation=1, num_test=1, seed=0)
-HYGIENE = Hygiene(validation_share=0.5, overlap="drop", seed=0)
+HYGIENE = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
 
 
 def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:

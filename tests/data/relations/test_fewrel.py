@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.reading import Problem, ProblemError
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.fewrel import fewrel, read, write
 from cmt_cli.data.relations.relation_split import RelationSplit
 from cmt_cli.data.relations.world_relations import Mentions
-from tests.data.files import fault
-from tests.data.labelled import settings as stream_settings
+from tests.data.labelled_settings import settings as stream_settings
+from tests.data.written_files import fault
 
 TEMPLATE = "{text}\nhead: {head}, tail: {tail}, relation:"
 SMALL = Mentions(num_train=6, num_validation=2, num_test=2, seed=0)
@@ -55,7 +55,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
         "labels_per_task": None,
         "order_seed": None,
         "split": RelationSplit(num_train=420, num_validation=140, num_test=140, max_held_out_share=0.2, seed=0),
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "format": Format(prompt_template=TEMPLATE, metric="em", gives_task=False),
     }
     return fewrel(**stream_settings(path, cache, SMALL, **own | changes))

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.reading import ProblemError
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.semeval2010 import read, semeval2010, write
 from cmt_cli.data.relations.world_relations import Mentions
-from tests.data.files import fault
-from tests.data.labelled import settings as stream_settings
+from tests.data.labelled_settings import settings as stream_settings
+from tests.data.written_files import fault
 
 SMALL = Mentions(num_train=6, num_validation=2, num_test=2, seed=0)
 SENTENCE = '"The <e1>ladle</e1> of the old <e2>ship cook</e2> was lost {number} times."'
@@ -44,7 +44,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
         "num_tasks": 2,
         "labels_per_task": None,
         "order_seed": None,
-        "hygiene": Hygiene(validation_share=0.2, overlap="error", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.2, overlap="error", seed=0),
         "format": Format(prompt_template="{text}\ne1: {head}, e2: {tail}, relation:", metric="em", gives_task=False),
     }
     return semeval2010(**stream_settings(path, cache, SMALL, **own | changes))
@@ -149,7 +149,7 @@ def test_the_real_files_are_read_whole(real_data: Path, tmp_path: Path) -> None:
     assert not problems
     assert {split: len(items) for split, items in corpus.splits.items()} == {"train": 2500, "test": 600}
     assert len({item.labels for item in corpus.splits["train"]}) == 18  # the 19th has one row upstream
-    made = stream(folder, tmp_path, num_tasks=5, hygiene=Hygiene(validation_share=0.1, overlap="drop", seed=0))
+    made = stream(folder, tmp_path, num_tasks=5, split_policy=SplitPolicy(validation_share=0.1, overlap="drop", seed=0))
     assert sum(len(test.examples) for test in made.tests) == 600
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.relation_split import RelationSplit
 from cmt_cli.data.relations.tacred import answer_of, read, tacred, write
 from cmt_cli.data.relations.world_relations import Mentions
-from tests.data.files import fault
-from tests.data.labelled import settings as stream_settings
+from tests.data.labelled_settings import settings as stream_settings
+from tests.data.written_files import fault
 
 SMALL = Mentions(num_train=6, num_validation=2, num_test=2, seed=0)
 
@@ -56,7 +56,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
         "dropped_relations": ["no_relation"],
         "order_seed": None,
         "split": RelationSplit(num_train=320, num_validation=0, num_test=3, max_held_out_share=0.2, seed=0),
-        "hygiene": Hygiene(validation_share=0.25, overlap="error", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.25, overlap="error", seed=0),
         "format": Format(prompt_template="{text}\nhead: {head}, tail: {tail}:", metric="em", gives_task=False),
     }
     return tacred(**stream_settings(path, cache, SMALL, **own | changes))

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.webnlg import read, webnlg, write
 from cmt_cli.data.relations.world_triples import CATEGORIES, Triples
-from tests.data.files import fault
-from tests.data.labelled import settings as stream_settings
+from tests.data.labelled_settings import settings as stream_settings
+from tests.data.written_files import fault
 
 SMALL = Triples(num_train=6, num_validation=2, num_test=2, seed=0)
 ONE = "Otto_Town | mayor | Ann_Lee"
@@ -57,7 +57,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
         "order": None,
         "order_seed": None,
         "max_triples": None,
-        "hygiene": Hygiene(validation_share=0.1, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="drop", seed=0),
         "format": Format(prompt_template="{text}\nTriples:", metric="f1", gives_task=False),
     }
     return webnlg(**stream_settings(path, cache, SMALL, **own | changes))

@@ -8,7 +8,7 @@ import pytest
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.labelled.items import Hygiene, Item
+from cmt_cli.data.labelled.items import Item, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 from cmt_cli.data.relations.world_relations import Mentions, noun, world_relations
 from cmt_cli.data.world.relations import RELATIONS
@@ -22,7 +22,7 @@ def stream(**changes: Any) -> Stream:
         "num_tasks": 4,
         "labels_per_task": None,
         "order_seed": 0,
-        "hygiene": Hygiene(validation_share=0.1, overlap="error", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.1, overlap="error", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template=TEMPLATE, metric="accuracy", gives_task=False),
         "generated": SMALL,

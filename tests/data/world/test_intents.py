@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.labelled.items import Hygiene
+from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.world.intents import ACTS, Intents
 from cmt_cli.data.world.names import names_of_share
 
@@ -41,7 +41,7 @@ def test_every_text_names_a_person_of_its_own_split() -> None:
 
 
 def test_no_text_is_asked_in_two_splits() -> None:
-    clean = Hygiene(validation_share=0.1, overlap="error", seed=0).applied(SIZES.corpus())
+    clean = SplitPolicy(validation_share=0.1, overlap="error", seed=0).applied(SIZES.corpus())
     assert clean.splits["test"] == SIZES.corpus().splits["test"]
 
 

@@ -14,8 +14,8 @@ from cmt_cli.data.knowledge import archivalqa, documents, squad, streamingqa
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat
 from cmt_cli.data.knowledge.qa_stream import qa_stream
 from cmt_cli.data.world.stand_in import StandIn
-from tests.data.files import selection
 from tests.data.files.test_archives import everything_below
+from tests.data.written_files import selection
 
 LAYOUTS = [streamingqa.LAYOUT, squad.LAYOUT, archivalqa.LAYOUT, documents.LAYOUT]
 any_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)

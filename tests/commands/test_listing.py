@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.commands import list
+from cmt_cli.commands import listing
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import UserError
 
@@ -39,33 +39,33 @@ def test_header_comments_are_facts_and_the_first_other_line_says_what_it_is(conf
 
 
 def test_matrix_gives_the_reason_for_every_pair_that_cannot_run(conf: Path) -> None:
-    rows = {row["name"]: row for row in list.matrix([conf])}
+    rows = {row["name"]: row for row in listing.matrix([conf])}
     assert rows["plain"] == {"name": "plain", "news": "yes", "labels": "yes"}
     assert rows["meta"]["news"] == "yes"
     assert rows["meta"]["labels"] == "meta needs documents and episodes, which labels (labelled) does not have"
 
 
 def test_a_method_is_listed_with_the_kinds_of_stream_that_it_fits(conf: Path) -> None:
-    rows = {row["name"]: row["streams"] for row in list.rows("methods", [conf])}
+    rows = {row["name"]: row["streams"] for row in listing.rows("methods", [conf])}
     assert rows == {"meta": "documents", "plain": "documents, labelled"}
 
 
 def test_json_is_for_programs(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    list.show("methods", [conf], as_json=True)
+    listing.show("methods", [conf], as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == ["meta", "plain"]
     assert rows[0]["family"] == "amortized"
 
 
 def test_table_names_every_option(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    list.show("data", [conf], as_json=False)
+    listing.show("data", [conf], as_json=False)
     out = capsys.readouterr().out
     assert "news" in out and "labels" in out and "documents+episodes" in out
 
 
 def test_an_unknown_list_names_the_nearest(conf: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'methods'"):
-        list.rows("method", [conf])
+        listing.rows("method", [conf])
 
 
 def test_the_first_folder_that_has_a_name_wins(conf: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,7 +1,7 @@
 """Measure CMT at the shape of Llama-2-7b, random weights made on the device: training, adaptation, answers, memory.
 
-    python benchmarks/gpu.py                      # on a CUDA device; writes benchmarks/results/gpu.{md,json}
-    python benchmarks/gpu.py --shape small        # any machine, to see that it runs; prints, writes nothing
+    python perf/gpu.py                      # on a CUDA device; writes perf/results/gpu.{md,json}
+    python perf/gpu.py --shape small        # any machine, to see that it runs; prints, writes nothing
 
 Tokens are counted once however often a forward pass reads them. The share of the chip's peak counts three passes of
 2 * parameters FLOP per token (forward, recomputed forward, backward through the activations; frozen weights take no

@@ -1,8 +1,8 @@
 """Load test of sweeps: many tiny runs through a launcher, some killed without warning, then one repetition.
 
-    python benchmarks/sweep_load.py --cells 200 --kills 20 --launcher joblib
+    python perf/sweep_load.py --jobs 200 --kills 20 --launcher joblib
 
-Processes that run a cell are killed by SIGKILL at random moments. Afterwards `cmt sweep status` must know every cell,
+Processes that run a job are killed by SIGKILL at random moments. Afterwards `cmt sweep status` must know every job,
 one `cmt sweep repeat` must complete what is left, and the scores of runs that were cut must be those of runs that
 were not. Writes results/sweep_load.json and .md.
 """
@@ -46,7 +46,7 @@ PARALLEL = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launch
 def main() -> None:
     """Run the load test and write what it found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cells", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--launcher", choices=sorted(PARALLEL), default="joblib")
     parser.add_argument("--seconds-between", type=float, default=12.0, help="mean time between two kills")
@@ -61,7 +61,7 @@ def main() -> None:
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Start the sweep, kill, repeat; return the figures."""
     launcher = [f"hydra/launcher={given.launcher}", PARALLEL[given.launcher]]
-    seeds = f"seed=range(0,{given.cells})"
+    seeds = f"seed=range(0,{given.jobs})"
     began = time.monotonic()
     process = cmt(folder, "run", "-m", seeds, *launcher, *TINY)
     killed = kill_at_random(folder, process, num_kills=given.kills, mean_seconds=given.seconds_between)
@@ -73,7 +73,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     code = cmt(folder, "sweep", "repeat", "latest").wait()
     after_repeat = read_status(path)
     return {
-        "cells": given.cells,
+        "jobs": given.jobs,
         "launcher": given.launcher,
         "parallel": 2,
         "kills": len(killed),
@@ -83,8 +83,8 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         "after_one_repeat": after_repeat.counts,
         "repeat_seconds": round(time.monotonic() - began, 1),
         "repeat_exit_code": code,
-        "cells_begun_more_than_once": sum(starts(after_repeat)[n] for n in starts(after_repeat) if n > 1),
-        "starts_of_a_cell": {str(n): number for n, number in sorted(starts(after_repeat).items())},
+        "jobs_begun_more_than_once": sum(starts(after_repeat)[n] for n in starts(after_repeat) if n > 1),
+        "starts_of_a_job": {str(n): number for n, number in sorted(starts(after_repeat).items())},
         "run_folders": len(list((folder / "runs").glob("*/result.json"))),
         "same_scores_as_uncut_runs": compare_with_uncut(folder, after_repeat),
     }
@@ -99,7 +99,7 @@ def cmt(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def kill_at_random(folder: Path, sweep: subprocess.Popen[bytes], *, num_kills: int, mean_seconds: float) -> list[str]:
-    """Kill running cells' processes at random moments while the sweep lasts; return what each was doing."""
+    """Kill running jobs' processes at random moments while the sweep lasts; return what each was doing."""
     chance, phases = random.Random(0), list[str]()
     while len(phases) < num_kills and sweep.poll() is None:
         time.sleep(chance.expovariate(1 / mean_seconds))
@@ -114,7 +114,7 @@ def kill_at_random(folder: Path, sweep: subprocess.Popen[bytes], *, num_kills: i
 def records(folder: Path) -> list[Any]:
     """Return the records of the only sweep below a folder."""
     paths = [SweepFolder(path.parent) for path in (folder / "runs" / ".sweeps").glob("*/sweep.json")]
-    return [r for sweep in paths for cell in sweep.plan().cells if (r := sweep.record(cell)) is not None]
+    return [r for sweep in paths for job in sweep.plan().jobs if (r := sweep.record(job)) is not None]
 
 
 def phase(run: str | None) -> str:
@@ -132,21 +132,21 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def starts(status: SweepStatus) -> Counter[int]:
-    """Return how many cells were begun how often."""
-    return Counter(cell.record.num_starts for cell in status.cells if cell.record is not None)
+    """Return how many jobs were begun how often."""
+    return Counter(job.record.num_starts for job in status.jobs if job.record is not None)
 
 
 def compare_with_uncut(folder: Path, status: SweepStatus) -> str:
-    """Run up to five cells that were cut once more, elsewhere and in one go, and compare the matrices."""
-    cut = [c for c in status.cells if c.record is not None and c.record.num_starts > 1 and c.state == "complete"][:5]
+    """Run up to five jobs that were cut once more, elsewhere and in one go, and compare the matrices."""
+    cut = [c for c in status.jobs if c.record is not None and c.record.num_starts > 1 and c.state == "complete"][:5]
     same = 0
-    for cell in cut:
-        assert cell.record is not None and cell.record.folder is not None
-        cmt(folder, "run", *cell.overrides, "paths.runs=uncut").wait()
-        name = Path(cell.record.folder).name
+    for job in cut:
+        assert job.record is not None and job.record.folder is not None
+        cmt(folder, "run", *job.overrides, "paths.runs=uncut").wait()
+        name = Path(job.record.folder).name
         one, other = (
             json.loads((place / "result.json").read_text())
-            for place in (Path(cell.record.folder), folder / "uncut" / name)
+            for place in (Path(job.record.folder), folder / "uncut" / name)
         )
         same += one["scores"] == other["scores"]
     return f"{same} of {len(cut)}"

@@ -1,8 +1,8 @@
 """How long the command line takes to answer: wall-clock of whole processes, median of several.
 
-    python benchmarks/startup.py [--repeats 15]
+    python perf/startup.py [--repeats 15]
 
-Writes benchmarks/results/startup.md and startup.json. Targets: `cmt --help` 0.3 s, `cmt list methods` 0.7 s.
+Writes perf/results/startup.md and startup.json. Targets: `cmt --help` 0.3 s, `cmt list methods` 0.7 s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measure answers per second: batched decoding with a key/value cache against one question at a time without one.
 
-    python benchmarks/decoding.py    # writes benchmarks/results/decoding.{md,json}; under 2 minutes on 2 cores
+    python perf/decoding.py    # writes perf/results/decoding.{md,json}; under 2 minutes on 2 cores
 
 Shapes of distilgpt2 with random weights (speed does not depend on them), a memory of 12 virtual tokens in front of
 every question, 16 new tokens each, no answer ends early. The table says for how many questions both ways agree.

@@ -1,9 +1,9 @@
 """How long `cmt runs` takes in a folder of many runs: without an index, with one, and after one run has changed.
 
-    python benchmarks/catalogue.py RUN [--runs 10000]
+    python perf/catalogue.py RUN [--runs 10000]
 
 RUN is the folder of a real run, whose record and config are copied with other names and seeds. Whole processes are
-timed. Writes benchmarks/results/catalogue.md and catalogue.json. Target: 10,000 runs in 2 s with an index.
+timed. Writes perf/results/catalogue.md and catalogue.json. Target: 10,000 runs in 2 s with an index.
 """
 
 from __future__ import annotations

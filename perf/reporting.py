@@ -39,7 +39,7 @@ def machine_line(facts: Mapping[str, Any], made_by: str) -> str:
     )
     return (
         f"{facts['date']}, {facts['device']}, {facts['cores']} cores, {facts['threads']} thread(s), torch "
-        f"{facts['torch']}, load average {facts['load_average']:.1f} before. Made by `benchmarks/{made_by}.py`.{busy}\n"
+        f"{facts['torch']}, load average {facts['load_average']:.1f} before. Made by `perf/{made_by}.py`.{busy}\n"
     )
 
 

@@ -18,7 +18,7 @@ DISTRIBUTED = ("none", "ddp", "fsdp2")  # one process | each holds the whole mod
 T = TypeVar("T")
 
 
-class Processes(Protocol):
+class ProcessGroup(Protocol):
     """The processes of a run, seen from one of them."""
 
     @property
@@ -26,7 +26,7 @@ class Processes(Protocol):
         """Return this process's number, from 0; process 0 writes the run folder."""
 
     @property
-    def num(self) -> int:
+    def world_size(self) -> int:
         """Return how many processes there are."""
 
     @property
@@ -36,41 +36,41 @@ class Processes(Protocol):
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return for each flag whether it is true in any process."""
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor, in place, by its sum over the processes."""
 
-    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor, in place, by that of process 0."""
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes by rank."""
 
-    def from_first(self, action: Callable[[], T]) -> T:
+    def run_on_rank_zero(self, action: Callable[[], T]) -> T:
         """Let process 0 act while the others wait; return its result, or raise its error, in every process."""
 
 
-class OneProcess:
+class SingleProcess:
     """A run in one process: nothing is exchanged."""
 
-    rank, num, is_sharded = 0, 1, False
+    rank, world_size, is_sharded = 0, 1, False
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return the flags."""
         return flags
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Leave the tensors as they are: each is its own sum."""
 
-    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Leave the tensors as they are."""
 
     def gather(self, value: Any) -> list[Any]:
         """Return the value alone."""
         return [value]
 
-    def from_first(self, action: Callable[[], T]) -> T:
+    def run_on_rank_zero(self, action: Callable[[], T]) -> T:
         """Act."""
         return action()
 
 
-ONE: Processes = OneProcess()
+SINGLE_PROCESS: ProcessGroup = SingleProcess()

@@ -1,8 +1,8 @@
 """Starting a run on many examples: the first time, and again with what the cache keeps of them.
 
-    python benchmarks/loading.py [--sizes 10000 100000 1000000]
+    python perf/loading.py [--sizes 10000 100000 1000000]
 
-Writes benchmarks/results/loading.md and loading.json; a million examples take about 5 minutes the first time. Files of
+Writes perf/results/loading.md and loading.json; a million examples take about 5 minutes the first time. Files of
 made-up requests in the layout of BANKING77 (77 intents, 7 tasks) are written to a temporary folder, and the whole
 command is called on them with an empty cache and again with the filled one: `cmt run data=banking77 data.path=...
 method=finetune model=tiny trainer.max_steps=1`, which learns one step of every task. A process notes when its first

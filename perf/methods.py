@@ -1,7 +1,7 @@
 """What a method adds to a training step: the time of its steps in the third task over those of plain fine-tuning.
 
-    python benchmarks/methods.py              # writes benchmarks/results/methods.{md,json}; about 10 minutes
-    python benchmarks/methods.py --only ewc   # some methods
+    python perf/methods.py              # writes perf/results/methods.{md,json}; about 10 minutes
+    python perf/methods.py --only ewc   # some methods
 
 `data=world_skills` with `model=tiny`, batches of 16. Two short tasks come first, so that memories, teachers and anchors
 are there. The method and fine-tuning of the same parameters (an adapter, or all weights) take turns in short rounds,

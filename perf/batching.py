@@ -1,6 +1,6 @@
 """Batches of like lengths: the trainer against the same batches padded to the maximum, and against a bare torch loop.
 
-    python benchmarks/batching.py    # writes benchmarks/results/batching.{md,json}; about 4 minutes on 2 cores
+    python perf/batching.py    # writes perf/results/batching.{md,json}; about 4 minutes on 2 cores
 
 Texts of the generated world of very different lengths: most are short, a few are long, as in instruction data. Three
 loops train all weights of model=tiny on the same batches from the same weights, in turns; the best round of each

@@ -1,8 +1,8 @@
 """One training step in two processes against one, in turns, on CPUs: what dividing gains and the exchange costs.
 
-    python -m torch.distributed.run --standalone --nproc-per-node 2 benchmarks/distributed.py    # about 2 minutes
+    python -m torch.distributed.run --standalone --nproc-per-node 2 perf/distributed.py    # about 2 minutes
 
-Writes benchmarks/results/distributed.{md,json}. All weights and LoRA of model=tiny are trained on batches of 16 and 64
+Writes perf/results/distributed.{md,json}. All weights and LoRA of model=tiny are trained on batches of 16 and 64
 generated documents, one thread in each process; while one process works alone, the other waits. The best round of each
 counts. On a busy machine the ratio in process 0's CPU seconds says more than that in wall-clock: it tells how much less
 work a process has, with the time of the exchange itself, but not the wait for the other.
@@ -20,9 +20,9 @@ from reporting import machine_line, table, write
 from training import BUDGET, WARM_UP, Round, trainer_round
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.processes import ONE, Processes
+from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.stream import Example
-from cmt_cli.distributed.environment import process_place
+from cmt_cli.distributed.environment import distributed_environment
 from cmt_cli.distributed.torch_group import join
 from cmt_cli.layers.peft_lora import Lora
 
@@ -53,13 +53,13 @@ def best(rounds: Sequence[Round]) -> tuple[float, float]:
     return min(r.seconds for r in rounds) / counted, min(r.cpu_seconds for r in rounds) / counted
 
 
-def compared(trained: str, batch_size: int, examples: Sequence[Example], group: Processes) -> dict[str, Any]:
+def compared(trained: str, batch_size: int, examples: Sequence[Example], group: ProcessGroup) -> dict[str, Any]:
     """Train in turns alone and together; the numbers are process 0's."""
     learner = learner_of(trained)
     budget = replace(BUDGET, num_steps=NUM_STEPS, batch_size=batch_size)
     alone, together = [], []
     for _ in range(NUM_ROUNDS):
-        learner.processes = ONE
+        learner.processes = SINGLE_PROCESS
         if group.rank == 0:
             alone.append(trainer_round(learner, examples, budget))
         group.any()
@@ -72,7 +72,7 @@ def compared(trained: str, batch_size: int, examples: Sequence[Example], group: 
 
 def main() -> None:
     """Measure in all processes; process 0 writes."""
-    place = process_place(os.environ)
+    place = distributed_environment(os.environ)
     if place is None:
         raise SystemExit("Start it as its docstring says: this is a single process.")
     group = join(place, is_sharded=False)

@@ -2,7 +2,7 @@
 
 Vectors are drawn, not computed by a model: memories have variance 1 / i along the i-th principal direction, keys
 are unit vectors around 1,000 topics, and a question is the key of its document plus noise. Recall is that of the exact
-top 8. Writes results/memory_bank.md and .json. Run: python benchmarks/memory_bank.py
+top 8. Writes results/memory_bank.md and .json. Run: python perf/memory_bank.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Answers per second and bytes per document of CMT on model=tiny with 1e3, 1e4 and 1e5 stored documents.
 
-    python benchmarks/answers.py    # writes benchmarks/results/answers.{md,json}; about 5 minutes on 2 cores
+    python perf/answers.py    # writes perf/results/answers.{md,json}; about 5 minutes on 2 cores
 
 method=cmt with its defaults, untrained (speed does not depend on the weights), its bank on disk and searched exactly.
 The memories of 1,000 generated documents are stored again and again, each time with noise added, under ids of their

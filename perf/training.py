@@ -1,6 +1,6 @@
 """Training on a CPU: the trainer against a bare torch loop, and the steps of CMT's meta-training.
 
-    python benchmarks/training.py    # writes benchmarks/results/training.{md,json}; about 3 minutes on 2 cores
+    python perf/training.py    # writes perf/results/training.{md,json}; about 3 minutes on 2 cores
 
 Fine-tuning: all weights on the documents of the generated world, batches of 16, for model=tiny and for a random model
 of distilgpt2's shape (same token ids). The bare loop is what one would write by hand: the same rows in the same order,

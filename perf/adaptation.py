@@ -1,7 +1,7 @@
 """Adapting to documents and answering about 1,665 of them at the sizes of MAC's released code, ours against theirs.
 
-    python benchmarks/adaptation.py    # writes benchmarks/results/adaptation.{md,json}; about 10 minutes on 2 cores
-    python benchmarks/adaptation.py --questions 32 --beam-questions 4 --documents 32    # a quick look
+    python perf/adaptation.py    # writes perf/results/adaptation.{md,json}; about 10 minutes on 2 cores
+    python perf/adaptation.py --questions 32 --beam-questions 4 --documents 32    # a quick look
 
 distilgpt2's shape as the frozen model, t5-small's (6 + 6 layers, width 512) as compressor, random weights, otherwise
 experiment=mac_paper: 12 vectors per document, 4 blocks of 8 x 96 heads, 2 virtual tokens per layer. The reference is

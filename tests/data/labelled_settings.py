@@ -8,7 +8,7 @@ from typing import Any
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.reading import Problem
-from cmt_cli.data.labelled.items import Hygiene, LabelledCorpus
+from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 LabelledRead = Callable[[Path], tuple[LabelledCorpus, list[Problem]]]
@@ -23,7 +23,7 @@ def settings(path: Path, cache: Path, generated: Any, **changes: Any) -> dict[st
         "auto_may_generate": False,
         "cache": str(cache),
         "on_bad_row": "error",
-        "hygiene": Hygiene(validation_share=0.2, overlap="drop", seed=0),
+        "split_policy": SplitPolicy(validation_share=0.2, overlap="drop", seed=0),
         "limits": Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0),
         "format": Format(prompt_template="{text}\nLabel:", metric="em", gives_task=False),
         "generated": generated,
