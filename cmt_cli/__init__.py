@@ -1,0 +1,42 @@
+"""Continual learning of language models. In Python: `cmt_cli.run("method=cmt", ...)` and `cmt_cli.load(folder)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cmt_cli.running.run import Run
+
+
+def run(*overrides: str, config_dir: str | Path | None = None) -> Run:
+    """Make a run as `cmt run OVERRIDES` does, or continue it, and return it; a complete one is only read.
+
+    Raises UserError for settings that cannot work, and Interrupted where a signal stopped it with its state saved.
+    """
+    from cmt_cli.config.check import Request, check
+    from cmt_cli.running.job import Job
+    from cmt_cli.running.job_run import run as make
+    from cmt_cli.running.run import Run
+
+    request = Request(tuple(overrides), config_dir=None if config_dir is None else Path(config_dir))
+    return Run(make(Job.of(check(request))))
+
+
+def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
+    """Return the run in a folder; `trust` names packages whose classes its configuration may use.
+
+    Raises UserError where the folder holds no run.
+    """
+    from cmt_cli.running.run import Run
+
+    return Run(Path(folder), trust=trust)
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cmt-cli")
+    raise AttributeError(f"module 'cmt_cli' has no attribute '{name}'")

@@ -28,7 +28,7 @@ def set_up(num_threads: int) -> dict[str, Any]:
 
 def configured(*overrides: str) -> Job:
     """Return what `cmt run` would build from overrides."""
-    return check(Request(overrides))
+    return Job.of(check(Request(overrides)))
 
 
 def word_tokenizer(num_words: int) -> PreTrainedTokenizerFast:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cmt_cli.commands import app
+from cmt_cli.config.check import Request, check
+from cmt_cli.running.job import Job
 
 SMALL = (
     "trainer=smoke",
@@ -24,3 +28,8 @@ def cmt(*arguments: str) -> int:
         app.main(arguments)
     assert isinstance(left.value.code, int)
     return left.value.code
+
+
+def job(*overrides: str, config_dir: Path | None = None) -> Job:
+    """Return the checked job of a run's overrides."""
+    return Job.of(check(Request(overrides, config_dir=config_dir)))

@@ -15,7 +15,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cmt_cli.commands import completion, wandb
+from cmt_cli.commands import completion, data, sweep, wandb
+from cmt_cli.commands.ask import ask
+from cmt_cli.commands.compare import compare
+from cmt_cli.commands.options import ConfigDir, RunName, Where
+from cmt_cli.commands.report import report
+from cmt_cli.commands.run import resume, run
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
 
@@ -24,66 +29,14 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Continual learning of language models: compose a base model, a method and a task stream; run and compare.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Check the files of a stream, or get them.")
-app.add_typer(data_app, name="data")
+app.command()(run)
+app.command()(resume)
+app.command()(ask)
+app.command()(compare)
+app.command()(report)
+app.add_typer(data.app, name="data")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(wandb.app, name="wandb")
-sweep_app = typer.Typer(no_args_is_help=True, help="Look after a sweep that `cmt run -m` started.")
-app.add_typer(sweep_app, name="sweep")
-
-ConfigDir = Annotated[Path | None, typer.Option(help="A folder with further method/, data/, ... files.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
-Trust = Annotated[list[str] | None, typer.Option(help="A package whose classes the run's config.yaml may name.")]
-RunName = Annotated[str, typer.Argument(help="A run folder, or its name in runs/.", autocompletion=completion.runs)]
-NumProcesses = Annotated[
-    int | None, typer.Option(help="Make the run in N processes of this machine, with trainer.distributed=ddp or fsdp2.")
-]
-Where = Annotated[
-    list[str] | None,
-    typer.Option(help="Only these runs: 'data=squad, method=cmt|mac, seed<3, trainer.task.num_epochs=1'."),
-]
-SweepName = Annotated[str, typer.Argument(help="A sweep's folder, its name in runs/.sweeps/, or latest.")]
-StreamName = Annotated[str, typer.Argument(help="A stream, see `cmt list data`.", autocompletion=completion.streams)]
-
-
-@app.command()
-def run(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE...",
-            help="Any Hydra override: method=mac, trainer.task.learning_rate=1e-4, +new.key=1, ~gone.",
-            autocompletion=completion.overrides,
-        ),
-    ] = None,
-    multirun: Annotated[bool, typer.Option("-m", "--multirun", help="Run every combination of KEY=A,B.")] = False,
-    cfg: Annotated[str | None, typer.Option(help="Print the resolved config (job, hydra or all) and stop.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and stop; load no weights.")] = False,
-    processes: NumProcesses = None,
-    config_dir: ConfigDir = None,
-    debug: Debug = False,
-) -> None:
-    """Run a method on a stream with a model; `cmt run method=cmt data=streamingqa` is the first thing to try."""
-    from cmt_cli.config import check
-
-    request = check.Request(tuple(overrides or ()), multirun, config_dir)
-    if dry_run:
-        from cmt_cli.commands import dry_run as checks
-
-        checks.report(request)
-    elif cfg is not None:
-        check.show(request, cfg)
-    elif multirun:
-        from cmt_cli.commands import sweep as sweeps
-        from cmt_cli.distributed import launch
-
-        launch.refuse_sweep(processes)
-        sweeps.start(request)
-    elif processes is not None:
-        from cmt_cli.distributed import launch
-
-        launch.start(processes, check.check(request).distributed, sys.argv[1:])
-    else:
-        check.run(request)
 
 
 @app.command("list")
@@ -110,28 +63,6 @@ def show(run: RunName) -> None:
 
 
 @app.command()
-def compare(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(help="Runs, or folders of runs; runs/ if none.", autocompletion=completion.runs),
-    ] = None,
-    where: Where = None,
-    by: Annotated[str, typer.Option(help="Keys that make a line, such as method; else equal settings do.")] = "",
-    metric: Annotated[str, typer.Option(help="Score columns, such as aa,fgt,f1/aa.")] = "",
-    baseline: Annotated[str | None, typer.Option(help="The line that the others are tested against.")] = None,
-    interval: Annotated[str, typer.Option(help="Spread of the means: deviation or bootstrap.")] = "deviation",
-    format_: Annotated[str, typer.Option("--format", help="table, markdown, latex, csv or json.")] = "table",
-) -> None:
-    """Compare runs in one table: mean and spread over seeds and orders, cost, tests against a baseline, ranks."""
-    from cmt_cli.analysis.comparison import Options
-    from cmt_cli.commands import run_folders
-
-    keys, metrics = (tuple(filter(None, map(str.strip, text.split(",")))) for text in (by, metric))
-    options = Options(tuple(where or ()), keys, metrics, baseline, interval)
-    run_folders.compare(runs or (), format_, options)
-
-
-@app.command()
 def runs(
     folder: Annotated[Path, typer.Argument(help="A folder with runs in or below it.")] = Path("runs"),
     where: Where = None,
@@ -142,23 +73,6 @@ def runs(
     from cmt_cli.commands import run_folders
 
     run_folders.list_runs(folder, where or (), sort, as_json=as_json)
-
-
-@app.command()
-def report(
-    runs: Annotated[
-        list[str], typer.Argument(help="Runs, or folders of runs, e.g. a sweep's.", autocompletion=completion.runs)
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
-    examples: Annotated[str, typer.Option(help="Rows of predictions to put in: all, final or none.")] = "all",
-    png: Annotated[Path | None, typer.Option(help="Also save the figures as png in this folder.")] = None,
-    pdf: Annotated[Path | None, typer.Option(help="Also save the figures as vector pdf in this folder.")] = None,
-) -> None:
-    """Write one HTML file with the figures, examples, settings and provenance of runs; it needs no network."""
-    from cmt_cli.commands import report
-
-    report.write(runs, output, title=title, examples=examples, png=png, pdf=pdf)
 
 
 @app.command()
@@ -173,82 +87,11 @@ def metrics(
 
 
 @app.command()
-def resume(run: RunName, processes: NumProcesses = None, trust: Trust = None, debug: Debug = False) -> None:
-    """Continue an interrupted run from its folder alone."""
-    from cmt_cli.commands import run_folders
-    from cmt_cli.running import job, job_run
-
-    folder, trusted = run_folders.find(run), tuple(trust or ())
-    if processes is not None:
-        from cmt_cli.distributed import launch
-
-        launch.start(processes, job.load(folder, trusted).distributed, sys.argv[1:])
-    job_run.resume(folder, trusted)
-
-
-@app.command()
-def ask(
-    run: RunName,
-    question: Annotated[str, typer.Argument(help="A question in plain words.")],
-    trust: Trust = None,
-    debug: Debug = False,
-) -> None:
-    """Answer a question from an adapted run, with the documents that it used and their weights."""
-    from cmt_cli.commands import ask, run_folders
-
-    ask.ask(run_folders.find(run), question, tuple(trust or ()))
-
-
-@app.command()
 def doctor() -> None:
     """Report devices, versions, caches, login state and which data are here; no network is used."""
     from cmt_cli.commands import doctor as checks
 
     checks.report()
-
-
-@data_app.command("check")
-def data_check(
-    name: StreamName,
-    path: Annotated[Path | None, typer.Option(help="The stream's files, instead of data.path.")] = None,
-) -> None:
-    """Report all problems of a stream's files at once."""
-    from cmt_cli.commands import data
-
-    data.check(name, path)
-
-
-@data_app.command("prepare")
-def data_prepare(name: StreamName) -> None:
-    """Get a stream's files where their licence allows it, else say how."""
-    from cmt_cli.commands import data
-
-    data.prepare(name)
-
-
-@sweep_app.command("status")
-def sweep_status(
-    sweep: SweepName,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
-    """Show which jobs of a sweep are done, run, wait, failed (and why) or are missing."""
-    from cmt_cli.commands import sweep as sweeps
-
-    sweeps.status(sweep, as_json=as_json)
-
-
-@sweep_app.command("repeat")
-def sweep_repeat(
-    sweep: SweepName,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="hydra.launcher.KEY=VALUE...", help="Other settings of the launcher.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Run only the jobs that a sweep lacks; those that were interrupted go on where they stopped."""
-    from cmt_cli.commands import sweep as sweeps
-
-    sweeps.repeat(sweep, overrides or ())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -27,14 +27,14 @@ Lines = Mapping[str, str]
 def report() -> None:
     """Print what is here, what is missing and how to get it."""
     console = Console(highlight=False, soft_wrap=True)
-    from cmt_cli.commands import data
+    from cmt_cli.commands import stream_files
 
     sections = {
         "devices": devices(),
         "versions": versions(),
         "places": places(),
         "login": login(),
-        "data": data.found(),
+        "data": stream_files.found(),
     }
     for title, lines in sections.items():
         console.print(f"[bold]{title}[/]")

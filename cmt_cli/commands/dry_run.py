@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from cmt_cli.commands.data import description
 from cmt_cli.commands.memory_estimate import memory_estimate
+from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
@@ -25,7 +25,7 @@ def report(request: check.Request) -> None:
     streams: dict[str, Stream] = {}
     for number, overrides in enumerate(jobs):
         single = dataclasses.replace(request, overrides=tuple(overrides), multirun=False)
-        current = check.check(single)
+        current = Job.of(check.check(single))
         key = repr(current.config["data"])
         stream = streams[key] = streams.get(key) or current.stream()
         for group in ("trainer", "evaluator"):

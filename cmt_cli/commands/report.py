@@ -1,23 +1,34 @@
-"""`cmt report`: the runs that the command names, as a page and as figures, with progress."""
+"""`cmt report`: runs as one HTML page, and their figures for papers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from cmt_cli.commands import run_folders
+import typer
+
+from cmt_cli.commands import completion, run_folders
 
 
-def write(
-    names: Sequence[str], output: Path, *, title: str | None, examples: str, png: Path | None, pdf: Path | None
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(help="Runs, or folders of runs, e.g. a sweep's.", autocompletion=completion.runs)
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="The report's title.")] = None,
+    examples: Annotated[str, typer.Option(help="Rows of predictions to put in: all, final or none.")] = "all",
+    png: Annotated[Path | None, typer.Option(help="Also save the figures as png in this folder.")] = None,
+    pdf: Annotated[Path | None, typer.Option(help="Also save the figures as vector pdf in this folder.")] = None,
 ) -> None:
-    """Write the report of the runs in or below folders, or named by the beginning of their names in `runs/`."""
+    """Write one HTML file with the figures, examples, settings and provenance of runs; it needs no network."""
     from rich.console import Console
 
     from cmt_cli.reporting import html_report, paper_figures
     from cmt_cli.running.progress import ProgressDisplay
+    from cmt_cli.sweeps.folder import with_sweeps
 
-    comparison = html_report.compared([Path(name) if Path(name).is_dir() else run_folders.find(name) for name in names])
+    folders = [Path(name) if Path(name).is_dir() else run_folders.find(name) for name in runs]
+    comparison = html_report.compared(with_sweeps(folders))
     display = ProgressDisplay(Console(stderr=True))
     try:
         written = html_report.write_report(comparison, output, title=title, rows=examples, progress=display)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError
 
 if TYPE_CHECKING:
-    from cmt_cli.analysis.comparison import Options
     from cmt_cli.running.progress import ProgressDisplay
 
 RUNS = Path("runs")  # the default of paths.runs
 _WORTH_A_BAR = 400  # runs to read; fewer take less than a second
-FORMATS = ("table", "markdown", "latex", "csv", "json")
 
 
 def run_names(runs: Path = RUNS) -> list[str]:
@@ -52,7 +48,7 @@ def list_runs(folder: Path, where: Sequence[str], sort: str | None, *, as_json: 
     """Print the runs in and below a folder that `where` leaves."""
     from cmt_cli.commands import runs
 
-    with _reading() as progress:
+    with reading() as progress:
         entries = runs.chosen_runs(folder, where=where, sort=sort, progress=progress)
     extra = [sort.removeprefix("-")] if sort else []
     shown = [key for key in extra if key not in runs.SHOWN]
@@ -63,7 +59,7 @@ def metrics(folder: Path, add: Sequence[str]) -> None:
     """Add metrics to a run, then print what it has and what could be added."""
     from cmt_cli.analysis import rescoring
 
-    with _reading() as progress:
+    with reading() as progress:
         for name in add:
             value = rescoring.add_metric(folder, name, progress).metrics[f"{name}/aa"].value
             print(
@@ -81,7 +77,7 @@ def metrics(folder: Path, add: Sequence[str]) -> None:
 
 
 @contextmanager
-def _reading() -> Iterator[Callable[[str, int, int], None]]:
+def reading() -> Iterator[Callable[[str, int, int], None]]:
     """Show on the error stream how far the reading of runs is; nothing is imported for it before there are any."""
     bars: list[ProgressDisplay] = []
 
@@ -101,26 +97,3 @@ def _reading() -> Iterator[Callable[[str, int, int], None]]:
     finally:
         for bar in bars:
             bar.close()
-
-
-def compare(names: Sequence[str], format_: str, options: Options) -> None:
-    """Print a comparison of runs, or of all runs below folders."""
-    if format_ not in FORMATS:
-        raise UserError(f"--format {format_}: allowed are {', '.join(FORMATS)}.{nearest(format_, FORMATS)}")
-    if not names and not RUNS.is_dir():
-        raise UserError(f"There is no folder '{RUNS}' here. Name runs, or folders of runs: `cmt compare FOLDER`.")
-    from rich.console import Console
-
-    from cmt_cli.analysis import compare_runs
-    from cmt_cli.reporting import latex_tables, tables
-
-    folders = [Path(name) if Path(name).is_dir() else find(name) for name in names or [str(RUNS)]]
-    with _reading() as progress:
-        comparison = compare_runs.compare(folders, options, progress)
-    if format_ == "table":
-        tables.print_comparison(comparison, Console())
-    elif format_ == "json":
-        print(json.dumps(dataclasses.asdict(comparison), indent=2, default=str))
-    else:
-        written = {"markdown": tables.to_markdown, "csv": tables.to_csv, "latex": latex_tables.to_latex}
-        print(written[format_](comparison), end="")

@@ -15,7 +15,6 @@ from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.reporting.content import build
 from cmt_cli.reporting.examples import ROWS, pack
 from cmt_cli.reporting.page import to_html
-from cmt_cli.sweeps.folder import SweepFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +27,9 @@ class Written:
     num_bytes: int
 
 
-def with_sweeps(folders: Sequence[Path]) -> list[Path]:
-    """Replace the folders of sweeps by those of their runs; raise UserError for a sweep of which no run has begun."""
-    found: list[Path] = []
-    for folder in folders:
-        if not (folder / "sweep.json").is_file():
-            found.append(folder)
-            continue
-        sweep = SweepFolder(folder)
-        jobs = [record for job in sweep.plan().jobs if (record := sweep.record(job)) is not None]
-        runs = [Path(record.folder) for record in jobs if record.folder is not None]
-        here = [run for run in runs if run.is_dir()]
-        if not here:
-            gone = f"{len(runs)} have gone, e.g. '{runs[0]}'" if runs else "none has begun"
-            raise UserError(f"'{folder}' is a sweep without runs: of {len(sweep.plan().jobs)} jobs {gone}.")
-        found += here
-    return list(dict.fromkeys(found))
-
-
 def compared(folders: Sequence[Path]) -> Comparison:
-    """Compare the runs in or below `folders`, or of sweeps' folders; raise UserError where none of them is complete."""
-    comparison = compare(with_sweeps(folders))
+    """Compare the runs in or below `folders`; raise UserError where none of them is complete."""
+    comparison = compare(folders)
     if not comparison.sections:
         states = ", ".join(f"{folder.name} is {status}" for folder, status in comparison.left_out)
         raise UserError(f"A report needs a complete run, and there is none: {states}. `cmt resume RUN` continues one.")

@@ -1,13 +1,14 @@
-"""One run as plain values: its resolved configuration, and the parts that are built from it."""
+"""One run: its settings, and the parts that are built from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cmt_cli.config import targets
+from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.settings import one_of
@@ -17,17 +18,13 @@ from cmt_cli.running.identity import Identity, config_hash, folder_name
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A resolved configuration of plain values, and the names of the chosen method, data and model."""
+class Job(Settings):
+    """The settings of a run, and the parts that are built from them."""
 
-    config: Mapping[str, Any]
-    names: Mapping[str, str]
-    overrides: tuple[str, ...] = ()  # as the user gave them, where they are known
-
-    @property
-    def trusted(self) -> tuple[str, ...]:
-        """Return the packages besides this one whose classes the configuration may name."""
-        return tuple(self.config["trusted_targets"])
+    @classmethod
+    def of(cls, settings: Settings) -> Job:
+        """Return the job of settings that were checked."""
+        return cls(settings.config, settings.names, settings.overrides)
 
     @property
     def saved(self) -> dict[str, Any]:
@@ -103,6 +100,6 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
             f"{folder}/config.yaml uses code of {', '.join(unnamed)}. If you trust it, repeat the command with "
             f"{' '.join(f'--trust {package}' for package in unnamed)}."
         )
-    targets.check_trust(config, trusted)
-    targets.check_arguments(config, trusted)
-    return Job(config, names, tuple(overrides))
+    job = Job(config, names, tuple(overrides))
+    check_targets(job)
+    return job

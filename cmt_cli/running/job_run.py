@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_cli.commands import run_folders
 from cmt_cli.config import targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.distributed.environment import check_environment, distributed_environment, is_rank_zero
+from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
-from cmt_cli.running.job import Job, load
+from cmt_cli.running.job import Job
 from cmt_cli.running.reading import read_result
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.scores import read_steps
@@ -209,10 +208,3 @@ def refuse_misfit(method: Method, stream: Stream) -> None:
             f"{type(method).__name__} needs {' and '.join(missing)}, which the stream '{stream.name}' does not have. "
             "`cmt list matrix` shows which method goes with which stream."
         )
-
-
-def resume(folder: Path, trusted: Sequence[str]) -> None:
-    """Continue the run in a folder from its own configuration."""
-    made = run(load(folder, trusted), folder)
-    if is_rank_zero(os.environ):
-        run_folders.show(made)

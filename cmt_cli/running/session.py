@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cmt_cli.core.exceptions import Interrupted
-from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
+from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
-from cmt_cli.core.stream import Example, Stream
+from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
@@ -220,32 +219,6 @@ class Session:
     def _heading(self) -> str:
         _, _, index = self.phase_name.partition(":")
         return f"Task {int(index) + 1}/{len(self.stream.tasks)}" if index not in ("", "-1") else "Before the stream"
-
-
-class MeasuredFit:
-    """A fit that notes how many parameters it trains."""
-
-    def __init__(self, fit: Fit, session: Session) -> None:
-        """Pass everything on to `fit`."""
-        self._fit = fit
-        self._session = session
-
-    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
-        """Train on examples, see `Fit`."""
-        self._session.note_trained(self._session.method.param_groups(self._session.learner))
-        self._fit.on_examples(examples, budget)
-
-    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
-        """Minimize an objective, see `Fit`."""
-        if self._session.processes.world_size > 1 and not objective.is_divided:
-            warnings.warn(
-                f"{type(self._session.method).__name__} trains on steps that cannot be divided: each of the "
-                f"{self._session.processes.world_size} processes computes them whole. The result is the "
-                "same, and no sooner.",
-                stacklevel=2,
-            )
-        self._session.note_trained(objective.param_groups())
-        self._fit.on_objective(objective, budget)
 
 
 def _phase_seed(seed: int, phase: str) -> int:

@@ -16,7 +16,7 @@ from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import refuse_other_data
-from cmt_cli.running.session import MeasuredFit, Session
+from cmt_cli.running.session import Session
 from cmt_cli.running.step_scoring import StepScoring
 from cmt_cli.running.store import RunStore
 
@@ -69,7 +69,7 @@ def run_stream(
 def meta_train(session: Session, trainer: Trainer) -> None:
     """Let the method prepare itself on the episodes, before any task."""
     with session.phase(learn_phase(-1)):
-        fit = MeasuredFit(trainer.bind(session.learner, session.method, session), session)
+        fit = trainer.bind(session.learner, session.method, session)
         session.method.before_stream(session.learner, session.stream.episodes, fit)
     session.end_learning(-1)
 
@@ -79,7 +79,7 @@ def learn(session: Session, trainer: Trainer, task: Task, evaluator: Evaluator) 
     learner, method, every = session.learner, session.method, evaluator.every_steps
     ask = None if every is None else StepScoring(session, evaluator, task_index=task.index, every_steps=every)
     with session.phase(learn_phase(task.index)) as record:
-        fit = MeasuredFit(trainer.bind(learner, method, session, between_steps=ask), session)
+        fit = trainer.bind(learner, method, session, between_steps=ask)
         method.before_task(learner, task)
         method.learn(learner, task, fit)
         method.after_task(learner, task)

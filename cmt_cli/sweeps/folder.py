@@ -223,3 +223,21 @@ class RunningJob:
 def _scheduler_id() -> str | None:
     array, task, job = (os.environ.get(name) for name in _SCHEDULER_IDS)
     return f"{array}_{task}" if array and task else job
+
+
+def with_sweeps(folders: Sequence[Path]) -> list[Path]:
+    """Replace the folders of sweeps by those of their runs; raise UserError for a sweep of which no run has begun."""
+    found: list[Path] = []
+    for folder in folders:
+        if not (folder / "sweep.json").is_file():
+            found.append(folder)
+            continue
+        sweep = SweepFolder(folder)
+        jobs = [record for job in sweep.plan().jobs if (record := sweep.record(job)) is not None]
+        runs = [Path(record.folder) for record in jobs if record.folder is not None]
+        here = [run for run in runs if run.is_dir()]
+        if not here:
+            gone = f"{len(runs)} have gone, e.g. '{runs[0]}'" if runs else "none has begun"
+            raise UserError(f"'{folder}' is a sweep without runs: of {len(sweep.plan().jobs)} jobs {gone}.")
+        found += here
+    return list(dict.fromkeys(found))

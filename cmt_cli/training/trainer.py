@@ -6,13 +6,14 @@ member's hooks. The loop itself is in `training/loop.py`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
-from cmt_cli.core.objectives import Budget, Fit, Objective, State
+from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
 from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Example
@@ -36,6 +37,9 @@ class FitSession(Protocol):
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps are done."""
+
+    def note_trained(self, groups: Sequence[ParamGroup]) -> None:
+        """Record how many parameters a fit trains."""
 
     def stop_requested(self) -> bool:
         """Return whether the loop should save and raise Interrupted; agreed on by all processes, which all ask."""
@@ -137,6 +141,13 @@ class BoundFit:
     def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
         """Minimize a method's own objective, for the meta-training budget unless one is given."""
         self._claim()
+        world_size = self._learner.processes.world_size
+        if world_size > 1 and not objective.is_divided:
+            warnings.warn(
+                f"{type(self._method).__name__} trains on steps that cannot be divided: each of the {world_size} "
+                "processes computes them whole. The result is the same, and no sooner.",
+                stacklevel=2,
+            )
         loop = self._loop(objective, budget or self._meta)
         loop.run(
             "Meta-training" if budget is None else "Learning",
@@ -156,6 +167,7 @@ class BoundFit:
         self._method.adjust_gradients(self._learner)
 
     def _loop(self, objective: Objective, budget: Budget) -> GradientLoop:
+        self._session.note_trained(objective.param_groups())
         return GradientLoop(
             objective,
             check_budget(budget, "budget"),

@@ -21,10 +21,28 @@ def write_stream(folder: Path, question: str) -> None:
 
 def test_check_counts_what_is_in_the_files(capsys: pytest.CaptureFixture[str]) -> None:
     write_stream(Path("news"), "Where is Ann?")
-    assert cmt("data", "check", "streamingqa", "--path", "news") == 0
+    assert cmt("data", "check", "streamingqa", "--path", "news", "data.num_tasks=2") == 0
     out = capsys.readouterr().out
     assert "no problems" in out and "2 documents, 2 test questions, 2 meta-training episodes" in out
     assert "sha256" in out and "test.csv" in out
+
+
+def test_check_reads_what_a_run_with_these_overrides_would(capsys: pytest.CaptureFixture[str]) -> None:
+    write_stream(Path("news"), "Where is Ann?")
+    assert cmt("data", "check", "streamingqa", "data.path=news", "data.num_tasks=1", "seed=3") == 0
+    assert "streamingqa at news: no problems." in capsys.readouterr().out
+    assert cmt("data", "check", "streamingqa", "data.path=news", "data.num_tasks=3") == 2
+    assert "num_tasks=3 does not fit 2 documents" in capsys.readouterr().err
+    assert cmt("data", "check", "streamingqa", "data.pth=news") == 2
+    assert "Did you mean 'path'?" in capsys.readouterr().err
+
+
+def test_one_problem_is_one_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    write_stream(Path("news"), "Where is Ann?")
+    with Path("news/test.csv").open("a") as file:
+        file.write("A text.,,Bern\n")
+    assert cmt("data", "check", "streamingqa", "--path", "news", "data.num_tasks=1") == 2
+    assert "Error: 1 problem in the files of streamingqa at news." in capsys.readouterr().err
 
 
 def test_check_reports_all_problems_at_once_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-from cmt_cli.commands import sweep
 from cmt_cli.config import catalog, compose
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.sweeps import plan
 from cmt_cli.sweeps.status import read_status
 from tests.command_line import SMALL, cmt
 
@@ -19,7 +20,7 @@ MIXED = ("method=frozen", "data.generated.num_test_documents=4,-3", "data.num_ta
 REST = [line for line in SMALL if not line.startswith(("data.generated.num_test", "data.num_tasks"))]
 
 
-def test_a_failed_cell_does_not_stop_the_rest_and_only_it_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_job_stops_no_other_and_is_repeated_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", *MIXED, *REST) == 1
     (folder,) = Path("runs/.sweeps").iterdir()
     told = capsys.readouterr().err
@@ -36,7 +37,7 @@ def test_a_failed_cell_does_not_stop_the_rest_and_only_it_is_repeated(capsys: py
     assert "num_test_documents=-3" in log.read_text()
 
 
-def test_a_sweep_whose_cells_are_done_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_whose_jobs_are_done_is_not_run_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen", "seed=0,0", *SMALL) == 0
     assert "1 job: 1 complete" in capsys.readouterr().err  # the same run twice is one job
     assert cmt("sweep", "repeat", "latest") == 0
@@ -58,9 +59,9 @@ def test_repeat_takes_settings_of_the_launcher_only(capsys: pytest.CaptureFixtur
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"hydra/launcher=joblib needs .* pip install 'cmt-cli\[joblib\]'"):
-        sweep.check_extras("joblib", "basic", [catalog.conf_dir()])
+        plan.check_extras("joblib", "basic", [catalog.conf_dir()])
 
 
 def test_a_folder_with_any_name_passes_through_hydras_grammar(capsys: pytest.CaptureFixture[str]) -> None:

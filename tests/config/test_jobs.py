@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 from cmt_cli.commands import dry_run
-from cmt_cli.config import catalog, check, compose
+from cmt_cli.config import catalog, compose
 from cmt_cli.config.check import Request
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Episodes, Provenance, Stream
 from cmt_cli.running import job
+from cmt_cli.sweeps import launch
+from tests import command_line
 
 BASE = ("method=frozen", "trainer=smoke", "logger=none", "model.device=cpu")
 
@@ -44,7 +46,7 @@ def test_an_interval_stands_for_itself_by_its_start() -> None:
 
 
 def test_a_job_holds_plain_values_only() -> None:
-    checked = check.check(Request(BASE))
+    checked = command_line.job(*BASE)
     assert yaml.safe_load(yaml.safe_dump(dict(checked.config))) == checked.config
     assert checked.config["trainer"]["max_steps"] == 3
     assert checked.names == {"method": "frozen", "data": "streamingqa", "model": "tiny"}
@@ -52,7 +54,7 @@ def test_a_job_holds_plain_values_only() -> None:
 
 
 def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> None:
-    checked = check.check(Request(BASE))
+    checked = command_line.job(*BASE)
     name = checked.folder(stream("real")).name
     assert name.startswith("frozen-streamingqa-tiny-")
     assert checked.folder(stream("generated")).name == name.replace("streamingqa-", "streamingqa-generated-")
@@ -62,27 +64,27 @@ def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> No
 
 def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
     def folder(*overrides: str) -> str:
-        return check.check(Request((*BASE, *overrides))).folder(stream("real")).name
+        return command_line.job(*BASE, *overrides).folder(stream("real")).name
 
     assert folder() == folder("logger=jsonl") == folder("paths.data=/elsewhere") == folder("paths.cache=/elsewhere")
     assert len({folder(), folder("seed=1"), folder("trainer.max_steps=4")}) == 3
 
 
 def test_the_task_travels_by_name_to_other_processes() -> None:
-    assert pickle.loads(pickle.dumps(check.task)) is check.task
-    stopped = pickle.loads(pickle.dumps(check.Stopped(UserError("why"))))
+    assert pickle.loads(pickle.dumps(launch.task)) is launch.task
+    stopped = pickle.loads(pickle.dumps(launch.Stopped(UserError("why"))))
     assert str(stopped.cause) == "why"
 
 
 def saved(folder: Path, *overrides: str, **changes: object) -> Path:
-    checked = check.check(Request((*BASE, *overrides)))
+    checked = command_line.job(*BASE, *overrides)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({**checked.saved, **changes}))
     return folder
 
 
 def test_a_saved_configuration_is_the_same_job_again(tmp_path: Path) -> None:
-    checked = check.check(Request(BASE))
+    checked = command_line.job(*BASE)
     assert job.load(saved(tmp_path / "run"), ()) == checked
 
 
@@ -98,24 +100,24 @@ def test_a_saved_configuration_is_checked_against_the_allow_list(tmp_path: Path)
         job.load(folder, ())
 
 
-def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -> None:
-    adapted = check.check(Request(("method=lora", *BASE[1:], "baselines=auto")))
-    joint = check.check(Request(("method=joint", "trainable@method.trainable=lora", *BASE[1:])))
-    assert adapted.reference("joint").identity == joint.identity  # the same parameters are trained
-    single = check.check(Request(("method=single_task", *BASE[1:])))
-    assert check.check(Request(BASE)).reference("single_task").identity == single.identity
-    assert single.reference("single_task").identity == single.identity
-    newest = adapted.reference("newest_task").config["method"]
+def test_a_baseline_is_the_ordinary_run_of_its_settings() -> None:
+    adapted = command_line.job("method=lora", *BASE[1:], "baselines=auto")
+    joint = command_line.job("method=joint", "trainable@method.trainable=lora", *BASE[1:])
+    assert adapted.baseline("joint").identity == joint.identity  # the same parameters are trained
+    single = command_line.job("method=single_task", *BASE[1:])
+    assert command_line.job(*BASE).baseline("single_task").identity == single.identity
+    assert single.baseline("single_task").identity == single.identity
+    newest = adapted.baseline("newest_task").config["method"]
     assert newest["_target_"] == "cmt_cli.methods.controls.single_task.NewestTask"
     assert newest["trainable"] == adapted.config["method"]["trainable"]
 
 
-def test_references_do_not_change_where_a_run_is_kept() -> None:
-    plain = check.check(Request(BASE))
+def test_baselines_do_not_change_where_a_run_is_kept() -> None:
+    plain = command_line.job(*BASE)
     for changed in ("baselines=auto", "baseline_methods.joint.budget.num_epochs=1"):
-        assert check.check(Request((*BASE, changed))).folder(stream("real")) == plain.folder(stream("real"))
-    one = check.check(Request((*BASE, "baseline_methods.joint.budget.num_epochs=1")))
-    assert one.reference("joint").identity != plain.reference("joint").identity
+        assert command_line.job(*BASE, changed).folder(stream("real")) == plain.folder(stream("real"))
+    one = command_line.job(*BASE, "baseline_methods.joint.budget.num_epochs=1")
+    assert one.baseline("joint").identity != plain.baseline("joint").identity
 
 
 def test_a_dry_run_tells_which_references_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from cmt_cli.commands import listing
-from cmt_cli.config import catalog, check
-from cmt_cli.config.check import Request
+from cmt_cli.config import catalog
 from cmt_cli.running import job_run
 from cmt_cli.running.reading import read_predictions, read_result
+from tests.command_line import job
 
 SMALLEST = (
     "model=tiny",
@@ -61,7 +61,7 @@ def small(data: str) -> list[str]:
 @pytest.mark.parametrize(("method", "data"), PAIRS, ids=lambda name: name)
 def test_a_pair_that_the_matrix_allows_runs_to_its_end(method: str, data: str, cache: Path, tmp_path: Path) -> None:
     places = (f"paths.runs={tmp_path}", f"paths.data={tmp_path}", f"paths.cache={cache}")
-    job_run.run(check.check(Request((f"method={method}", f"data={data}", *SMALLEST, *small(data), *places))))
+    job_run.run(job(f"method={method}", f"data={data}", *SMALLEST, *small(data), *places))
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith(f"{method}-{data}-generated-tiny-")
     result = read_result(folder)

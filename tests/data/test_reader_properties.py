@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cmt_cli.data
-from cmt_cli.commands import data
+from cmt_cli.commands import stream_files
 from cmt_cli.config import catalog, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.origin import Layout
@@ -44,11 +44,11 @@ SETTINGS = settings(max_examples=8, deadline=None, derandomize=True, suppress_he
 
 @cache
 def settings_of(name: str) -> dict[str, Any]:
-    return data.settings_of(name)
+    return stream_files.settings_of(name).data
 
 
 def layout_of(name: str) -> Layout[Any, Any]:
-    found = data.layout_of(settings_of(name))
+    found = stream_files.layout_of(stream_files.settings_of(name))
     assert found is not None
     return found
 

@@ -56,12 +56,12 @@ def main(path: str) -> None:
     """Run, one after the other, the jobs whose overrides a JSON file lists."""
     import torch
 
-    from cmt_cli.config import check
     from cmt_cli.running import job_run
+    from tests.command_line import job
 
     torch.set_num_threads(1)
     for overrides in json.loads(Path(path).read_text()):
-        job_run.run(check.check(check.Request(tuple(overrides))))
+        job_run.run(job(*overrides))
 
 
 if __name__ == "__main__":

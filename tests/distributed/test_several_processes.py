@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cmt_cli.config import check
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.method import Method
 from cmt_cli.distributed.sharding import refuse_unsharded
@@ -23,6 +22,7 @@ from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running import job_run
 from cmt_cli.running.reading import read_predictions, read_result
 from cmt_cli.running.scores import read_cells
+from tests.command_line import job
 from tests.distributed.launched import main, outputs, start
 
 SHARDED = ("finetune", "lora", "replay", "ewc")  # all weights of the model, and adapters beside divided weights
@@ -182,7 +182,7 @@ def test_a_process_that_dies_ends_the_other_and_a_run_goes_on_with_any_number_of
     long = ("trainer.max_steps=25", "trainer.task.num_epochs=20", "trainer.checkpoint_every_seconds=0.5")
     whole, killed = root / "whole", root / "killed"
     alone = [*overrides("replay", root, whole, "none"), *long]
-    job_run.run(check.check(check.Request(tuple(alone))))
+    job_run.run(job(*alone))
     folder = killed / folder_of(whole, "replay").name
 
     processes = start(cli([*overrides("replay", root, killed, "ddp"), *long]))
@@ -198,5 +198,5 @@ def test_a_process_that_dies_ends_the_other_and_a_run_goes_on_with_any_number_of
     processes[1].send_signal(signal.SIGTERM)
     for code, text in outputs(processes):
         assert code == 128 + signal.SIGTERM, text
-    job_run.run(check.check(check.Request((*overrides("replay", root, killed, "none"), *long))))
+    job_run.run(job(*overrides("replay", root, killed, "none"), *long))
     assert_same_run(folder_of(whole, "replay"), folder)

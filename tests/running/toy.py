@@ -103,6 +103,7 @@ class ToyFit:
     between_steps: Callable[[int], None] | None
 
     def on_examples(self, examples: Sequence[Example], budget: None = None) -> None:
+        self.session.note_trained([ParamGroup([self.learner.model.weight])])
         weight, first = self.learner.model.weight.data, 0
         saved = self.session.load()
         if saved is not None:

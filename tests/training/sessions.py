@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cmt_cli.core.objectives import Budget, State
+from collections.abc import Sequence
+
+from cmt_cli.core.objectives import Budget, ParamGroup, State
 from cmt_cli.training.trainer import Trainer
 
 
@@ -23,6 +25,9 @@ class MemorySession:
 
     def log(self, values: dict[str, float], step: int) -> None:
         self.logged.append((step, values))
+
+    def note_trained(self, groups: Sequence[ParamGroup]) -> None:
+        self.num_trained = sum(p.numel() for group in groups for p in group.parameters)
 
     def progress(self, description: str, done: int, total: int) -> None:
         self.shown.append((description, done, total))

@@ -1,0 +1,131 @@
+"""A stream's files, read by the reader that a run uses: checked, fetched, described."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+
+from cmt_cli.config import catalog, targets
+from cmt_cli.config.check import Request, composed
+from cmt_cli.config.check import settings_of as resolved
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.stream import Stream
+from cmt_cli.data.files.origin import Layout, is_present
+from cmt_cli.data.files.reading import ProblemError
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """The resolved settings of one stream, and the packages whose classes they may name."""
+
+    name: str
+    data: dict[str, Any]
+    trusted: tuple[str, ...]
+
+
+def settings_of(
+    name: str, overrides: Sequence[str] = (), *, path: Path | None = None, config_dir: Path | None = None
+) -> StreamSettings:
+    """Return what `cmt run data=NAME` with these overrides would read, from real files unless they say otherwise.
+
+    Raises UserError for names and keys that do not exist and for values that are missing.
+    """
+    catalog.find("data", name, catalog.search_dirs(config_dir))
+    config = composed(Request((f"data={name}", *overrides), config_dir=config_dir))
+    settings = resolved(config, config.hydra.runtime.choices)
+    data = dict(settings.config["data"])
+    if "source" in data and not any(line.startswith("data.source=") for line in overrides):
+        data["source"] = "real"
+    return StreamSettings(name, {**data, **({} if path is None else {"path": str(path)})}, settings.trusted)
+
+
+def layout_of(settings: StreamSettings) -> Layout[Any, Any] | None:
+    """Return the file layout that the stream's module declares as LAYOUT; None for a stream without files."""
+    build = targets.resolve(settings.data[targets.TARGET], settings.trusted)
+    return getattr(sys.modules[build.__module__], "LAYOUT", None)
+
+
+def check(settings: StreamSettings) -> None:
+    """Build the stream from its files and print what is in them; raise UserError with every problem otherwise."""
+    name, data = settings.name, settings.data
+    targets.check_trust(data, settings.trusted)
+    if "path" in data and layout_of(settings) is None and "source" not in data:
+        raise UserError(f"data={name} is generated and reads no files; leave --path {data['path']} out.")
+    targets.check_arguments(data, settings.trusted)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        stream: Stream = targets.instantiate(data, settings.trusted)
+    except ProblemError as error:
+        for problem in error.problems:
+            console.print(escape(str(problem)))
+        number = len(error.problems)
+        raise UserError(
+            f"{number} problem{'s' * (number != 1)} in the files of {name} at {data.get('path', 'data.path')}."
+        ) from error
+    where = f" at {escape(data['path'])}" if "path" in data else ""
+    console.print(f"{name}{where}: no problems.")
+    console.print(f"  {description(stream)}")
+    for file, digest in sorted(stream.provenance.files.items()):
+        console.print(f"  sha256 {digest}  {escape(file)}")
+
+
+def description(stream: Stream) -> str:
+    """Return a line of counts: documents or training examples, questions, episodes where there are any."""
+    documents = sum(len(task.documents) for task in stream.tasks)
+    examples = sum(len(task.train) for task in stream.tasks)
+    questions = sum(len(test.examples) for test in stream.tests)
+    learned = f"{documents} documents" if documents else f"{examples} training examples"
+    episodes = f", {len(stream.episodes.train)} meta-training episodes" if stream.episodes.train else ""
+    return f"{learned}, {questions} test questions{episodes}"
+
+
+def prepare(name: str) -> None:
+    """Make the stream's files out of what is reachable, then check them; otherwise say how to get them."""
+    settings = settings_of(name)
+    layout = layout_of(settings)
+    if layout is None:  # generated as it is needed
+        check(settings)
+        return
+    path = Path(settings.data["path"]).expanduser()
+    if layout.fetch is not None:
+        with Progress() as bars:
+            bar = bars.add_task(name)
+            made = layout.fetch(path, lambda what, done, total: _advance(bars, bar, what, done, total))
+        if made:
+            check(settings)
+            return
+    if is_present(path):
+        check(settings)
+        return
+    raise UserError(f"The files of {name} cannot be fetched from here. {_how(layout, path)}")
+
+
+def _advance(bars: Progress, bar: TaskID, what: str, done: int, total: int) -> None:
+    bars.update(bar, description=what, completed=done, total=total or None)
+
+
+def _how(layout: Layout[Any, Any], path: Path) -> str:
+    return layout.how_to_get.replace("{path}", str(path))
+
+
+def found() -> dict[str, str]:
+    """Return for each stream whether its real files are here, and how to get them otherwise."""
+    lines = {}
+    for option in catalog.options("data", [catalog.conf_dir()]):
+        settings = settings_of(option.name)
+        layout = layout_of(settings)
+        lines[option.name] = (
+            _found(layout, Path(settings.data["path"]).expanduser()) if layout else "generated, no files"
+        )
+    return lines
+
+
+def _found(layout: Layout[Any, Any], path: Path) -> str:
+    return f"found at {path}" if is_present(path) else f"missing. {_how(layout, path)}"
