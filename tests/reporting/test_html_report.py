@@ -17,7 +17,7 @@ from cmt_cli.reporting import paper_figures
 from cmt_cli.reporting.content import build
 from cmt_cli.reporting.html_report import compared, write_report
 from cmt_cli.reporting.page import escaped_json
-from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder
+from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder, with_sweeps
 from tests.reporting.runs import ROWS, write_run
 
 EVIL = "</script><img src=x onerror=alert(1)><!-- \u2028 {{script}} & \"quoted\" 'so'"
@@ -115,13 +115,13 @@ def test_what_cannot_be_shown_is_refused(runs: Path, tmp_path: Path) -> None:
 
 def test_a_sweep_s_folder_stands_for_its_runs(runs: Path, tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
-    cells = (("method=ewc",), ("method=cmt",), ("method=mac",))
-    sweep.create(Plan(("method=ewc,cmt,mac",), (), "basic", "basic", cells, str(tmp_path), None, 0.0))
-    with pytest.raises(UserError, match="a sweep without runs: of 3 cells none has begun"):
-        compared([sweep.path])
-    sweep.write(JobRecord(cells[0], "complete", folder=str(runs / "ewc-0")))
-    sweep.write(JobRecord(cells[1], "complete", folder=str(runs / "cmt-0")))
-    (section,) = compared([sweep.path]).sections
+    jobs = (("method=ewc",), ("method=cmt",), ("method=mac",))
+    sweep.create(Plan(("method=ewc,cmt,mac",), (), "basic", "basic", jobs, str(tmp_path), None, 0.0))
+    with pytest.raises(UserError, match="a sweep without runs: of 3 jobs none has begun"):
+        compared(with_sweeps([sweep.path]))
+    sweep.write(JobRecord(jobs[0], "complete", folder=str(runs / "ewc-0")))
+    sweep.write(JobRecord(jobs[1], "complete", folder=str(runs / "cmt-0")))
+    (section,) = compared(with_sweeps([sweep.path])).sections
     assert {line.method for line in section.lines} == {"ewc", "cmt"}
 
 
@@ -144,7 +144,7 @@ def test_figures_are_vectors_with_fonts_that_journals_take(runs: Path, tmp_path:
         assert b"CreationDate" not in content
 
 
-def test_missing_cells_and_formulas_in_names_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jobs_and_formulas_in_names_can_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper_figures, "_CURVES", {})
     write_run(tmp_path / "a", "a$x_{$", rows=((None, None, 0.1), *ROWS[1:]))
     paths = paper_figures.draw(compared([tmp_path]), tmp_path / "png", kind="png")

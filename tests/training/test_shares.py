@@ -24,10 +24,10 @@ EXAMPLES = [Example(f"e{i}", "Question: where?\nAnswer:", " here" * (1 + i)) for
 
 @dataclass
 class Share(SingleProcess):
-    """One of `num` processes that never meets the others."""
+    """One of `world_size` processes that never meets the others."""
 
     rank: int = 0
-    num: int = 1
+    world_size: int = 1
 
 
 class Penalized(Method):

@@ -172,7 +172,7 @@ def test_five_thousand_documents_load_in_a_second(tmp_path: Path) -> None:
 def test_importing_the_layouts_loads_nothing_heavy() -> None:
     names = "streamingqa, squad, archivalqa, documents"
     heavy = "{'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'hydra', 'huggingface_hub'}"
-    code = f"import sys; from cmt_cli.data import {names}; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys; from cmt_cli.data.knowledge import {names}; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
 
