@@ -1,7 +1,7 @@
 """The command line `cmt`: parses, then calls. Nothing heavy is imported before a command needs it.
 
-Exit codes: 0 done; 1 an error that is not the user's (a traceback with --debug); 2 an error to mend, told in one
-paragraph; 130 and 143 interrupted by SIGINT and SIGTERM, with the state saved.
+Exit codes: 0 done; 1 an internal error (a traceback with --debug); 2 a user-facing error, told in one paragraph; 130
+and 143 interrupted by SIGINT and SIGTERM, with the state saved.
 """
 
 from __future__ import annotations

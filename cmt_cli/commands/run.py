@@ -101,7 +101,7 @@ def _apply_hydra(node: Any) -> None:
 
 
 def _start_processes(job: Job, num: int | None) -> None:
-    """Replace this process by `num` that make the run together, where that was asked for."""
+    """Replace this process by `num` that make the run together, where `--processes` was given."""
     if num is not None:
         from cmt_cli.distributed import launch
 

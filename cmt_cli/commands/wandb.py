@@ -69,7 +69,7 @@ def dashboard(
     from cmt_cli.tracking import connection, dashboard
 
     address = connection.server()
-    reason = "as asked" if offline else connection.unreachable(address, 10.0)
+    reason = "--offline" if offline else connection.unreachable(address, 10.0)
     if reason is None:
         print(dashboard.save(project, entity, metric=metric, seconds=_SAVE_SECONDS))
         return

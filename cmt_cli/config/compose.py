@@ -1,4 +1,4 @@
-"""Hydra's compose API and override grammar, used ahead of a run: one configuration, a sweep's jobs."""
+"""Hydra's compose API and override grammar: one configuration, or the jobs of a sweep."""
 
 from __future__ import annotations
 

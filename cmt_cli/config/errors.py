@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's refusals as one paragraph: what was given, what is allowed, the nearest match, what to do."""
+"""Readable errors in place of Hydra's and OmegaConf's: what was given, what is allowed, the nearest match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a plain mapping with `_target_` to an object: allow-list, keyword check, call.
+"""Instantiate a plain mapping with `_target_`: allow-list, keyword check, call.
 
 A target must lie in this package or in a package that the user trusts by name, and must be defined there: a name that a
 trusted module merely imported (`cmt_cli.data.files.reading.os`) is refused. Values arrive resolved, so no interpolation

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one readable paragraph, exit code 2, no traceback unless asked for."""
+"""User-facing errors: one readable paragraph, exit code 2, no traceback without --debug."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 class Interrupted(RuntimeError):
-    """A signal asked the run to stop; the latest state has been saved and the run can be continued."""
+    """A signal requested a stop; the latest state has been saved and the run can be continued."""
 
 
 class NonFiniteLoss(RuntimeError):

@@ -1,7 +1,7 @@
-"""Make the run of a job: hand its parts to `run_stream`, its baselines first where they are asked for.
+"""Make the run of a job: hand its parts to `run_stream`, its baselines first where `baselines=auto`.
 
 A run's baselines are jobs like it with another method. Streams are built first, since that needs neither torch nor
-weights and finds most mistakes. Several processes make a job together: all of them call the same functions.
+weights and finds most mistakes. All ranks of a process group call the same functions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WAIT_SECONDS = 5.0
 def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ()) -> Path:
     """Run a job, or continue it; of a complete one only bring the metrics up to date. Return its folder.
 
-    `loggers` hear of the run besides the configured one. Raises UserError for what cannot work, and for a record of
+    `loggers` are notified besides the configured one. Raises UserError for what cannot work, and for a record of
     other data than the stream's files hold.
     """
     processes = _processes(job)

@@ -1,4 +1,4 @@
-"""What each phase of a run used. One record per phase, so that a phase that is repeated is counted once."""
+"""Time, memory and tokens of each phase of a run: one record per phase, so that a repeated one is counted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told how a run goes. The run folder keeps everything itself; a logger only mirrors it."""
+"""Loggers: what is notified of a run's course. The run folder keeps everything itself; a logger only mirrors it."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ class ConsoleLogger(NullLogger):
         cut = 1 - scores.get("aa/eos_rate", 1.0)
         if index and cut > _MOST_CUT:
             self._print(
-                f"{cut:.0%} of these answers did not end by themselves: they were cut at the largest number of tokens "
-                "(data.format.max_new_tokens or evaluator.decoding.max_new_tokens)"
+                f"{cut:.0%} of these answers were truncated at max_new_tokens (data.format.max_new_tokens or "
+                "evaluator.decoding.max_new_tokens)"
             )
 
     def progress(self, description: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""What a run is doing and how long that will take: a bar on a terminal, one plain line every few seconds elsewhere."""
+"""Progress of a run and the time it will take: a bar on a terminal, one plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a fresh learner and method to the last saved state of a run, for continuing it and for asking it."""
+"""Bring a fresh learner and method to the last saved state of a run, to continue it or to query it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One sitting of a run: its phases with their seeds, times and checkpoints, and what the gradient loop asks of it.
+"""One attempt at a run: its phases with their seeds, times and checkpoints, and what the gradient loop needs of it.
 
 Each phase starts from generators seeded by the run's seed and the phase's name, so that a phase that is repeated or
 reached after a resume draws the same numbers. Evaluation changes nothing that is learned, so only `before_stream` and
-`learn` end with a saved state; a row of the matrix is its own record. Of several processes each has a session; only
-what the first one's store and loggers are told is kept.
+`learn` end with a saved state; a row of the matrix is its own record. Every rank has a session; only what rank 0's
+store and loggers receive is kept.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Session:
         self._started = 0.0
         self._steps_before = 0
         self._saved_fit: Checkpoint | None = None
-        self._is_restored = False  # whether the method can be asked what it stores
+        self._is_restored = False  # whether the method holds state, whose bytes count
 
     def __enter__(self) -> Session:
         """Catch signals."""
@@ -121,7 +121,7 @@ class Session:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[PhaseRecord]:
-        """Seed, time and record one phase; raise Interrupted before it where a signal has asked to stop."""
+        """Seed, time and record one phase; raise Interrupted before it where a stop was requested."""
         if self.stop_requested():
             raise Interrupted("between two phases")
         self.phase_name = name
@@ -182,7 +182,7 @@ class Session:
 
     def load(self) -> State | None:
         """Return the state that an interrupted fit of this phase saved last, or None."""
-        saved, self._saved_fit = self._saved_fit, None  # it may be large; the fit asks once
+        saved, self._saved_fit = self._saved_fit, None  # it may be large; the fit reads it once
         return saved.state if saved is not None else None
 
     def save(self, state: State) -> None:
@@ -204,7 +204,7 @@ class Session:
             logger.progress(f"{self._heading()}: {description}", done, total)
 
     def stop_requested(self) -> bool:
-        """Return whether a signal asked any of the processes to stop; all of them have to ask."""
+        """Return whether any rank received a stop signal; a collective call, made by all ranks."""
         return any(self.processes.any(self._signals.requested))
 
     def note_trained(self, groups: Sequence[ParamGroup]) -> None:

@@ -1,4 +1,4 @@
-"""The run folder of several processes: process 0 writes it, the others wait and read what it has written.
+"""The run folder of a process group: rank 0 writes it, the other ranks wait and read what it has written.
 
 A method's own files (a bank of memories) are written by every process, each to a place of its own, since all run the
 same method: process 0 to the run folder, the others to a temporary copy of it.

@@ -43,7 +43,7 @@ class StopSignals:
 
     @property
     def requested(self) -> bool:
-        """Return whether a signal asked to stop."""
+        """Return whether a stop signal was received."""
         return self.received is not None
 
     def __enter__(self) -> StopSignals:

@@ -1,4 +1,4 @@
-"""Scores inside a task: every n optimizer steps of its fit, the tests of the tasks so far are asked.
+"""Scores inside a task: every n optimizer steps of its fit, the tests of the tasks so far are evaluated.
 
 The method answers as it would at the end of the task (`Method.predictor` with the task's index), but before
 `after_task`: what a method merges or freezes there is not done yet, and a method that keeps parts for each task may
@@ -30,7 +30,7 @@ class StepScoring:
         self._tests = [test for test in tests if test.learned_at is not None and test.learned_at <= task_index]
 
     def __call__(self, step: int) -> None:
-        """Ask, where it is time; raise Interrupted where a signal has asked to stop."""
+        """Evaluate, where it is time; raise Interrupted where a stop was requested."""
         if step % self._every_steps or not self._tests:
             return
         session, started = self._session, time.monotonic()

@@ -2,7 +2,7 @@
 
     config.yaml        resolved config             result.json   final record, schema-versioned
     scores.csv         every cell of the matrix    predictions/  row_000.jsonl is the row before the stream
-    steps/             task_001.csv holds scores inside the first task, where `evaluator.every_steps` asks for them
+    steps/             task_001.csv holds scores inside the first task, where `evaluator.every_steps` is set
     events.jsonl       everything logged           timings.json  what each phase used
     signatures.json    what scores must be quoted with, where a metric has settings of its own (BLEU)
     checkpoint/        state/ and fit/, see checkpoint.py         memory/ the method's own files
@@ -164,7 +164,7 @@ class RunStore:
         return read_steps(self.folder)
 
     def add_step(self, task_index: int, step: int, scores: Sequence[ScoredTest]) -> None:
-        """Keep the scores after some steps of a task; a time that is asked again after a resume is written over."""
+        """Keep the scores after some steps of a task; a step that is scored again after a resume is written over."""
         path = self.folder / "steps" / f"task_{task_index + 1:03d}.csv"
         path.parent.mkdir(exist_ok=True)
         cells = read_cells(path, time="step")

@@ -43,7 +43,7 @@ def run_stream(
     """Run a method over a stream, continuing where the folder stops; return the complete run's record.
 
     `store` must be entered. `baselines` are the runs, by method, that some metrics compare with.
-    Raises StoppedBySignal when a signal asked to stop; the state is saved then.
+    Raises StoppedBySignal when a signal requested a stop; the state is saved then.
     """
     finished = store.result()
     if finished is not None:
@@ -75,11 +75,11 @@ def meta_train(session: Session, trainer: Trainer) -> None:
 
 
 def learn(session: Session, trainer: Trainer, task: Task, evaluator: Evaluator) -> None:
-    """Let the method absorb one task; the evaluator may ask between the steps of its fit."""
+    """Let the method absorb one task; the evaluator may score between the steps of its fit."""
     learner, method, every = session.learner, session.method, evaluator.every_steps
-    ask = None if every is None else StepScoring(session, evaluator, task_index=task.index, every_steps=every)
+    scoring = None if every is None else StepScoring(session, evaluator, task_index=task.index, every_steps=every)
     with session.phase(learn_phase(task.index)) as record:
-        fit = trainer.bind(learner, method, session, between_steps=ask)
+        fit = trainer.bind(learner, method, session, between_steps=scoring)
         method.before_task(learner, task)
         method.learn(learner, task, fit)
         method.after_task(learner, task)

@@ -1,6 +1,6 @@
 """A sweep's folder: which jobs it has and what became of each, readable while it runs and after any crash.
 
-    sweep.json         what was asked for, by whom, and the jobs: each a list of overrides
+    sweep.json         the request, its launcher and the jobs: each a list of overrides
     jobs/<key>.json    one record per job that was handed out or begun; the key is a hash of the job's overrides
     stop               is there while the jobs that wait are not to be begun
     .lock              held by the process that hands the jobs out, see lock.py
@@ -108,7 +108,7 @@ class SweepFolder:
         write_json(self.path / "sweep.json", dataclasses.asdict(plan))
 
     def plan(self) -> Plan:
-        """Read what was asked for; raise UserError where the folder holds no sweep."""
+        """Read the plan; raise UserError where the folder holds no sweep."""
         try:
             record = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
         except OSError:

@@ -41,7 +41,7 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class SweepStatus:
-    """A sweep and the states of its jobs, in the order in which they were asked for."""
+    """A sweep and the states of its jobs, in the order of the sweep."""
 
     path: Path
     plan: Plan
@@ -103,7 +103,7 @@ def _state(record: JobRecord | None, sweep: SweepFolder, *, is_launching: bool, 
     if record is None:
         return waits
     if record.job_id is not None and (live is None or record.job_id in live):
-        waits = "queued"  # the scheduler has it, or cannot be asked
+        waits = "queued"  # the scheduler has it, or cannot be queried
     match record.status:
         case "queued":
             return waits
@@ -139,18 +139,18 @@ def _is_launching(path: Path) -> bool:
 
 
 def live_jobs(job_ids: Sequence[str]) -> set[str] | None:
-    """Return which of Slurm's jobs (`123` or `123_4`) wait or run; None where Slurm cannot be asked."""
+    """Return which of Slurm's jobs (`123` or `123_4`) wait or run; None where Slurm cannot be queried."""
     if shutil.which("squeue") is None:
         return None
     arrays = sorted({job_id.partition("_")[0] for job_id in job_ids})
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return None
-    if asked.returncode != 0:  # one that is forgotten makes squeue fail, too
-        return set() if "Invalid job id" in asked.stderr else None
-    return {line.strip() for line in asked.stdout.splitlines()}
+    if answer.returncode != 0:  # one that is forgotten makes squeue fail, too
+        return set() if "Invalid job id" in answer.stderr else None
+    return {line.strip() for line in answer.stdout.splitlines()}
 
 
 def find_sweep(name: str, runs: Path) -> Path:

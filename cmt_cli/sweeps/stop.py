@@ -42,14 +42,14 @@ def stopping(sweep: SweepFolder, *, is_detached: bool, seconds: float = 60.0) ->
 
 
 def _wait_for_jobs(sweep: SweepFolder, end: float) -> None:
-    told: set[int] = set()
+    notified: set[int] = set()
     while time.monotonic() < end:
         pids = _running(sweep)
         if not pids:
             return
-        for pid in pids - told:
+        for pid in pids - notified:
             os.kill(pid, signal.SIGTERM)
-        told |= pids
+        notified |= pids
         time.sleep(_POLL_SECONDS)
 
 

@@ -5,7 +5,7 @@ Parameters come in Hydra's own sweep syntax or from a yaml file with W&B's:
     method=a,b    seed=range(3)        values          trainer.task.learning_rate=interval(1e-5,1e-3)   uniform
     data=squad                         value           ...=tag(log,interval(1e-5,1e-3))          log_uniform_values
 
-Settings are chosen on the validation split: the file asks for it, and a sweep that scores on test is refused.
+Settings are chosen on the validation split: the file sets it, and a sweep that scores on test is refused.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _check(parameters: Parameters, config_dir: Path | None) -> None:
         if chosen != ["validation"]:
             raise UserError(
                 f"{key}={', '.join(map(str, chosen))}: a sweep chooses settings, and what is chosen on the test split "
-                f"is no test result any more. Leave {key} out; the sweep asks for the validation split."
+                f"is no test result any more. Leave {key} out; the sweep sets the validation split."
             )
     found = {_split_key(check.check(request).config["data"], "data") for request in _requests(parameters, config_dir)}
     if None in found:
@@ -196,7 +196,7 @@ def _requests(parameters: Parameters, config_dir: Path | None) -> Iterator[check
 
 
 def _split_key(settings: Mapping[str, Any], path: str) -> str | None:
-    """Return the dotted key that chooses the split that is learned and asked about."""
+    """Return the dotted key that chooses the split that is evaluated."""
     for key, value in settings.items():
         if key == _SPLIT:
             return f"{path}.{key}"

@@ -23,7 +23,7 @@ def choose_mode(wish: str, server: str, seconds: float) -> tuple[Mode, str]:
     if wish == "disabled":
         return "disabled", ""
     if wish in ("offline", "dryrun"):
-        return "offline", "as asked"
+        return "offline", "as configured"
     if not has_key(server):
         return "offline", "not logged in, see `wandb login`"
     if not answers(server, seconds):

@@ -105,7 +105,7 @@ def save(project: str, entity: str | None, *, metric: str, seconds: float) -> st
     """
     done: dict[str, str] = {}
 
-    def ask() -> None:
+    def save_view() -> None:
         import wandb
 
         try:
@@ -116,7 +116,7 @@ def save(project: str, entity: str | None, *, metric: str, seconds: float) -> st
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
             )
 
-    thread = threading.Thread(target=ask, daemon=True)  # the client retries for minutes; nobody waits for that
+    thread = threading.Thread(target=save_view, daemon=True)  # the client retries for minutes; nobody waits for that
     thread.start()
     thread.join(seconds)
     if "url" not in done:

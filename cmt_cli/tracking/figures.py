@@ -1,4 +1,4 @@
-"""Pictures of a run. Colours: cividis, made for colour-blind readers; Okabe and Ito's eight for lines.
+"""Figures of a run. Colors: cividis, made for colour-blind readers; Okabe and Ito's eight for lines.
 
 Drawn on matplotlib's own canvas, without a display and without its global state.
 """

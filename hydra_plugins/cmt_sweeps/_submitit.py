@@ -115,14 +115,14 @@ def _arguments(job_overrides: Sequence[Sequence[str]]) -> list[tuple[Any, ...]]:
 
 
 def _wait(jobs: Sequence[Any]) -> None:
-    """Wait until every job has a result or Slurm has forgotten it, asked twice."""
+    """Wait until every job has a result or Slurm has forgotten it, queried twice."""
     pending, absent = list(jobs), set[str]()
-    asked = time.monotonic()
+    queried = time.monotonic()
     while pending:
         time.sleep(_POLL_SECONDS)
         pending = [job for job in pending if not job.paths.result_pickle.exists()]
-        if pending and time.monotonic() - asked > _ASK_SECONDS:
-            asked = time.monotonic()
+        if pending and time.monotonic() - queried > _ASK_SECONDS:
+            queried = time.monotonic()
             live = live_jobs([job.job_id for job in pending])
             gone = set() if live is None else {job.job_id for job in pending} - live
             pending = [job for job in pending if job.job_id not in gone & absent]

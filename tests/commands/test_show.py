@@ -54,7 +54,7 @@ def test_answers_that_were_cut_are_told() -> None:
     logger.row(1, {"aa/em": 0.5, "aa/eos_rate": 0.97})
     assert "cut" not in console.export_text(clear=False)
     logger.row(2, {"aa/em": 0.5, "aa/eos_rate": 0.66})
-    assert "34% of these answers did not end by themselves: they were cut" in console.export_text()
+    assert "34% of these answers were truncated at max_new_tokens" in console.export_text()
 
 
 def test_a_terminal_gets_shades(tmp_path: Path) -> None:

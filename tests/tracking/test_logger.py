@@ -107,7 +107,7 @@ def test_the_mode_follows_login_and_environment(monkeypatch: pytest.MonkeyPatch,
     assert choose_mode("auto", dead, 1.0) == ("offline", f"{dead} does not answer")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert choose_mode("auto", dead, 1.0)[0] == "disabled"
-    assert choose_mode("offline", dead, 1.0) == ("offline", "as asked")
+    assert choose_mode("offline", dead, 1.0) == ("offline", "as configured")
     with pytest.raises(UserError, match="Did you mean 'online'"):
         make_logger("onlin")
 
