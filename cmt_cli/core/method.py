@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
 from cmt_cli.core.objectives import Fit, ParamGroup, State
@@ -38,6 +39,7 @@ class Method:
     # inherited: a child that adds to its parent has to say it anew.
     trains_sharded: ClassVar[tuple[str, ...]] = ()
 
+    @override
     def __init_subclass__(cls) -> None:
         """Forget what the parent says of divided weights."""
         super().__init_subclass__()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.process_group import ProcessGroup
 
@@ -29,6 +30,7 @@ def all_gather(own: Tensor, total: int, processes: ProcessGroup) -> Tensor:
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
+    @override
     def forward(ctx: Any, own: Tensor, total: int, processes: ProcessGroup) -> Tensor:
         ctx.rows, ctx.processes = local_slice(total, processes), processes
         rows = own.new_zeros(total, *own.shape[1:])
@@ -37,6 +39,7 @@ class _AllGather(torch.autograd.Function):
         return rows
 
     @staticmethod
+    @override
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         ctx.processes.all_reduce([gradient])

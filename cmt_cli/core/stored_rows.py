@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, overload
 
 import numpy as np
+from typing_extensions import override
 
 T = TypeVar("T", covariant=True)
 ROWS_FILE, OFFSETS_FILE = "rows.json", "offsets.npy"
@@ -79,6 +80,7 @@ class RowFile:
         if self.offsets.ndim != 1 or len(self.offsets) == 0 or int(self.offsets[-1]) != size:
             raise DamagedFile(f"{folder / ROWS_FILE} has {size} bytes, which is not where its last row ends")
 
+    @override
     def __reduce__(self) -> tuple[type[RowFile], tuple[Path]]:
         """Let a copy open the files again."""
         return RowFile, (self._folder,)
@@ -110,6 +112,7 @@ class StoredRows(Sequence[T]):
         self.sha256 = span.sha256
         self.cache = cache
 
+    @override
     def __len__(self) -> int:
         """Return the number of rows."""
         return self._span.stop - self._span.start
@@ -120,6 +123,7 @@ class StoredRows(Sequence[T]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[T]: ...
 
+    @override
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         """Return one object, or a list of them."""
         if isinstance(index, slice):
@@ -128,6 +132,7 @@ class StoredRows(Sequence[T]):
             raise IndexError(f"row {index} of {len(self)}")
         return self._decode(json.loads(self._file.row(self._span.start + index % len(self))))
 
+    @override
     def __iter__(self) -> Iterator[T]:
         """Yield all objects, a block of them in memory at a time."""
         for block in self._file.blocks(self._span.start, self._span.stop):

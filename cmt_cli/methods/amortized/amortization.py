@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
@@ -134,6 +135,7 @@ class SlotKeys(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(num_slots, share))
 
+    @override
     def forward(self, states: Tensor) -> Tensor:
         """Return `[batch, key]` for states `[batch, slots, width]`."""
         return (torch.einsum("bsw,swk->bsk", states.to(self.weight.dtype), self.weight) + self.bias).flatten(1)

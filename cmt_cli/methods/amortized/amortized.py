@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
@@ -61,10 +62,12 @@ class AmortizedMethod(Method):
         self.seed = seed
         self.folder: Path | None = None
 
+    @override
     def attach(self, folder: Path) -> None:
         """Keep the bank in `folder`."""
         self.folder = folder
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Build the amortizer, open the bank and meta-train through the frozen model."""
         self.amortizer = Amortizer(learner, self.parts, self.seed)
@@ -85,6 +88,7 @@ class AmortizedMethod(Method):
     def objective(self, learner: Learner, items: Sequence[Item]) -> EpisodicObjective:
         """Return what meta-training minimizes."""
 
+    @override
     @torch.no_grad()
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Encode the task's documents into the bank, like lengths together; no gradient is taken."""
@@ -118,6 +122,7 @@ class AmortizedMethod(Method):
         """Return the modules that meta-training trains, by the prefix of their names in the state."""
         return {"amortizer": self.amortizer}
 
+    @override
     def state_dict(self) -> State:
         """Return the trained weights and where the memory stands."""
         state = self.memory_state()
@@ -125,6 +130,7 @@ class AmortizedMethod(Method):
             state |= {f"{prefix}/{name}": value for name, value in trained_state(module).items()}
         return state
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore the weights and drop bank records that are newer than the state."""
         for prefix, module in self.trained_modules().items():
@@ -149,12 +155,14 @@ class BankedMethod(AmortizedMethod):
         super().__init__(parts=parts, encode_batch_size=encode_batch_size, seed=seed)
         self.bank_settings = bank
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Meta-train, and fit the codebooks of a product-quantized bank that has none yet."""
         super().before_stream(learner, episodes, fit)
         if self.bank.needs_quantizer:
             self.fit_quantizer([d for e in episodes.train for d in e.support])
 
+    @override
     def open_memory(self, learner: Learner) -> None:
         """Open the bank in the run's folder."""
         self.bank = DocumentBank(
@@ -191,6 +199,7 @@ class BankedMethod(AmortizedMethod):
             seed=self.seed,
         )
 
+    @override
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
         """Append one memory per segment to the bank; a document that is stored already is replaced."""
         new = [i for i, d in enumerate(documents) if not self.bank.rows_of(d.id)]
@@ -216,14 +225,17 @@ class BankedMethod(AmortizedMethod):
             cached=project(memories).flatten(1) if self.cache_width() else None,
         )
 
+    @override
     def memory_state(self) -> State:
         """Return the bank's position; its records stay in its files."""
         return {"bank": self.bank.position()}
 
+    @override
     def load_memory_state(self, state: State) -> None:
         """Drop bank records that are newer than the state."""
         self.bank.truncate(state["bank"])
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bank's bytes."""
         return self.bank.storage_bytes().total

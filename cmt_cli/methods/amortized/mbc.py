@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.objectives import ParamGroup, State
@@ -60,6 +61,7 @@ class Mbc(AmortizedMethod):
         self.usage_decay, self.reset_below = usage_decay, reset_below
         self.lora_rank, self.lora_alpha, self.lora_layers = lora_rank, lora_alpha, lora_layers
 
+    @override
     def build_extra(self, learner: Learner) -> None:
         """Build the codebook and the LoRA of the answering model."""
         self.codebook = Codebook(
@@ -78,38 +80,46 @@ class Mbc(AmortizedMethod):
             last_layers=self.lora_layers,
         )
 
+    @override
     def trained_modules(self) -> dict[str, nn.Module]:
         """Return the amortizer, the codebook and the LoRA."""
         return {**super().trained_modules(), "codebook": self.codebook, "lora": self.lora}
 
+    @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> MbcObjective:
         """Return the answer loss over the quantized batch plus the codebook's."""
         return MbcObjective(self, learner, items)
 
+    @override
     def open_memory(self, learner: Learner) -> None:
         """Start with no stored codes."""
         self.codes: dict[str, Tensor] = {}
 
+    @override
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
         """Keep the codes of each segment under its document's id."""
         codes = self.codebook.encode(memories)
         for document, segment, row in zip(documents, segments, codes.cpu().to(torch.int16), strict=True):
             self.codes[f"{document.id}#{segment}"] = row
 
+    @override
     def memory_state(self) -> State:
         """Return the names and codes of the stored segments."""
         rows = list(self.codes.values())
         codes = torch.stack(rows) if rows else torch.empty(0, self.amortizer.num_slots, dtype=torch.int16)
         return {"segments": list(self.codes), "codes": codes}
 
+    @override
     def load_memory_state(self, state: State) -> None:
         """Restore the stored segments."""
         self.codes = dict(zip(state["segments"], state["codes"], strict=True))
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the codes and the codebook."""
         return num_bytes([*self.codes.values(), *self.codebook.parameters()])
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return a predictor over the bank's histogram."""
         if not self.codes:
@@ -145,11 +155,13 @@ class MbcObjective(EpisodicObjective):
         self.method = method
         self.latest = self.numbers = torch.empty(0)
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the parameters of the amortizer, the codebook and the LoRA."""
         extra = [*self.method.codebook.parameters(), *self.method.lora.parameters()]
         return [*super().param_groups(), ParamGroup([p for p in extra if p.requires_grad])]
 
+    @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the answer loss and the codebook's loss."""
         numbers, quantized, codebook_loss = self.method.codebook.quantize(batch.memories)
@@ -163,6 +175,7 @@ class MbcObjective(EpisodicObjective):
         with self.method.lora.active():
             return answer_nll(self.learner, self.amortizer, memory, rows)
 
+    @override
     def after_step(self, step: int, num_steps: int) -> None:
         """Reset codes that are hardly used to vectors of the latest batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)

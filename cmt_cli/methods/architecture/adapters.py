@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing_extensions import override
+
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Example, Task
@@ -35,6 +37,7 @@ class Adapters(SingleTask):
         super().__init__(trainable=trainable)
         self._learns_questions = learns_questions
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Learn the examples, their prompts as well if set so."""
         fit.on_examples([as_text(example) for example in task.train] if self._learns_questions else task.train)

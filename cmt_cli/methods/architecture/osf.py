@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.settings import one_of
@@ -48,17 +50,20 @@ class Osf(FineTune):
         self._shares = tuple(preserved_shares)
         self._projects_parameters = one_of(projection, PROJECTIONS, "method.projection") == "parameters"
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Split the weights as they are."""
         super().before_task(learner, task)
         self._subspace.split(learner, self._shares[min(task.index, len(self._shares) - 1)])
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Leave the batch as it is; between two steps, put the parameters back where they may be."""
         if self._projects_parameters:
             self._subspace.project(learner)
         return super().mix_batch(learner, batch)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Merge the parts."""
         if self._projects_parameters:

@@ -15,6 +15,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method
@@ -57,18 +59,22 @@ class InContext(Method):
         self._seed = seed
         self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when asked for
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Leave the weights frozen."""
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Check that the buffer can take the task's examples."""
         self._buffer.check(task.train)
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Offer the task's examples to the buffer."""
         self._buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
         self._indices = {}
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return a predictor that reads demonstrations."""
         return DemonstrationPredictor(learner, self._separator, self._demonstrations)
@@ -96,15 +102,18 @@ class InContext(Method):
                 index.add(str(number), example.prompt)
         return self._indices[task]
 
+    @override
     def state_dict(self) -> State:
         """Return the examples."""
         return self._buffer.state_dict()
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore the examples."""
         self._buffer.load_state_dict(state)
         self._indices = {}
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the kept texts."""
         return self._buffer.storage_bytes()

@@ -15,6 +15,7 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
@@ -40,11 +41,13 @@ class NewestTask(FineTune):
         super().__init__(trainable=trainable)
         self._start: Values = {}
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the parameters trainable and keep where they start."""
         super().before_stream(learner, episodes, fit)
         self._start = values_on_cpu(learner)
 
+    @override
     @torch.no_grad()
     def before_task(self, learner: Learner, task: Task) -> None:
         """Set the parameters back to the start.
@@ -73,17 +76,20 @@ class SingleTask(NewestTask):
         self._past: list[Values] = []  # of all tasks before the one whose values the model holds
         self._num_tasks = 0
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Keep the last task's parameters and set them back to the start."""
         if self._num_tasks > len(self._past):
             self._past.append(values_on_cpu(learner))
         super().before_task(learner, task)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Count the task as learned."""
         super().after_task(learner, task)
         self._num_tasks += 1
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return the base model before the first task, then what answers with the parameters of a question's task."""
         if self._num_tasks == 0:
@@ -95,6 +101,7 @@ class SingleTask(NewestTask):
 
         return PerTaskPredictor(learner, select, self._num_tasks)
 
+    @override
     def state_dict(self) -> State:
         """Return the past tasks' parameters; the newest are the learner's, the start follows from the settings."""
         kept: State = {**super().state_dict(), "num_tasks": self._num_tasks, "num_past": len(self._past)}
@@ -102,12 +109,14 @@ class SingleTask(NewestTask):
             kept |= to_state(values, f"past.{task}.")
         return kept
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._past = [from_state(state, f"past.{task}.", CPU) for task in range(state["num_past"])]
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the parameters of past tasks: all but the newest."""
         return super().storage_bytes() + sum(num_bytes(values.values()) for values in self._past)

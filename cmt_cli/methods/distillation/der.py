@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED, kl_divergence
@@ -66,11 +67,13 @@ class DER(Rehearsal):
         # tokens of the new and of the old rows of the effective batch; None where no old row was added
         self._num_labelled: tuple[Tensor, Tensor] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Start counting the task's batches."""
         super().before_task(learner, task)
         self._num_batches = 0
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Offer the task's examples to the buffer and store the outputs on those that it took."""
         super().after_task(learner, task)
@@ -79,6 +82,7 @@ class DER(Rehearsal):
         self._stored = kept | {row.id: self._outputs_on(learner, row) for row in rows if row.id not in kept}
         self._rows = rows
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Return the batch with old rows appended."""
         batch = super().mix_batch(learner, batch)
@@ -94,6 +98,7 @@ class DER(Rehearsal):
         self._num_labelled = (_labelled(batch).sum(), _labelled(added).sum())
         return replay.joined(batch, added, pad_id=learner.pad_id)
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
         """Return the weights that make new and old rows a mean each, the latter times beta."""
         weights = super().token_weights(learner, batch, outputs)
@@ -105,6 +110,7 @@ class DER(Rehearsal):
         scale = torch.where(self._is_old(batch), of_old, of_new)[:, None].expand(batch.labels.shape)
         return scale if weights is None else scale * weights
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the distance from the stored outputs; its share of the loop makes it a mean over the old tokens."""
         terms = super().penalties(learner, batch, outputs)
@@ -121,11 +127,13 @@ class DER(Rehearsal):
         terms["stored_outputs"] = self._alpha * scale * distance
         return terms
 
+    @override
     def state_dict(self) -> State:
         """Return buffer and outputs, and how far the task is."""
         stored = {_PREFIX + key: value for key, value in to_state(self._stored).items()}
         return {**super().state_dict(), **stored, "num_batches": self._num_batches}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
@@ -133,6 +141,7 @@ class DER(Rehearsal):
         self._num_batches = state["num_batches"]
         self._rows = None
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the kept texts and outputs."""
         return super().storage_bytes() + sum(stored.storage_bytes() for stored in self._stored.values())

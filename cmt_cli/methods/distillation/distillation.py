@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, kl_divergence
@@ -37,6 +38,7 @@ class Distillation(PreviousTeacher):
         self._weight = not_negative(weight, "method.weight")
         self._temperature = positive(temperature, "method.temperature")
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted mean divergence from the teacher."""
         terms = super().penalties(learner, batch, outputs)

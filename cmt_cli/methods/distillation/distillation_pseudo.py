@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, num_labelled
@@ -50,15 +51,18 @@ class DistillationPseudo(GenerativeReplay, PreviousTeacher):
         self._weight = not_negative(weight, "method.weight")
         self._temperature = positive(temperature, "method.temperature")
 
+    @override
     def coefficients(self) -> tuple[float, ...]:
         """Return what multiplies the mean nll of each group of rows: pseudo-examples have none."""
         return 1.0, self.lm_weight, 0.0, 0.0
 
+    @override
     def group(self, name: str) -> int:
         """Return the group of the row with this id."""
         is_pseudo = name.removeprefix(MARKED).startswith(PSEUDO)
         return super().group(name) + (NUM_GROUPS_OF_NEW if is_pseudo else 0)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the divergence from the teacher on pseudo-rows; its share of the loop makes it means per group."""
         terms = super().penalties(learner, batch, outputs)

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.method import ADDED
@@ -74,10 +75,12 @@ class EWC(Anchored):
         self._terms: list[tuple[Values, Values]] = []  # Fisher and anchor of each term of the sum over k
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
         """Return the names of the last task's parameters."""
         return self._terms[-1][1] if self._terms else ()
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Estimate the task's Fisher information at the parameters it ended with."""
         super().after_task(learner, task)
@@ -94,6 +97,7 @@ class EWC(Anchored):
                 self._terms = [(decayed_sum(old, fisher, self._gamma), anchor)]
         self._num_tasks += 1
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted sum over tasks."""
         terms = super().penalties(learner, batch, outputs)
@@ -103,6 +107,7 @@ class EWC(Anchored):
             terms["ewc"] = 0.5 * self._weight * torch.stack(distances).sum()
         return terms
 
+    @override
     def state_dict(self) -> State:
         """Return Fisher information, anchors and the number of tasks."""
         state = {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
@@ -110,6 +115,7 @@ class EWC(Anchored):
             state |= {**to_state(fisher, f"fisher.{k}."), **to_state(anchor, f"anchor.{k}.")}
         return state
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
@@ -119,6 +125,7 @@ class EWC(Anchored):
             for k in range(state["num_terms"])
         ]
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of Fisher information and anchors."""
         return super().storage_bytes() + sum(num_bytes(values.values()) for term in self._terms for values in term)

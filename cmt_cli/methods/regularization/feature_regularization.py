@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
@@ -46,6 +47,7 @@ class FeatureRegularization(PreviousTeacher):
         self._layers = tuple(layers)
         self._distance = one_of(distance, (MSE, COSINE), "method.distance")
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; raise UserError for layers that the model does not have."""
         super().before_stream(learner, episodes, fit)
@@ -56,6 +58,7 @@ class FeatureRegularization(PreviousTeacher):
                 f"of numbers from 0 (embeddings) to {num_blocks}, or negative ones from the end (-1: the last block)."
             )
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted distance from the teacher's hidden states."""
         terms = super().penalties(learner, batch, outputs)

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.method import ADDED
@@ -45,15 +46,18 @@ class L2(Anchored):
         self._anchor: Values = {}
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
         """Return the names of the last task's parameters."""
         return self._anchor
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Keep the parameters."""
         super().after_task(learner, task)
         self._anchor = trainable_values(learner)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
@@ -61,15 +65,18 @@ class L2(Anchored):
             terms["l2"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor)
         return terms
 
+    @override
     def state_dict(self) -> State:
         """Return the previous parameters."""
         return {**super().state_dict(), **to_state(self._anchor, "anchor.")}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore the previous parameters."""
         super().load_state_dict(state)
         self._anchor = from_state(state, "anchor.", self.device)
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the previous parameters."""
         return super().storage_bytes() + num_bytes(self._anchor.values())

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.method import ADDED
@@ -53,10 +54,12 @@ class MAS(Anchored):
         self._anchor: Values = {}
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
         """Return the names of the last task's parameters."""
         return self._anchor
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Add the task's sensitivities to those of the tasks before, and keep the parameters."""
         super().after_task(learner, task)
@@ -66,6 +69,7 @@ class MAS(Anchored):
         self._omega = {name: value + self._omega.get(name, 0.0) for name, value in latest.items()}
         self._anchor = trainable_values(learner)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
@@ -73,16 +77,19 @@ class MAS(Anchored):
             terms["mas"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor, self._omega)
         return terms
 
+    @override
     def state_dict(self) -> State:
         """Return the sensitivities and the previous parameters."""
         return {**super().state_dict(), **to_state(self._omega, "omega."), **to_state(self._anchor, "anchor.")}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._omega = from_state(state, "omega.", self.device)
         self._anchor = from_state(state, "anchor.", self.device)
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the sensitivities and the previous parameters."""
         return super().storage_bytes() + num_bytes([*self._omega.values(), *self._anchor.values()])

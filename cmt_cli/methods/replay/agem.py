@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import ADDED
@@ -41,12 +42,14 @@ class AGem(Rehearsal):
         self._step = 0
         self._rows: dict[int, list[Row]] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Start counting the task's steps."""
         super().before_task(learner, task)
         self._step = 0
         self._rows = None
 
+    @override
     def adjust_gradients(self, learner: Learner) -> None:
         """Project the gradient, once there are old examples."""
         super().adjust_gradients(learner)
@@ -77,10 +80,12 @@ class AGem(Rehearsal):
             }
         return self._rows
 
+    @override
     def state_dict(self) -> State:
         """Return the buffer and how far the task is."""
         return {**super().state_dict(), "step": self._step}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import ADDED
 from cmt_cli.core.settings import not_negative
@@ -49,6 +51,7 @@ class Gem(AGem):
         )
         self._margin = not_negative(margin, "method.margin")
 
+    @override
     def project(self, gradient: Gradient, learner: Learner, rows: dict[int, list[Row]]) -> None:
         """Change `gradient` in place to the nearest one in the cone that the past tasks leave open."""
         references = [self.reference(learner, old, str(task)) for task, old in rows.items()]

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED
@@ -76,6 +77,7 @@ class GenerativeReplay(FineTune):
         self._order: tuple[int, list[int]] = (-1, [])  # a pass over the pseudo-rows and the order of the rows in it
         self.num_tokens: Tensor | None = None  # labelled tokens of the effective batch by group; None: nothing added
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Write the pseudo-examples of the tasks before."""
         super().before_task(learner, task)
@@ -86,6 +88,7 @@ class GenerativeReplay(FineTune):
         self.pseudo = self._generated(learner, task)
         self._forget_rows()
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Return the batch with pseudo-rows and all LM rows appended."""
         batch = super().mix_batch(learner, batch)
@@ -105,6 +108,7 @@ class GenerativeReplay(FineTune):
             self.num_tokens = empty.index_add(0, self.groups(batch), labelled)
         return batch
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
         """Return the weights that make each group of rows a mean of its own, times its coefficient."""
         weights = super().token_weights(learner, batch, outputs)
@@ -127,6 +131,7 @@ class GenerativeReplay(FineTune):
         """Return the group of each row, `[batch]`."""
         return torch.tensor([self.group(name) for name in batch.ids], device=batch.labels.device)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Keep the marker of the task, and drop the pseudo-examples."""
         super().after_task(learner, task)
@@ -138,6 +143,7 @@ class GenerativeReplay(FineTune):
         self.pseudo = []
         self._forget_rows()
 
+    @override
     def state_dict(self) -> State:
         """Return the markers, the pseudo-examples and how far the task is."""
         own = {
@@ -149,6 +155,7 @@ class GenerativeReplay(FineTune):
         }
         return {**super().state_dict(), **own}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
@@ -160,6 +167,7 @@ class GenerativeReplay(FineTune):
         self._num_new = state["num_new"]
         self._forget_rows()
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the markers, and of the pseudo-examples while there are any, in UTF-8."""
         texts = [*self._learned, *(example.prompt + example.target for example in self.pseudo)]

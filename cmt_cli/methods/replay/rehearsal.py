@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
 from cmt_cli.core.losses import IGNORED
@@ -36,12 +37,14 @@ class Rehearsal(FineTune):
         self._seed = seed
         self._task_index = -1
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Check that the buffer can take the task's examples."""
         super().before_task(learner, task)
         self.buffer.check(task.train)
         self._task_index = task.index
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Offer the task's examples to the buffer."""
         super().after_task(learner, task)
@@ -51,10 +54,12 @@ class Rehearsal(FineTune):
         """Return the generator of one draw of the current task."""
         return random.Random(f"{purpose} {self._seed} {self._task_index} {step}")
 
+    @override
     def state_dict(self) -> State:
         """Return the buffer."""
         return {**super().state_dict(), **{f"buffer.{name}": value for name, value in self.buffer.state_dict().items()}}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore the buffer."""
         super().load_state_dict(state)
@@ -62,6 +67,7 @@ class Rehearsal(FineTune):
             {name.removeprefix("buffer."): value for name, value in state.items() if name.startswith("buffer.")}
         )
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the kept texts."""
         return super().storage_bytes() + self.buffer.storage_bytes()

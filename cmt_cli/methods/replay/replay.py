@@ -24,6 +24,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Row
@@ -65,6 +66,7 @@ class Replay(Rehearsal):
         self._num_new = 0  # rows of the current task so far; names the draw of a step
         self._rows: list[Row] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Start counting the task's rows."""
         super().before_task(learner, task)
@@ -72,6 +74,7 @@ class Replay(Rehearsal):
         self._rows = None
         self._task = task
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Return the batch with old rows appended, or in the place of some of its own."""
         batch = super().mix_batch(learner, batch)
@@ -87,15 +90,18 @@ class Replay(Rehearsal):
             batch = kept_rows(batch, sorted(generator.sample(range(num_rows), num_rows - num_old)))
         return joined(batch, learner.collate(old), pad_id=learner.pad_id)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Offer the task's examples to the buffer; the control keeps none."""
         if not self._repeats_new_task:
             super().after_task(learner, task)
 
+    @override
     def state_dict(self) -> State:
         """Return the buffer and how far the task is."""
         return {**super().state_dict(), "num_new": self._num_new}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import ADDED, BASE, Method
@@ -28,11 +29,13 @@ class FineTune(Method):
         self.trainable = trainable
         self.device = torch.device("cpu")
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; what a state restores goes to their device."""
         self.device = learner.device
         self.trainable.apply(learner)
 
+    @override
     def why_not_sharded(self) -> str | None:
         """Return why the method, or what it trains, cannot work on divided weights, or None."""
         reason = super().why_not_sharded()

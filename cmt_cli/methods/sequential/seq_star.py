@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
@@ -89,6 +90,7 @@ class SeqStar(Method):
         self._backbone: list[nn.Parameter] = []
         self._learner: Learner | None = None
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Choose what is trained of the backbone and add a head without labels."""
         self._learner = learner
@@ -102,12 +104,14 @@ class SeqStar(Method):
         )
         learner.model.add_module(MODULE, head.to(learner.device))
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Give the task's new labels rows. Raises UserError where the task is no classification."""
         targets = labels_of(task, self._head_settings.max_labels)
         known = set(self._head(learner).labels)
         self._grow(learner, [label for label in targets if label not in known])
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Warm the backbone up if this is the first task, then train the rows that are not frozen."""
         num_epochs = self._budget.num_epochs or 0.0
@@ -123,20 +127,24 @@ class SeqStar(Method):
             extra = self._warm_up_epochs if self._settings.freezes and not self._is_warm else 0.0
             fit.on_objective(objective, replace(self._budget, num_epochs=num_epochs + extra))
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Freeze the backbone."""
         self._set_warm(True)
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return the classifier, or the language model while there are no labels."""
         head = self._head(learner)
         return LabelPredictor(learner, head) if head.labels else learner
 
+    @override
     def state_dict(self) -> State:
         """Return the labels of each growth, and whether the backbone is warm; the learner saves the values."""
         growths = self._head(self._learner).growths if self._learner is not None else []
         return {"labels": [list(labels) for labels in growths], "is_warm": self._is_warm}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Give the labels their rows, or take newer ones away."""
         assert self._learner is not None, "before_stream comes first"
@@ -147,6 +155,7 @@ class SeqStar(Method):
             self._grow(self._learner, labels)
         self._set_warm(state["is_warm"])
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of all labels' texts and of the rows of past tasks."""
         if self._learner is None:
