@@ -114,7 +114,6 @@ class StoredRows(Sequence[T]):
 
     @override
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self._span.stop - self._span.start
 
     @overload
@@ -125,7 +124,6 @@ class StoredRows(Sequence[T]):
 
     @override
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        """Return one object, or a list of them."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):

@@ -89,7 +89,6 @@ class _GroupedReservoir(ExampleBuffer):
 
     @override
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
-        """Offer a task's examples to the reservoirs of their groups; `features` is not used."""
         for example in examples:
             name = self.group(example, task)
             group = self._groups.setdefault(name, [])
@@ -101,12 +100,10 @@ class _GroupedReservoir(ExampleBuffer):
 
     @override
     def state_dict(self) -> State:
-        """Return the entries and how many examples each group has seen."""
         return {**super().state_dict(), "num_seen": dict(self._num_seen)}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the entries and the counts."""
         super().load_state_dict(state)
         self._num_seen = dict(state["num_seen"])
 
@@ -120,7 +117,6 @@ class Reservoir(_GroupedReservoir):
 
     @override
     def group(self, example: Example, task: int) -> str:
-        """Return the one group."""
         return "all"
 
 
@@ -133,7 +129,6 @@ class PerTask(_GroupedReservoir):
 
     @override
     def group(self, example: Example, task: int) -> str:
-        """Return the task."""
         return str(task)
 
 
@@ -156,7 +151,6 @@ class PerClass(_GroupedReservoir):
 
     @override
     def group(self, example: Example, task: int) -> str:
-        """Return the target without surrounding white space."""
         return example.target.strip()
 
 
@@ -170,7 +164,6 @@ class Ring(ExampleBuffer):
 
     @override
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
-        """Append a task's examples and drop the oldest; `features` is not used."""
         self._groups = {"all": [*self.entries, *(Entry(example, task) for example in examples)][-self._capacity :]}
 
 

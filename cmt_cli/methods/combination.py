@@ -121,30 +121,25 @@ class Compose(Method):
 
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Prepare the members in turn; the first makes parameters trainable."""
         for member in self._members.values():
             member.before_stream(learner, episodes, fit)
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Let each member grow or take snapshots."""
         for member in self._members.values():
             member.before_task(learner, task)
 
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Learn as the one member does that has its own way, else by gradient on the task's examples."""
         self._learns.learn(learner, task, fit)
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Let each member keep what it needs of the task."""
         for member in self._members.values():
             member.after_task(learner, task)
 
     @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Let each member add to the batch of the one before."""
         for member in self._members.values():
             batch = member.mix_batch(learner, batch)
         return batch
@@ -176,18 +171,15 @@ class Compose(Method):
 
     @override
     def adjust_gradients(self, learner: Learner) -> None:
-        """Let each member change what the one before has left."""
         for member in self._members.values():
             member.adjust_gradients(learner)
 
     @override
     def param_groups(self, learner: Learner) -> Sequence[ParamGroup]:
-        """Return what is trained."""
         return self._groups.param_groups(learner)
 
     @override
     def lr_scale(self, step: int, num_steps: int) -> float:
-        """Return the product of the members' factors."""
         product = 1.0
         for member in self._members.values():
             product *= member.lr_scale(step, num_steps)
@@ -195,7 +187,6 @@ class Compose(Method):
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return what answers."""
         return self._answers.predictor(learner, task_index)
 
     @override
@@ -205,12 +196,10 @@ class Compose(Method):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the members in turn."""
         for name, member in self._members.items():
             prefix = f"{name}/"
             member.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
     @override
     def storage_bytes(self) -> int:
-        """Return the sum over the members."""
         return sum(member.storage_bytes() for member in self._members.values())

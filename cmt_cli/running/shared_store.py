@@ -60,7 +60,6 @@ class SharedStore(RunStore):
 
     @override
     def method_folder(self, *, empty: bool) -> Path:
-        """Return the folder for this process's files of the method."""
         shared = self._processes.run_on_rank_zero(partial(super().method_folder, empty=empty))
         if self._processes.rank > 0:
             self._copy = Path(tempfile.mkdtemp(prefix="cmt-process-"))
@@ -76,32 +75,26 @@ class SharedStore(RunStore):
 
     @override
     def save_state(self, phase: str, state: State) -> None:
-        """Save what is carried across tasks."""
         self._processes.run_on_rank_zero(partial(super().save_state, phase, state))
 
     @override
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
-        """Save the state inside a phase's fit."""
         self._processes.run_on_rank_zero(partial(super().save_fit, phase, state, notes))
 
     @override
     def add_row(self, row: int, scores: Sequence[ScoredTest], missing: Mapping[str, str]) -> None:
-        """Add a complete row."""
         self._processes.run_on_rank_zero(partial(super().add_row, row, scores, missing))
 
     @override
     def drop_rows_after(self, last: int) -> None:
-        """Remove the rows above `last`."""
         self._processes.run_on_rank_zero(partial(super().drop_rows_after, last))
 
     @override
     def add_step(self, task_index: int, step: int, scores: Sequence[ScoredTest]) -> None:
-        """Keep the scores after some steps of a task."""
         self._processes.run_on_rank_zero(partial(super().add_step, task_index, step, scores))
 
     @override
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one line to `events.jsonl`; nobody waits for it."""
         if self._processes.rank == 0:
             super().event(kind, values)
 

@@ -37,7 +37,6 @@ class JobNotes(NullLogger):
 
     @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        """Note the folder."""
         self._job.note_folder(folder)
 
 

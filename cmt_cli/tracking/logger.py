@@ -94,17 +94,14 @@ class WandbLogger(NullLogger):
 
     @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Log the gradient loop's values on the axis `train/step`."""
         self._log({**values, "train/step": step})
 
     @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        """Log one row of the matrix on the axis `task_index`."""
         self._log({**{f"cl/{name}": value for name, value in scores.items()}, "task_index": index})
 
     @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        """Log the matrix, predictions, metrics and cost, and close the W&B run."""
         if self._run is None:
             return
         # Online, the client asks the server before it takes a table, and waits long where none answers.

@@ -64,7 +64,6 @@ class AmortizedMethod(Method):
 
     @override
     def attach(self, folder: Path) -> None:
-        """Keep the bank in `folder`."""
         self.folder = folder
 
     @override
@@ -124,7 +123,6 @@ class AmortizedMethod(Method):
 
     @override
     def state_dict(self) -> State:
-        """Return the trained weights and where the memory stands."""
         state = self.memory_state()
         for prefix, module in self.trained_modules().items():
             state |= {f"{prefix}/{name}": value for name, value in trained_state(module).items()}
@@ -132,7 +130,6 @@ class AmortizedMethod(Method):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the weights and drop bank records that are newer than the state."""
         for prefix, module in self.trained_modules().items():
             parameters = dict(module.named_parameters()) | dict(module.named_buffers())
             for name in trained_state(module):
@@ -164,7 +161,6 @@ class BankedMethod(AmortizedMethod):
 
     @override
     def open_memory(self, learner: Learner) -> None:
-        """Open the bank in the run's folder."""
         self.bank = DocumentBank(
             folder=self.folder,
             num_tokens=self.amortizer.num_slots,
@@ -227,17 +223,14 @@ class BankedMethod(AmortizedMethod):
 
     @override
     def memory_state(self) -> State:
-        """Return the bank's position; its records stay in its files."""
         return {"bank": self.bank.position()}
 
     @override
     def load_memory_state(self, state: State) -> None:
-        """Drop bank records that are newer than the state."""
         self.bank.truncate(state["bank"])
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bank's bytes."""
         return self.bank.storage_bytes().total
 
 

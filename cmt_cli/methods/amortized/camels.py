@@ -125,21 +125,17 @@ class Camels(Method):
 
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Train on the task's documents."""
         fit.on_examples(task.train, self._budget)
 
     @override
     @torch.no_grad()
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor:
-        """Return the weight model's weights."""
         return self._weight_model(batch)
 
     @override
     def state_dict(self) -> State:
-        """Return the weight model's trained parameters."""
         return {name: value.detach().clone() for name, value in self._weight_model.named_parameters()}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the weight model, in place."""
         self._weight_model.load_state_dict(state)

@@ -52,12 +52,10 @@ class Cmt(BankedMethod):
 
     @override
     def build_extra(self, learner: Learner) -> None:
-        """Build the temperature and the prior's strength."""
         self.matching = Matching(self.techniques).to(learner.device)
 
     @override
     def trained_modules(self) -> dict[str, nn.Module]:
-        """Return the amortizer and the matching scalars."""
         return {**super().trained_modules(), "matching": self.matching}
 
     @override
@@ -68,7 +66,6 @@ class Cmt(BankedMethod):
 
     @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> CmtObjective:
-        """Return L_qa plus the techniques' terms."""
         return CmtObjective(learner, self.amortizer, items, self.seed, self.techniques, self.matching)
 
     @override

@@ -83,12 +83,10 @@ class CmtObjective(EpisodicObjective):
 
     @override
     def param_groups(self) -> Sequence[ParamGroup]:
-        """Return the amortizer's parameters and the matching scalars."""
         return [*super().param_groups(), ParamGroup(list(self.matching.parameters()))]
 
     @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the weighted terms of one batch."""
         techniques = self.techniques
         queries, keys = self.amortizer.queries(batch.states), self.amortizer.keys(batch.memories)
         logits = self.matching.logits(queries @ keys.T)
@@ -123,7 +121,6 @@ class CmtObjective(EpisodicObjective):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the keys of earlier batches."""
         self.past.load_state_dict(state)
 
     def _answer_nll(self, memory: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -56,12 +56,10 @@ class Mac(BankedMethod):
 
     @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> MacObjective:
-        """Return the answer loss over the batch's bank."""
         return MacObjective(learner, self.amortizer, items, self.seed)
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that aggregates the whole bank."""
         return AmortizedPredictor(learner, self.amortizer, BankRecall(self.amortizer, self.bank, self.hierarchy_window))
 
 
@@ -84,7 +82,6 @@ class MacObjective(EpisodicObjective):
 
     @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the one term."""
         cached = self.amortizer.aggregator.project(batch.memories)
         memory = self.amortizer.aggregator(batch.states, cached[None])
         nll = self.in_chunks(self._answer_nll, micro_batch_size, memory, batch.rows)

@@ -63,7 +63,6 @@ class Mbc(AmortizedMethod):
 
     @override
     def build_extra(self, learner: Learner) -> None:
-        """Build the codebook and the LoRA of the answering model."""
         self.codebook = Codebook(
             num_codes=self.num_codes,
             width=self.amortizer.width,
@@ -82,17 +81,14 @@ class Mbc(AmortizedMethod):
 
     @override
     def trained_modules(self) -> dict[str, nn.Module]:
-        """Return the amortizer, the codebook and the LoRA."""
         return {**super().trained_modules(), "codebook": self.codebook, "lora": self.lora}
 
     @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> MbcObjective:
-        """Return the answer loss over the quantized batch plus the codebook's."""
         return MbcObjective(self, learner, items)
 
     @override
     def open_memory(self, learner: Learner) -> None:
-        """Start with no stored codes."""
         self.codes: dict[str, Tensor] = {}
 
     @override
@@ -104,24 +100,20 @@ class Mbc(AmortizedMethod):
 
     @override
     def memory_state(self) -> State:
-        """Return the names and codes of the stored segments."""
         rows = list(self.codes.values())
         codes = torch.stack(rows) if rows else torch.empty(0, self.amortizer.num_slots, dtype=torch.int16)
         return {"segments": list(self.codes), "codes": codes}
 
     @override
     def load_memory_state(self, state: State) -> None:
-        """Restore the stored segments."""
         self.codes = dict(zip(state["segments"], state["codes"], strict=True))
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the codes and the codebook."""
         return num_bytes([*self.codes.values(), *self.codebook.parameters()])
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor over the bank's histogram."""
         if not self.codes:
             return AmortizedPredictor(learner, self.amortizer, _recall_nothing)
         counts = self.codebook.histogram(torch.stack(list(self.codes.values())).to(learner.device))
@@ -157,13 +149,11 @@ class MbcObjective(EpisodicObjective):
 
     @override
     def param_groups(self) -> Sequence[ParamGroup]:
-        """Return the parameters of the amortizer, the codebook and the LoRA."""
         extra = [*self.method.codebook.parameters(), *self.method.lora.parameters()]
         return [*super().param_groups(), ParamGroup([p for p in extra if p.requires_grad])]
 
     @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the answer loss and the codebook's loss."""
         numbers, quantized, codebook_loss = self.method.codebook.quantize(batch.memories)
         self.latest, self.numbers = batch.memories.detach(), numbers
         cached = self.amortizer.aggregator.project(quantized)

@@ -56,7 +56,6 @@ class PromptPool(FineTune):
 
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Add the pool to the model."""
         super().before_stream(learner, episodes, fit)
         self.pool: pooled_prompts.PromptPool = learner.model.get_submodule(PREFIX_SOURCE)
 
@@ -92,13 +91,11 @@ class PromptPool(FineTune):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the counts."""
         super().load_state_dict(state)
         self._counts = state["counts"].to("cpu", copy=True)
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the counts, where they are taken."""
         counts = self._counts.numel() * self._counts.element_size() if self._diversify else 0
         return super().storage_bytes() + counts
 

@@ -52,7 +52,6 @@ class Slao(FineTune):
 
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Add the adapter."""
         super().before_stream(learner, episodes, fit)
         self._pairs = peft_lora.adapter(learner, 0)
         self._trained = [pair.up.detach().clone() for pair in self._pairs]
@@ -82,14 +81,12 @@ class Slao(FineTune):
 
     @override
     def state_dict(self) -> State:
-        """Return both versions of B and the number of tasks."""
         trained = {f"trained.{i}": value for i, value in enumerate(self._trained)}
         kept = {f"merged.{i}": value for i, value in enumerate(self._merged)}
         return {"num_tasks": self._num_tasks, **trained, **kept}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         self._num_tasks = state["num_tasks"]
         for i, pair in enumerate(self._pairs):
             self._trained[i] = state[f"trained.{i}"].to(pair.up.device)
@@ -97,5 +94,4 @@ class Slao(FineTune):
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of both versions of B."""
         return num_bytes([*self._trained, *self._merged])

@@ -69,7 +69,6 @@ class Bm25(Method):
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that reads the best passages of the documents learned so far."""
         return PassagePredictor(learner, self._template, self._retrieve)
 
     def _retrieve(self, prompt: Prompt) -> Sequence[Passage]:
@@ -84,7 +83,6 @@ class Bm25(Method):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the documents and index them."""
         self._texts = dict(state["texts"])
         self._rebuild()
 

@@ -39,7 +39,6 @@ class FullContext(Method):
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that reads the gold documents learned so far."""
         return PassagePredictor(learner, self._template, self._gold)
 
     def _gold(self, prompt: Prompt) -> Sequence[Passage]:
@@ -48,15 +47,12 @@ class FullContext(Method):
 
     @override
     def state_dict(self) -> State:
-        """Return the documents."""
         return {"texts": dict(self._texts)}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the documents."""
         self._texts = dict(state["texts"])
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of all texts in UTF-8."""
         return sum(len(text.encode()) for text in self._texts.values())

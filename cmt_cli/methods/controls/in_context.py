@@ -65,18 +65,15 @@ class InContext(Method):
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Check that the buffer can take the task's examples."""
         self._buffer.check(task.train)
 
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Offer the task's examples to the buffer."""
         self._buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
         self._indices = {}
 
     @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that reads demonstrations."""
         return DemonstrationPredictor(learner, self._separator, self._demonstrations)
 
     def _demonstrations(self, prompt: Prompt) -> Sequence[str]:
@@ -104,18 +101,15 @@ class InContext(Method):
 
     @override
     def state_dict(self) -> State:
-        """Return the examples."""
         return self._buffer.state_dict()
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the examples."""
         self._buffer.load_state_dict(state)
         self._indices = {}
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts."""
         return self._buffer.storage_bytes()
 
 

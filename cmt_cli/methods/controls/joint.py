@@ -53,12 +53,10 @@ class Joint(FineTune):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the examples."""
         self._examples = [_example(record) for record in state["examples"]]
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of all examples' texts in UTF-8."""
         return sum(len((example.prompt + example.target).encode()) for example in self._examples)
 
 

@@ -85,7 +85,6 @@ class SingleTask(NewestTask):
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Count the task as learned."""
         super().after_task(learner, task)
         self._num_tasks += 1
 
@@ -111,7 +110,6 @@ class SingleTask(NewestTask):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._past = [from_state(state, f"past.{task}.", CPU) for task in range(state["num_past"])]

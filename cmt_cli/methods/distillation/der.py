@@ -69,7 +69,6 @@ class DER(Rehearsal):
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's batches."""
         super().before_task(learner, task)
         self._num_batches = 0
 
@@ -84,7 +83,6 @@ class DER(Rehearsal):
 
     @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Return the batch with old rows appended."""
         batch = super().mix_batch(learner, batch)
         if self._rows is None:
             self._rows = self._named_rows(learner)
@@ -129,13 +127,11 @@ class DER(Rehearsal):
 
     @override
     def state_dict(self) -> State:
-        """Return buffer and outputs, and how far the task is."""
         stored = {_PREFIX + key: value for key, value in to_state(self._stored).items()}
         return {**super().state_dict(), **stored, "num_batches": self._num_batches}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._stored = from_state({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
         self._num_batches = state["num_batches"]
@@ -143,7 +139,6 @@ class DER(Rehearsal):
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts and outputs."""
         return super().storage_bytes() + sum(stored.storage_bytes() for stored in self._stored.values())
 
     def _named_rows(self, learner: Learner) -> list[Row]:

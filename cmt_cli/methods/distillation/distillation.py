@@ -40,7 +40,6 @@ class Distillation(PreviousTeacher):
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted mean divergence from the teacher."""
         terms = super().penalties(learner, batch, outputs)
         if self.teacher:
             labelled = batch.labels[:, outputs.kept + 1] != IGNORED

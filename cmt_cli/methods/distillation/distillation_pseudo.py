@@ -58,7 +58,6 @@ class DistillationPseudo(GenerativeReplay, PreviousTeacher):
 
     @override
     def group(self, name: str) -> int:
-        """Return the group of the row with this id."""
         is_pseudo = name.removeprefix(MARKED).startswith(PSEUDO)
         return super().group(name) + (NUM_GROUPS_OF_NEW if is_pseudo else 0)
 

@@ -48,22 +48,18 @@ class PreviousTeacher(FineTune):
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters as the next task's teacher."""
         super().after_task(learner, task)
         self.teacher = trainable_values(learner)
 
     @override
     def state_dict(self) -> State:
-        """Return the teacher's parameters."""
         return {**super().state_dict(), **to_state(self.teacher, "teacher.")}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the teacher's parameters."""
         super().load_state_dict(state)
         self.teacher = from_state(state, "teacher.", self.device)
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the teacher's parameters."""
         return super().storage_bytes() + num_bytes(self.teacher.values())

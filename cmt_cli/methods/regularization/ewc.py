@@ -77,7 +77,6 @@ class EWC(Anchored):
     @property
     @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._terms[-1][1] if self._terms else ()
 
     @override
@@ -99,7 +98,6 @@ class EWC(Anchored):
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted sum over tasks."""
         terms = super().penalties(learner, batch, outputs)
         if self._terms:
             parameters = trainable_parameters(learner)
@@ -109,7 +107,6 @@ class EWC(Anchored):
 
     @override
     def state_dict(self) -> State:
-        """Return Fisher information, anchors and the number of tasks."""
         state = {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
         for k, (fisher, anchor) in enumerate(self._terms):
             state |= {**to_state(fisher, f"fisher.{k}."), **to_state(anchor, f"anchor.{k}.")}
@@ -117,7 +114,6 @@ class EWC(Anchored):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._terms = [
@@ -127,7 +123,6 @@ class EWC(Anchored):
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of Fisher information and anchors."""
         return super().storage_bytes() + sum(num_bytes(values.values()) for term in self._terms for values in term)
 
     def _estimate(self, learner: Learner, task: Task) -> Values:

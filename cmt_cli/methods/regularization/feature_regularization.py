@@ -60,7 +60,6 @@ class FeatureRegularization(PreviousTeacher):
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted distance from the teacher's hidden states."""
         terms = super().penalties(learner, batch, outputs)
         if self.teacher:
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, IGNORED))  # no logits are computed

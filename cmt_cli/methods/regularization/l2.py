@@ -48,18 +48,15 @@ class L2(Anchored):
     @property
     @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._anchor
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters."""
         super().after_task(learner, task)
         self._anchor = trainable_values(learner)
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
             terms["l2"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor)
@@ -67,16 +64,13 @@ class L2(Anchored):
 
     @override
     def state_dict(self) -> State:
-        """Return the previous parameters."""
         return {**super().state_dict(), **to_state(self._anchor, "anchor.")}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the previous parameters."""
         super().load_state_dict(state)
         self._anchor = from_state(state, "anchor.", self.device)
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the previous parameters."""
         return super().storage_bytes() + num_bytes(self._anchor.values())

@@ -56,7 +56,6 @@ class MAS(Anchored):
     @property
     @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._anchor
 
     @override
@@ -71,7 +70,6 @@ class MAS(Anchored):
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
             terms["mas"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor, self._omega)
@@ -79,17 +77,14 @@ class MAS(Anchored):
 
     @override
     def state_dict(self) -> State:
-        """Return the sensitivities and the previous parameters."""
         return {**super().state_dict(), **to_state(self._omega, "omega."), **to_state(self._anchor, "anchor.")}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._omega = from_state(state, "omega.", self.device)
         self._anchor = from_state(state, "anchor.", self.device)
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the sensitivities and the previous parameters."""
         return super().storage_bytes() + num_bytes([*self._omega.values(), *self._anchor.values()])

@@ -44,7 +44,6 @@ class AGem(Rehearsal):
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's steps."""
         super().before_task(learner, task)
         self._step = 0
         self._rows = None
@@ -82,12 +81,10 @@ class AGem(Rehearsal):
 
     @override
     def state_dict(self) -> State:
-        """Return the buffer and how far the task is."""
         return {**super().state_dict(), "step": self._step}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._step = state["step"]
         self._rows = None

@@ -145,7 +145,6 @@ class GenerativeReplay(FineTune):
 
     @override
     def state_dict(self) -> State:
-        """Return the markers, the pseudo-examples and how far the task is."""
         own = {
             "learned": [asdict(learned) for learned in self._learned.values()],
             "longest_text": self._longest_text,
@@ -157,7 +156,6 @@ class GenerativeReplay(FineTune):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         known = [Learned(**{**values, "kinds": tuple(values["kinds"])}) for values in state["learned"]]
         self._learned = {learned.marker: learned for learned in known}

@@ -39,14 +39,12 @@ class Rehearsal(FineTune):
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Check that the buffer can take the task's examples."""
         super().before_task(learner, task)
         self.buffer.check(task.train)
         self._task_index = task.index
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Offer the task's examples to the buffer."""
         super().after_task(learner, task)
         self.buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
 
@@ -56,12 +54,10 @@ class Rehearsal(FineTune):
 
     @override
     def state_dict(self) -> State:
-        """Return the buffer."""
         return {**super().state_dict(), **{f"buffer.{name}": value for name, value in self.buffer.state_dict().items()}}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the buffer."""
         super().load_state_dict(state)
         self.buffer.load_state_dict(
             {name.removeprefix("buffer."): value for name, value in state.items() if name.startswith("buffer.")}
@@ -69,7 +65,6 @@ class Rehearsal(FineTune):
 
     @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts."""
         return super().storage_bytes() + self.buffer.storage_bytes()
 
 

@@ -68,7 +68,6 @@ class Replay(Rehearsal):
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's rows."""
         super().before_task(learner, task)
         self._num_new = 0
         self._rows = None
@@ -98,12 +97,10 @@ class Replay(Rehearsal):
 
     @override
     def state_dict(self) -> State:
-        """Return the buffer and how far the task is."""
         return {**super().state_dict(), "num_new": self._num_new}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_new = state["num_new"]
         self._rows = None

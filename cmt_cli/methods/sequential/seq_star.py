@@ -129,7 +129,6 @@ class SeqStar(Method):
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Freeze the backbone."""
         self._set_warm(True)
 
     @override

@@ -32,5 +32,4 @@ class Uniform(Method):
 
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Train on the task's documents."""
         fit.on_examples(task.train, self._budget)
