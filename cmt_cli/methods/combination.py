@@ -28,8 +28,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class Compose(Method):
     """Calls every member's hooks in turn."""
 
-    family = "composition"
-
     def __init__(self, *, methods: Mapping[str, FineTune], order: Sequence[str]) -> None:
         """`methods` are the members by name, `order` names each once. Raises UserError for members that cannot join."""
         if sorted(order) != sorted(methods):
@@ -53,8 +51,6 @@ class Compose(Method):
         members = self._members.values()
         self.needs_labels = any(member.needs_labels for member in members)
         self.needs_task_id = any(member.needs_task_id for member in members)
-        self.uses_old_data = any(member.uses_old_data for member in members)
-        self.uses_task_id = any(member.uses_task_id for member in members)
         self.needs_hidden_states = any(member.needs_hidden_states for member in members)
         self.needs_documents = any(member.needs_documents for member in members)
         self.needs_episodes = any(member.needs_episodes for member in members)

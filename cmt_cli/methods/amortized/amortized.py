@@ -51,7 +51,6 @@ class BankSettings:
 class AmortizedMethod(Method):
     """A frozen model, a meta-trained amortizer and a bank of memories."""
 
-    family = "amortized memory"
     needs_documents = True
     needs_episodes = True
 

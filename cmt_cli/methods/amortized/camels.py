@@ -65,8 +65,6 @@ def token_weights(hidden: Tensor, fc2: nn.Linear) -> Tensor:
 class Camels(Method):
     """Fine-tunes all weights on each document with meta-learned token weights."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2305.15076"
     needs_documents = True
     needs_episodes = True
 

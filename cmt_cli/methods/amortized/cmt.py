@@ -36,8 +36,6 @@ from cmt_cli.methods.amortized.mac import BankRecall
 class Cmt(BankedMethod):
     """Compression memory training over a frozen model."""
 
-    paper = "arXiv 2412.07393"
-
     def __init__(
         self,
         *,

@@ -34,8 +34,6 @@ from cmt_cli.methods.amortized.amortized import BankedMethod, BankSettings, Epis
 class Mac(BankedMethod):
     """Amortized contexts, aggregated over the whole bank."""
 
-    paper = "arXiv 2403.04317"
-
     def __init__(
         self,
         *,

@@ -39,8 +39,6 @@ from cmt_cli.methods.amortized.amortized import AmortizedMethod, EpisodicObjecti
 class Mbc(AmortizedMethod):
     """Amortized contexts over a codebook."""
 
-    paper = "arXiv 2601.00756"
-
     def __init__(
         self,
         *,

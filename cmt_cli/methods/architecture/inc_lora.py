@@ -8,12 +8,9 @@ leaves the model's function unchanged. With one task it is fine-tuning of one ad
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import ADDED
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Episodes, Task
@@ -25,9 +22,7 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class IncLora(FineTune):
     """Trains one adapter per task on top of the frozen ones."""
 
-    family = "architecture"
-    paper = "arXiv 2310.14152"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Lora) -> None:
         """`trainable` says what an adapter is; one is added before each task. Raises UserError for anything else."""

@@ -30,9 +30,6 @@ TIMES = ("once", "each_task")
 class ModelExpansion(FineTune):
     """Grows the model and trains the newest growth."""
 
-    family = "architecture"
-    paper = "arXiv 2401.02415"
-
     def __init__(self, *, expansion: str, num_new_blocks: int, num_new_units: int, grows: str, seed: int) -> None:
         """`expansion` is one of `EXPANSIONS`, `grows` one of `TIMES`; the numbers are per growth, units per MLP."""
         self._expansion: Expansion = Blocks(num_new_blocks=num_new_blocks)

@@ -34,9 +34,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class MixtureOfExperts(FineTune):
     """Trains one group of experts per task beside the frozen ones."""
 
-    family = "architecture"
-    paper = "arXiv 2305.12281"
-
     def __init__(self, *, trainable: LoraExperts, output_regularization: float) -> None:
         """`trainable` says what a task's experts are; `output_regularization` multiplies the mean divergence per token.
 

@@ -35,9 +35,6 @@ PROJECTIONS = ("gradients", "parameters")
 class Osf(FineTune):
     """Splits the weights before each task and merges them after it."""
 
-    family = "architecture"
-    paper = "arXiv 2504.07097"
-
     def __init__(self, *, targets: str | Sequence[str], preserved_shares: Sequence[float], projection: str) -> None:
         """`preserved_shares` are of the tasks in turn, in [0, 1), the last one of all later tasks, too."""
         self._subspace = SingularSubspace(targets=targets)

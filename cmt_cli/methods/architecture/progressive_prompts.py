@@ -33,10 +33,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class ProgressivePrompts(FineTune):
     """Trains one soft prompt per task and keeps the older ones as they are."""
 
-    family = "architecture"
-    paper = "arXiv 2301.12314"
-    uses_task_id = True
-
     def __init__(self, *, trainable: SoftPrompt, reparametrization: int | None) -> None:
         """`trainable` is the prompt that each task adds; `reparametrization` is the network's width, None for none.
 

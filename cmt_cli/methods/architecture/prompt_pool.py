@@ -38,8 +38,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class PromptPool(FineTune):
     """Trains a pool of prompts and their keys."""
 
-    family = "architecture"
-    paper = "arXiv 2112.08654"
     needs_labels = True
 
     def __init__(self, *, trainable: Pool, pull: float, diversify: bool) -> None:

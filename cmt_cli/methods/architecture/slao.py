@@ -39,9 +39,6 @@ def merged(old: Tensor, new: Tensor, num_tasks: int) -> Tensor:
 class Slao(FineTune):
     """Trains one adapter and merges it after each task."""
 
-    family = "architecture"
-    paper = "arXiv 2512.23017"
-
     def __init__(self, *, trainable: Lora) -> None:
         """`trainable` is the adapter. Raises UserError for anything else."""
         super().__init__(trainable=checked(trainable))

@@ -23,7 +23,6 @@ from cmt_cli.methods.controls.passages import Passage, PassagePredictor, check_t
 class Bm25(Method):
     """Keeps every document as text and puts the best passages into the prompt."""
 
-    family = "control"
     needs_documents = True
 
     def __init__(

@@ -13,8 +13,6 @@ from cmt_cli.core.stream import Episodes, Task
 class Frozen(Method):
     """Learns nothing."""
 
-    family = "control"
-
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Leave the weights frozen."""

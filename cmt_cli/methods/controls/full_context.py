@@ -20,7 +20,6 @@ from cmt_cli.methods.controls.passages import Passage, PassagePredictor, check_t
 class FullContext(Method):
     """Keeps every document as text and puts the gold one into the prompt."""
 
-    family = "control"
     needs_documents = True
 
     def __init__(self, *, context_template: str) -> None:

@@ -33,11 +33,7 @@ RANDOM, SIMILAR = "random", "similar"
 class InContext(Method):
     """Keeps examples and puts some of them into the prompt."""
 
-    family = "control"
-    paper = "arXiv 2005.14165"
     needs_labels = True
-    uses_old_data = True
-    uses_task_id = True
 
     def __init__(
         self,

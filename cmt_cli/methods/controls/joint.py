@@ -13,18 +13,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.stream import Episodes, Example, Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.training.schedules import check_budget
 
 
 class Joint(FineTune):
     """Trains the chosen parameters on all tasks so far."""
-
-    family = "control"
-    uses_old_data = True
 
     def __init__(self, *, trainable: Trainable, budget: Budget) -> None:
         """`budget` is spent anew after each task, on the examples of all tasks so far."""

@@ -19,10 +19,10 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import Values, from_state, num_bytes, swapped_in, to_state, trainable_parameters
 from cmt_cli.core.stream import Episodes, Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.controls.per_task import PerTaskPredictor
 from cmt_cli.methods.sequential.finetune import FineTune
 
@@ -32,9 +32,7 @@ CPU = torch.device("cpu")
 class NewestTask(FineTune):
     """Trains the chosen parameters anew for each task and keeps the newest version alone."""
 
-    family = "sequential"
     keeps_values_by_name = True
-    paper = "arXiv 2310.06762"
 
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` says which parameters every task has of its own."""
@@ -67,8 +65,6 @@ class NewestTask(FineTune):
 
 class SingleTask(NewestTask):
     """Trains the chosen parameters anew for each task and keeps all versions."""
-
-    uses_task_id = True
 
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` says which parameters every task has of its own."""

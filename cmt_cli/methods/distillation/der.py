@@ -13,7 +13,6 @@ DER++ draws two batches; no teacher is kept, so that an old row costs one forwar
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,11 +20,11 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED, kl_divergence
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.memory.stored_logits import TopLogits, comparable, from_state, joined, to_state, top_logits
 from cmt_cli.methods.replay import replay
@@ -38,9 +37,7 @@ _PREFIX = "stored."
 class DER(Rehearsal):
     """Replays old examples together with the outputs that the model gave on them."""
 
-    family = "distillation"
-    paper = "arXiv 2004.07211"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self,

@@ -18,9 +18,9 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, num_labelled
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, positive
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.distillation import softened_divergence
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 from cmt_cli.methods.replay.generative_replay import MARKED, PSEUDO, GenerativeReplay
@@ -32,9 +32,6 @@ NUM_GROUPS_OF_NEW = 2  # QA and LM rows of new examples; those of pseudo-example
 
 class DistillationPseudo(GenerativeReplay, PreviousTeacher):
     """Generative replay whose pseudo-examples are distilled from the previous model."""
-
-    family = "distillation"
-    paper = "arXiv 2312.07887"
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -20,7 +21,6 @@ from cmt_cli.core.parameter_values import (
     trainable_values,
 )
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 
 

@@ -17,14 +17,13 @@ Deviations from Schwarz et al.: F is not normalized, and gamma does not multiply
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -37,7 +36,7 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 from cmt_cli.training.importance import importance, mean_nll, sampled_nll, sampled_rows
 
@@ -48,9 +47,7 @@ EMPIRICAL, SAMPLED = "empirical", "sampled"
 class EWC(Anchored):
     """Fine-tuning with a quadratic penalty that is weighted by the diagonal Fisher information of past tasks."""
 
-    family = "regularization"
-    paper = "arXiv 1612.00796"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self,

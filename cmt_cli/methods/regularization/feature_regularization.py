@@ -23,11 +23,11 @@ from typing_extensions import override
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, one_of
 from cmt_cli.core.stream import Episodes
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 
 MSE, COSINE = "mse", "cosine"
@@ -36,8 +36,6 @@ MSE, COSINE = "mse", "cosine"
 class FeatureRegularization(PreviousTeacher):
     """Fine-tuning that keeps hidden states on new inputs near those of the previous model."""
 
-    family = "regularization"
-    paper = "arXiv 1607.00122"
     needs_hidden_states = True
 
     def __init__(self, *, trainable: Trainable, weight: float, layers: Sequence[int], distance: str) -> None:

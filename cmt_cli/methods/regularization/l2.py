@@ -9,13 +9,12 @@ penalty. Nothing is added in the first task: there is no previous one.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -28,16 +27,14 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 
 
 class L2(Anchored):
     """Fine-tuning with a quadratic penalty on the distance from the previous task's parameters."""
 
-    family = "regularization"
-    paper = "arXiv 1612.00796"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Trainable, weight: float) -> None:
         """`weight` multiplies the sum of squares over all trainable parameters."""

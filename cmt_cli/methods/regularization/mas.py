@@ -12,14 +12,13 @@ batch's gradient; here it is that of each example's, as in the paper's equation.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -32,7 +31,7 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
 
@@ -40,9 +39,7 @@ from cmt_cli.training.importance import importance, mean_squared_norm, sampled_r
 class MAS(Anchored):
     """Fine-tuning with a quadratic penalty that is weighted by the outputs' sensitivity to each parameter."""
 
-    family = "regularization"
-    paper = "arXiv 1711.09601"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Trainable, weight: float, num_samples: int, seed: int) -> None:
         """`num_samples` caps the rows of a task that Omega is estimated on; `seed` draws them."""

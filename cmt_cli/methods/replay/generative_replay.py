@@ -27,10 +27,10 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import not_negative
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.replay import replay
 from cmt_cli.methods.replay.pseudo_examples import (
     Generation,
@@ -58,9 +58,6 @@ class _TaskRows:
 
 class GenerativeReplay(FineTune):
     """Fine-tuning that also learns to write the examples, and replays what it writes."""
-
-    family = "replay"
-    paper = "arXiv 1909.03329"
 
     def __init__(self, *, trainable: Trainable, generation: Generation, lm_weight: float, seed: int) -> None:
         """`lm_weight` multiplies the LM part's mean nll per token; `seed` draws samples and their order."""

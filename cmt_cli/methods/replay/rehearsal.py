@@ -16,19 +16,16 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Example, Task
 from cmt_cli.core.tokens import length_batches
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.sequential.finetune import FineTune
 
 
 class Rehearsal(FineTune):
     """Keeps old examples in `buffer`; its children say what they are used for."""
-
-    family = "replay"
-    uses_old_data = True
 
     def __init__(self, *, trainable: Trainable, buffer: ExampleBuffer, seed: int) -> None:
         """`seed` draws the old rows of each step."""

@@ -20,7 +20,6 @@ number (none in the first task). It tells the effect of old data from that of mo
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,12 @@ from typing_extensions import override
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.core.method import ADDED, BASE
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.trainable import Full
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.replay.rehearsal import Rehearsal, drawn, replayed_rows
 
@@ -43,8 +43,7 @@ BUDGETS = ("additive", "compute_equivalent")
 class Replay(Rehearsal):
     """Mixes old rows into each batch."""
 
-    paper = "arXiv 1902.10486"
-    trains_sharded: ClassVar[tuple[str, ...]] = (BASE, ADDED)
+    trains_sharded = (Full, Lora)
 
     def __init__(
         self,

@@ -53,8 +53,6 @@ TAGGERS = ("rules", "spacy")
 class SalientSpans(Method):
     """Fine-tunes all weights on the entities and dates of each document."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2002.08909"
     needs_documents = True
 
     def __init__(self, *, budget: Budget, tagger: str) -> None:

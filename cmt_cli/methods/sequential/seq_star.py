@@ -28,13 +28,12 @@ from typing_extensions import override
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task
 from cmt_cli.layers.label_head import LabelHead
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.seq_star_objective import LabelObjective, WarmUp, frozen_features, label_of, prompt_rows
 from cmt_cli.training.schedules import check_budget
 
@@ -66,8 +65,6 @@ class HeadSettings:
 class SeqStar(Method):
     """A growing classifier on a backbone that is frozen after the first task."""
 
-    family = "sequential"
-    paper = "arXiv 2312.07887"
     needs_labels = True
 
     def __init__(

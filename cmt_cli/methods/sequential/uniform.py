@@ -22,8 +22,6 @@ from cmt_cli.training.schedules import check_budget
 class Uniform(Method):
     """Fine-tunes all weights on each document."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2305.15076"
     needs_documents = True
 
     def __init__(self, *, budget: Budget) -> None:
