@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
@@ -91,7 +92,7 @@ class Predictor(Protocol):
         """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
 
 
-class Learner:
+class Learner(Predictor):
     """A causal LM and its tokenizer; base weights frozen until a method unfreezes them."""
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, revision: str, max_tokens: int) -> None:
@@ -222,6 +223,7 @@ class Learner:
         source = self.prefix_source
         return source.prefix(input_ids, is_prompt) if source is not None else None
 
+    @override
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
         """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
@@ -242,14 +244,12 @@ class Learner:
                 answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
 
+    @override
     @torch.no_grad()
     def loglikelihood(
         self, prompts: Sequence[Prompt], targets: Sequence[str], prefix: Prefix | None = None
     ) -> list[float]:
-        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token.
-
-        Targets of one prompt share its keys and values, unless `prefix` gives each of them a memory of its own.
-        """
+        """Score targets; those of one prompt share its keys and values, unless `prefix` gives each its own memory."""
         pairs = zip(prompts, targets, strict=True)
         owned = [(i, row) for i, (p, t) in enumerate(pairs) for row in self.rows(Example(p.id, p.text, t))]
         scores = [0.0] * len(prompts)

@@ -237,7 +237,7 @@ class MeasuredFit:
 
     def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
         """Minimize an objective, see `Fit`."""
-        if self._session.processes.world_size > 1 and not objective.is_divided:
+        if self._session.processes.world_size > 1 and not objective.is_data_parallel:
             warnings.warn(
                 f"{type(self._session.method).__name__} trains on steps that cannot be divided: each of the "
                 f"{self._session.processes.world_size} processes computes them whole. The result is the "

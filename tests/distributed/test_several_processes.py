@@ -107,7 +107,7 @@ def answers(folder: Path, row: int) -> list[dict]:
 def assert_same_run(one: Path, two: Path) -> None:
     """Compare scores and answers exactly, and weights up to what rounding makes of them in Adam's first steps.
 
-    Gradients are compared in tests/training/test_shares.py and tests/core/test_shared_passes.py.
+    Gradients are compared in tests/training/test_shares.py and tests/core/test_all_gather.py.
     """
     assert one.name == two.name  # `trainer.distributed` is no setting of the experiment
     assert read_cells(one / "scores.csv") == read_cells(two / "scores.csv")

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
-from cmt_cli.core.objectives import Fit, ParamGroup, State
+from cmt_cli.core.objectives import Fit, Objective, ParamGroup, State
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.index import ApproximateIndex
@@ -240,29 +240,33 @@ def trained_state(module: torch.nn.Module) -> State:
     return {n: v.detach().clone() for n, v in module.state_dict().items() if n in trainable or n in buffers}
 
 
-class EpisodicObjective:
+class EpisodicObjective(Objective):
     """A loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
 
-    # What runs a model is divided; the rows of a batch meet in the matching, which each process does for all of them.
-    is_divided = True
-    exchanges_inside = True
+    # What runs a model is data-parallel; the rows of a batch meet in the matching, which each rank does for all.
+    is_data_parallel = True
+    has_collectives = True
 
     def __init__(self, learner: Learner, amortizer: Amortizer, items: Sequence[Item], seed: int) -> None:
         self.learner, self.amortizer, self.items, self.seed = learner, amortizer, items, seed
 
     @property
+    @override
     def num_items(self) -> int:
         """Return the number of questions."""
         return len(self.items)
 
+    @override
     def lengths(self) -> Sequence[int] | None:
         """Return the documents' lengths in tokens."""
         return [len(item.document) for item in self.items]
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the amortizer's parameters."""
         return [ParamGroup([p for p in self.amortizer.parameters() if p.requires_grad])]
 
+    @override
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one batch; see `Objective.backward`."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -277,19 +281,9 @@ class EpisodicObjective:
         return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
 
     def in_chunks(self, function: Callable[..., Tensor], size: int, *arguments: Any) -> Tensor:
-        """Apply a function to aligned slices of its arguments, divided over the processes; see `in_chunks`."""
-        return in_chunks(function, size, *arguments, processes=self.learner.processes)
+        """Apply a function to aligned slices of its arguments, distributed over the ranks; see `in_chunks`."""
+        return in_chunks(function, size, *arguments, process_group=self.learner.processes)
 
     @abstractmethod
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name."""
-
-    def after_step(self, step: int, num_steps: int) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> State:
-        """Return nothing: every draw is made from the step's number."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore nothing."""

@@ -107,7 +107,7 @@ class ProgressivePrompts(FineTune):
         self._prompt.grow(learner, self.prompts, width=self._reparametrization)
 
 
-class UntoldIsNewest:
+class UntoldIsNewest(Predictor):
     """Answers a question without a task as one of the newest."""
 
     def __init__(self, per_task: PerTaskPredictor, num_tasks: int) -> None:
@@ -115,12 +115,12 @@ class UntoldIsNewest:
         self._per_task = per_task
         self._newest = num_tasks - 1
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Answer each prompt."""
         return self._per_task.generate(self._told(prompts), decoding)
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats."""
         return self._per_task.loglikelihood(self._told(prompts), targets)
 
     def _told(self, prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -109,7 +109,7 @@ class InContext(Method):
         return self._buffer.storage_bytes()
 
 
-class DemonstrationPredictor:
+class DemonstrationPredictor(Predictor):
     """Puts the demonstrations that `choose` returns, the most useful last, in front of each prompt."""
 
     def __init__(self, learner: Learner, separator: str, choose: Callable[[Prompt], Sequence[str]]) -> None:
@@ -118,10 +118,11 @@ class DemonstrationPredictor:
         self._separator = separator
         self._choose = choose
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Answer each prompt."""
         return self._learner.generate([self._extended(p, decoding.max_new_tokens) for p in prompts], decoding)
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | demonstrations, prompt) in nats, summed over the target's tokens and the end token."""
         extended = []

@@ -192,7 +192,7 @@ class SeqStar(Method):
             parameter.requires_grad_(not (is_warm and self._settings.freezes))
 
 
-class LabelPredictor:
+class LabelPredictor(Predictor):
     """Answers with the text of the best label."""
 
     def __init__(self, learner: Learner, head: LabelHead) -> None:
@@ -201,11 +201,13 @@ class LabelPredictor:
         self._head = head
         self._index = {label: i for i, label in enumerate(head.labels)}
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt with a label, one of its choices where any of them is known."""
         best = self._log_probabilities(prompts).argmax(dim=1).tolist()
         return [Answer(self._head.labels[i]) for i in best]
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(label | prompt) in nats among the labels seen or the known choices; -inf for other texts."""
         scores = self._log_probabilities(prompts)
