@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one readable paragraph, exit code 2, no traceback unless asked for."""
+"""User-facing errors: one readable paragraph, exit code 2, no traceback unless one is requested."""
 
 from __future__ import annotations
 

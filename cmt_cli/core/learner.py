@@ -73,7 +73,7 @@ class Outputs:
     """One forward pass.
 
     `token_nll` `[batch, seq]` scores token t at position t; `logits` `[batch, kept, vocab]` are those at the positions
-    `kept` `[kept]`; `hidden_states` are `[batch, seq, hidden]` per layer, embeddings first, empty unless asked for.
+    `kept` `[kept]`; `hidden_states` are `[batch, seq, hidden]` per layer, embeddings first, empty unless requested.
     """
 
     token_nll: Tensor
@@ -286,7 +286,7 @@ class Learner(Predictor):
                 raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
             if is_sharded(parameter) and parameter.dtype != torch.float32:
                 raise UserError(
-                    f"trainer.distributed=fsdp2 has divided weights of {parameter.dtype}, and what is trained must be "
+                    f"trainer.distributed=fsdp2 has sharded weights of {parameter.dtype}, and what is trained must be "
                     "float32. Load them so, model.dtype=fp32, or train adapters: trainable@method.trainable=lora."
                 )
             if parameter.dtype != torch.float32:
@@ -304,7 +304,7 @@ class Learner(Predictor):
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def frozen_copy(self) -> Learner:
-        """Return an independent copy that takes no gradients: a teacher or a reference."""
+        """Return an independent copy that takes no gradients: a teacher."""
         teacher = copy.copy(self)
         teacher.model = copy.deepcopy(self.model).eval().requires_grad_(False)
         teacher._unfrozen = []

@@ -46,7 +46,7 @@ class Method:
         """Take the folder in which the method may keep files that outlive the process. Called before any other hook."""
 
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Inject layers, keep a reference, meta-train."""
+        """Inject layers, keep a frozen copy, meta-train."""
         learner.unfreeze()
 
     def before_task(self, learner: Learner, task: Task) -> None:

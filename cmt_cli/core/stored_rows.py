@@ -1,4 +1,4 @@
-"""Rows that lie in a file and are decoded as they are asked for, so that memory does not grow with their number.
+"""Rows that lie in a file and are decoded as they are read, so that memory does not grow with their number.
 
 A `RowFile` is one json value per row, one after the other, and `offsets[i]` is where row i begins. Bytes are read at
 their place (`pread`) and not through a memory map: pages of a map count as memory of the process. An open file stays

@@ -1,4 +1,4 @@
-"""Many memories and a question in, one memory out.
+"""Aggregation of memories by cross-attention: many memories and a question in, one memory out.
 
 `CrossAttention` is MAC's aggregator (arXiv 2403.04317): pre-norm blocks c <- c + CA(LN c, LN bank), c <- c + FFN(LN c),
 no self-attention, no positions. Keys and values of a document do not depend on the question: `project` computes them

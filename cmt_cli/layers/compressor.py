@@ -1,4 +1,4 @@
-"""Text in, a few vectors out: the compressors of amortized memory methods.
+"""The compressors of amortized memory methods: text in, a few vectors out.
 
 `SelfCompressor`: the frozen language model itself with LoRA and learned soft tokens appended to the text; the memory is
 the last layer's states at the soft tokens (as in ICAE, arXiv 2307.06945, and AutoCompressors, arXiv 2305.14788).

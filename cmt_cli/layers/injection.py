@@ -1,4 +1,4 @@
-"""From an aggregated memory to a `Prefix` that the frozen model reads.
+"""Maps from an aggregated memory to a `Prefix` that the frozen model reads.
 
 `SoftTokens`: the slots become soft tokens at the input. `KeyValues`: the slots become keys and values of every layer
 through one shared network with a learned vector per layer. `MacHead`: MAC's head, `virtual_per_layer` keys and values

@@ -38,7 +38,7 @@ class FitSession(Protocol):
         """Show that `done` of `total` steps are done."""
 
     def stop_requested(self) -> bool:
-        """Return whether the loop should save and raise Interrupted; agreed on by all processes, which all ask."""
+        """Return whether the loop should save and raise Interrupted; a collective, on which all ranks agree."""
 
 
 class Trainer:
@@ -60,7 +60,7 @@ class Trainer:
         """Keep the budgets of tasks and of meta-training; raise UserError for values that cannot work.
 
         `micro_batch_size` None takes the effective batch at once; `max_steps` caps every fit. `distributed` says how a
-        run is spread over processes, one of `DISTRIBUTED`; what they are is the learner's `processes`.
+        run is distributed, one of `DISTRIBUTED`; the process group is the learner's `processes`.
         """
         self._task = check_budget(task, "trainer.task")
         self._meta = check_budget(meta, "trainer.meta")

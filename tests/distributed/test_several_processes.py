@@ -28,7 +28,7 @@ from cmt_cli.running.reading import read_predictions, read_result
 from cmt_cli.running.scores import read_cells
 from tests.distributed.launched import main, outputs, start
 
-SHARDED = ("finetune", "lora", "replay", "ewc")  # all weights of the model, and adapters beside divided weights
+SHARDED = ("finetune", "lora", "replay", "ewc")  # all weights of the model, and adapters beside sharded weights
 METHODS = ("finetune", "lora", "replay", "ewc", "distillation", "agem", "cmt", "mbc")
 SMALL = (
     "model=tiny",
@@ -75,7 +75,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def both(root: Path) -> tuple[Path, Path, Path]:
-    """Every method in one process, and again in one pair of processes, with the weights divided where that works."""
+    """Every method in one process, and again in one pair of processes, with the weights sharded where that works."""
     alone = [overrides(method, root, root / "one", "none") for method in METHODS]
     shared = [overrides(method, root, root / "two", "ddp") for method in METHODS]
     shared += [overrides(method, root, root / "sharded", "fsdp2") for method in SHARDED]

@@ -27,8 +27,8 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.stream import Prompt
-from cmt_cli.methods.amortized.amortization import AmortizedPredictor, AmortizerSettings, Documents, Item
-from cmt_cli.methods.amortized.amortized import BankedMethod, BankSettings
+from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings
+from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, AmortizerSettings, Documents, Item
 from cmt_cli.methods.amortized.cmt_objective import CmtObjective, Matching, Techniques, aggregate_top_k
 from cmt_cli.methods.amortized.mac import BankRecall
 

@@ -13,8 +13,8 @@ from typing_extensions import override
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.layers.aggregation import slot_mixture
-from cmt_cli.methods.amortized.amortization import Amortizer, EncodedBatch, Item, answer_nll
-from cmt_cli.methods.amortized.amortized import EpisodicObjective
+from cmt_cli.methods.amortized.amortized_method import EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import Amortizer, EncodedBatch, Item, answer_nll
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,8 @@ from typing_extensions import override
 from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings, EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import (
     AmortizedPredictor,
     Amortizer,
     AmortizerSettings,
@@ -28,7 +29,6 @@ from cmt_cli.methods.amortized.amortization import (
     Item,
     answer_nll,
 )
-from cmt_cli.methods.amortized.amortized import BankedMethod, BankSettings, EpisodicObjective
 
 
 class Mac(BankedMethod):

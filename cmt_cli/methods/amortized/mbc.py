@@ -25,7 +25,8 @@ from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Document, Prompt
 from cmt_cli.layers.lora import LoraLayers
 from cmt_cli.memory.codebook import Codebook
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortized_method import AmortizedMethod, EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import (
     AmortizedPredictor,
     AmortizerSettings,
     Documents,
@@ -33,7 +34,6 @@ from cmt_cli.methods.amortized.amortization import (
     Item,
     answer_nll,
 )
-from cmt_cli.methods.amortized.amortized import AmortizedMethod, EpisodicObjective
 
 
 class Mbc(AmortizedMethod):

@@ -53,7 +53,7 @@ class InContext(Method):
         self._separator = separator
         self._k1, self._b = k1, b
         self._seed = seed
-        self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when asked for
+        self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when needed
 
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:

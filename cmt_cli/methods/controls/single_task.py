@@ -2,7 +2,7 @@
 
     theta_t = fine-tuning of theta_0 on task t alone;    a question is answered with the theta_t of its task
 
-The reference without transfer and without forgetting ("SingleFT" in TRACE, Wang et al. 2023, arXiv 2310.06762). Before
+The control without transfer and without forgetting ("SingleFT" in TRACE, Wang et al. 2023, arXiv 2310.06762). Before
 each task the trained parameters are set back to theta_0, exactly; a task's values are kept on the CPU when the next one
 begins, and put in place of the newest for its questions (`core/parameter_values.py`). A question's task is told, or the
 one under which the question has the lowest perplexity (`per_task.py`). Before the first task the base model

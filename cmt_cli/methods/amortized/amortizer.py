@@ -1,4 +1,4 @@
-"""What the amortized memory methods (cmt, mac, mbc) share: encode, store, ask.
+"""The amortizer of cmt, mac and mbc: compressor, question encoder, aggregator and injection, and how they answer.
 
 A compressor turns a document into a few vectors, a question into a query; an aggregator joins memories into one; an
 injection hands it to the frozen language model. Learning a document is one forward pass and an append to the bank.

@@ -1,4 +1,4 @@
-"""What cmt, mac and mbc do alike: meta-train once, then learn a document by encoding it into the bank."""
+"""The base methods of cmt, mac and mbc: meta-train once, then learn a document by encoding it into the bank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.index import ApproximateIndex
 from cmt_cli.memory.records import Records, text_sha256
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortizer import (
     Amortizer,
     AmortizerSettings,
     EncodedBatch,
