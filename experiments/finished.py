@@ -12,7 +12,7 @@ from cmt_cli.core.objectives import Budget, Objective
 from cmt_cli.core.stream import Example, Stream
 from cmt_cli.evaluation.evaluator import Evaluator, TestScore
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.methods.amortized.amortized import BankedMethod
+from cmt_cli.methods.amortized.amortized_method import BankedMethod
 from cmt_cli.running import job
 from cmt_cli.running.restore import restore
 from cmt_cli.running.store import RunStore

@@ -34,7 +34,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Prompt
 from cmt_cli.memory.records import Records, text_sha256
-from cmt_cli.methods.amortized.amortized import BankedMethod
+from cmt_cli.methods.amortized.amortized_method import BankedMethod
 from cmt_cli.methods.amortized.mac import BankRecall
 
 T5_SMALL = {"vocab_size": 32128, "d_model": 512, "d_ff": 2048, "d_kv": 64, "num_heads": 8, "num_layers": 6}

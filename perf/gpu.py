@@ -25,7 +25,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.records import Records
-from cmt_cli.methods.amortized.amortization import Item
+from cmt_cli.methods.amortized.amortizer import Item
 from cmt_cli.methods.amortized.cmt import Cmt
 
 SHAPES = {

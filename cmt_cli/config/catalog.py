@@ -3,6 +3,7 @@
 Nothing heavy is imported, so that `cmt list` and shell completion answer at once. A header is the block of
 `# key: value` comments before a file's first key; `needs` (methods) and `kind` (streams) decide which pairs can run;
 `uses` says what a method takes besides: old_data (examples of past tasks), hidden_states, task_id (where it is told).
+A method's `family` is the folder of its module; family, `paper` and `stores` stand nowhere else.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
@@ -72,7 +73,7 @@ class Outputs:
     """One forward pass.
 
     `token_nll` `[batch, seq]` scores token t at position t; `logits` `[batch, kept, vocab]` are those at the positions
-    `kept` `[kept]`; `hidden_states` are `[batch, seq, hidden]` per layer, embeddings first, empty unless asked for.
+    `kept` `[kept]`; `hidden_states` are `[batch, seq, hidden]` per layer, embeddings first, empty unless requested.
     """
 
     token_nll: Tensor
@@ -91,7 +92,7 @@ class Predictor(Protocol):
         """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
 
 
-class Learner:
+class Learner(Predictor):
     """A causal LM and its tokenizer; base weights frozen until a method unfreezes them."""
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, revision: str, max_tokens: int) -> None:
@@ -222,6 +223,7 @@ class Learner:
         source = self.prefix_source
         return source.prefix(input_ids, is_prompt) if source is not None else None
 
+    @override
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
         """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
@@ -242,14 +244,12 @@ class Learner:
                 answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
 
+    @override
     @torch.no_grad()
     def loglikelihood(
         self, prompts: Sequence[Prompt], targets: Sequence[str], prefix: Prefix | None = None
     ) -> list[float]:
-        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token.
-
-        Targets of one prompt share its keys and values, unless `prefix` gives each of them a memory of its own.
-        """
+        """Score targets; those of one prompt share its keys and values, unless `prefix` gives each its own memory."""
         pairs = zip(prompts, targets, strict=True)
         owned = [(i, row) for i, (p, t) in enumerate(pairs) for row in self.rows(Example(p.id, p.text, t))]
         scores = [0.0] * len(prompts)
@@ -286,7 +286,7 @@ class Learner:
                 raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
             if is_sharded(parameter) and parameter.dtype != torch.float32:
                 raise UserError(
-                    f"trainer.distributed=fsdp2 has divided weights of {parameter.dtype}, and what is trained must be "
+                    f"trainer.distributed=fsdp2 has sharded weights of {parameter.dtype}, and what is trained must be "
                     "float32. Load them so, model.dtype=fp32, or train adapters: trainable@method.trainable=lora."
                 )
             if parameter.dtype != torch.float32:
@@ -304,7 +304,7 @@ class Learner:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def frozen_copy(self) -> Learner:
-        """Return an independent copy that takes no gradients: a teacher or a reference."""
+        """Return an independent copy that takes no gradients: a teacher."""
         teacher = copy.copy(self)
         teacher.model = copy.deepcopy(self.model).eval().requires_grad_(False)
         teacher._unfrozen = []

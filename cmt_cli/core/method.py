@@ -7,47 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Episodes, Task
 
-BASE, ADDED = "the model's own weights", "adapters"  # kinds of trained parameters
+
+class Trainable(Protocol):
+    """A choice of the parameters that a gradient method trains; the method applies it once, before the stream."""
+
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
+        """Make the parameters trainable, adding layers where the choice needs them, and return them."""
 
 
 class Method:
     """Sequential fine-tuning; others override some of these hooks.
 
-    The class attributes say what a method needs of a stream, so that a pair that cannot work is refused before anything
-    is loaded.
+    The attributes say what a method needs, so that what cannot work is refused before the model is loaded. What only
+    readers want to know (family, paper, what it stores) stands in the header of the method's yaml.
     """
 
-    family: ClassVar[str] = "sequential"
-    paper: ClassVar[str] = ""
     needs_task_id: bool = False
     needs_hidden_states: bool = False
     needs_documents: bool = False  # tasks are batches of documents
     needs_labels: bool = False  # examples are questions with answers
-    uses_old_data: bool = False  # keeps examples of past tasks
-    uses_task_id: bool = False  # takes a question's task where it is told, and does without where it is not
     needs_episodes: bool = False  # meta-trains before the stream
-    # What may be trained while the model's weights are divided over processes: BASE, ADDED, both or nothing. Not
-    # inherited: a child that adds to its parent has to say it anew.
-    trains_sharded: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        """Forget what the parent says of divided weights."""
-        super().__init_subclass__()
-        if "trains_sharded" not in vars(cls):
-            cls.trains_sharded = ()
-
-    def why_not_sharded(self) -> str | None:
-        """Return why the method cannot work on divided weights, or None."""
-        return None if self.trains_sharded else f"{type(self).__name__} reads or changes whole weights of the model"
-
+    trainable: Trainable | None = None  # what is trained, where that is a choice
+    # The kinds of `trainable` that work while the model's weights are sharded (FSDP2). Counts for the class that states
+    # it and not for its subclasses: one that adds something has to state it anew.
+    trains_sharded: ClassVar[tuple[type[Trainable], ...]] = ()
     renames_parameters: bool = False  # a later task knows the same parameters by other names
     keeps_values_by_name: bool = False  # remembers earlier values under the parameters' names
 
@@ -55,7 +46,7 @@ class Method:
         """Take the folder in which the method may keep files that outlive the process. Called before any other hook."""
 
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Inject layers, keep a reference, meta-train."""
+        """Inject layers, keep a frozen copy, meta-train."""
         learner.unfreeze()
 
     def before_task(self, learner: Learner, task: Task) -> None:

@@ -45,13 +45,8 @@ class ParamGroup:
 class Objective(Protocol):
     """A loss over numbered items, able to accumulate the gradient of one effective batch in smaller pieces."""
 
-    @property
-    def is_divided(self) -> bool:
-        """Return whether each process adds the gradient of its share of a batch, rather than of the whole batch."""
-
-    @property
-    def exchanges_inside(self) -> bool:
-        """Return whether `backward` exchanges data between processes, so that none can repeat it alone."""
+    is_data_parallel: bool  # each rank adds the gradient of its share of a batch, rather than of the whole batch
+    has_collectives: bool  # `backward` calls collectives, so that no rank can repeat it alone
 
     @property
     def num_items(self) -> int:
@@ -69,18 +64,21 @@ class Objective(Protocol):
         A term named `TOKENS` is how many tokens were trained on; without it the items' lengths count.
 
         The result does not depend on `micro_batch_size` beyond floating-point rounding. Where the objective is
-        divided, gradient and terms are shares that add up over the learner's processes to those of the batch;
+        data-parallel, gradient and terms are shares that add up over the ranks to those of the batch;
         `TOKENS` counts the whole batch all the same.
         """
 
     def after_step(self, step: int, num_steps: int) -> None:
         """React to an optimizer step, e.g. reset unused codes or push a queue."""
+        return
 
     def state_dict(self) -> State:
         """Return what changes from step to step besides the parameters and the global generators."""
+        return {}
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
+        return
 
 
 class Fit(Protocol):

@@ -74,7 +74,7 @@ class RunResult:
 
     @property
     def split(self) -> str:
-        """Return the split of the data that was learned and asked about; a record that names none is of test."""
+        """Return the split of the data that was learned and evaluated; a record that names none is of test."""
         return str(self.data.get("split", "test"))
 
     def to_json(self) -> dict[str, Any]:

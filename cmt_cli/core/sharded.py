@@ -1,6 +1,6 @@
-"""Tensors whose parts lie in several processes (torch's DTensor): to the whole and back.
+"""Tensors that are sharded over ranks (torch's DTensor): the full tensor, the local shard, and back.
 
-`full_tensor` and `shard_like` exchange data: all processes call them, in the same order.
+`full_tensor` and `shard_like` are collectives: all ranks call them, in the same order.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Return whether each process holds a part of the tensor only."""
+    """Return whether each rank holds only a shard of the tensor."""
     return isinstance(tensor, DTensor)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return all of a tensor that may be divided."""
+    """Return all of a tensor that may be sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """Return this process's part of a tensor that may be divided; changing it changes the tensor."""
+    """Return this rank's shard, or the tensor itself if it is not sharded; changing it changes the tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def shard_like(value: Tensor, reference: Tensor) -> Tensor:
-    """Return a whole tensor, moved to the device of `reference` and divided as it is."""
-    moved = value.to(reference.device)
-    if not isinstance(reference, DTensor):
+def shard_like(value: Tensor, like: Tensor) -> Tensor:
+    """Return a full tensor, moved to the device of `like` and sharded as it is."""
+    moved = value.to(like.device)
+    if not isinstance(like, DTensor):
         return moved
-    return distribute_tensor(moved, reference.device_mesh, reference.placements)
+    return distribute_tensor(moved, like.device_mesh, like.placements)

@@ -1,4 +1,4 @@
-"""Rows that lie in a file and are decoded as they are asked for, so that memory does not grow with their number.
+"""Rows that lie in a file and are decoded as they are read, so that memory does not grow with their number.
 
 A `RowFile` is one json value per row, one after the other, and `offsets[i]` is where row i begins. Bytes are read at
 their place (`pread`) and not through a memory map: pages of a map count as memory of the process. An open file stays
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, overload
 
 import numpy as np
+from typing_extensions import override
 
 T = TypeVar("T", covariant=True)
 ROWS_FILE, OFFSETS_FILE = "rows.json", "offsets.npy"
@@ -79,6 +80,7 @@ class RowFile:
         if self.offsets.ndim != 1 or len(self.offsets) == 0 or int(self.offsets[-1]) != size:
             raise DamagedFile(f"{folder / ROWS_FILE} has {size} bytes, which is not where its last row ends")
 
+    @override
     def __reduce__(self) -> tuple[type[RowFile], tuple[Path]]:
         """Let a copy open the files again."""
         return RowFile, (self._folder,)
@@ -110,8 +112,8 @@ class StoredRows(Sequence[T]):
         self.sha256 = span.sha256
         self.cache = cache
 
+    @override
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self._span.stop - self._span.start
 
     @overload
@@ -120,14 +122,15 @@ class StoredRows(Sequence[T]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[T]: ...
 
+    @override
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        """Return one object, or a list of them."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         return self._decode(json.loads(self._file.row(self._span.start + index % len(self))))
 
+    @override
     def __iter__(self) -> Iterator[T]:
         """Yield all objects, a block of them in memory at a time."""
         for block in self._file.blocks(self._span.start, self._span.stop):

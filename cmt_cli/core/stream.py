@@ -143,7 +143,7 @@ class Episodes:
 class Provenance:
     """Where the data came from. `source` is "real" or "generated"; `files` maps each file's name to its sha256.
 
-    `split` is the one that is learned and asked about: "validation" where settings are chosen, which is no test result.
+    `split` is the one that is learned and evaluated: "validation" where settings are chosen, which is no test result.
     """
 
     name: str

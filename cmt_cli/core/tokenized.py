@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy as np
+from typing_extensions import override
 
 from cmt_cli.core import learner as learner_module
 from cmt_cli.core import tokens as tokens_module
@@ -89,6 +90,7 @@ class _StoredTokens(Sequence[Row]):
         found: list[int] = np.diff(self._offsets).tolist()
         return found
 
+    @override
     def __len__(self) -> int:
         return len(self._num_prompt_tokens)
 
@@ -98,6 +100,7 @@ class _StoredTokens(Sequence[Row]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Row]: ...
 
+    @override
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]

@@ -1,4 +1,4 @@
-"""Which of how many processes this one is, as the program that started it says: torchrun, srun, or submitit.
+"""Rank and world size of this process, from the environment that torchrun, srun or submitit sets.
 
 Only the environment is read; nothing heavy is imported.
 """
@@ -22,7 +22,7 @@ HOW = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributedEnvironment:
-    """One process among `world_size`: its number of all and of its machine, and where process 0 listens."""
+    """Rank, world size, rank on this machine, and the address and port at which rank 0 listens."""
 
     rank: int
     world_size: int
@@ -32,7 +32,7 @@ class DistributedEnvironment:
 
 
 def distributed_environment(environment: Mapping[str, str]) -> DistributedEnvironment | None:
-    """Return this process's place, or None where nothing started it as one of several."""
+    """Return rank and world size, or None where nothing started this process as one of several."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _from_torchrun(environment)
     if int(environment.get("SUBMITIT_LOCAL_NTASKS", "1")) > 1:
@@ -43,7 +43,7 @@ def distributed_environment(environment: Mapping[str, str]) -> DistributedEnviro
 
 
 def is_rank_zero(environment: Mapping[str, str]) -> bool:
-    """Return whether this is process 0, which speaks for all."""
+    """Return whether this is rank 0, which speaks for all."""
     place = distributed_environment(environment)
     return place is None or place.rank == 0
 
@@ -52,7 +52,7 @@ def _from_torchrun(environment: Mapping[str, str]) -> DistributedEnvironment:
     """Read what torchrun and most other launchers set."""
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environment]
     if missing:
-        raise UserError(f"RANK and WORLD_SIZE are set, but not {' and '.join(missing)}: where process 0 listens. {HOW}")
+        raise UserError(f"RANK and WORLD_SIZE are set, but not {' and '.join(missing)}: where rank 0 listens. {HOW}")
     rank = int(environment["RANK"])
     return DistributedEnvironment(
         rank=rank,
@@ -89,12 +89,12 @@ def first_host(nodes: str) -> str:
     """Return the first name of Slurm's short form: n01 of "n[01-04,7]" and of "n01,n02"."""
     found = re.match(r"([^\[,]+)(?:\[(\w+))?", nodes)
     if found is None:
-        raise UserError(f"SLURM_STEP_NODELIST='{nodes}' names no host. Set MASTER_ADDR to the host of process 0.")
+        raise UserError(f"SLURM_STEP_NODELIST='{nodes}' names no host. Set MASTER_ADDR to the host of rank 0.")
     return found.group(1) + (found.group(2) or "")
 
 
 def _port(environment: Mapping[str, str], job: str) -> int:
-    """Return a port that all processes of a job agree on, and two jobs on one machine hardly ever share."""
+    """Return a port that all ranks of a job agree on, and two jobs on one machine hardly ever share."""
     if "MASTER_PORT" in environment:
         return int(environment["MASTER_PORT"])
     return FIRST_PORT + int.from_bytes(hashlib.sha256(job.encode()).digest()[:4], "big") % NUM_PORTS
@@ -105,8 +105,8 @@ def check_environment(distributed: str, place: DistributedEnvironment | None) ->
     if distributed == "none" and place is not None and place.world_size > 1:
         raise UserError(
             f"{place.world_size} processes were started, but trainer.distributed=none: each would make the whole run "
-            "in the same folder. Add trainer.distributed=ddp (every process holds the whole model) or fsdp2 (the "
-            "weights are divided), or start one process."
+            "in the same folder. Add trainer.distributed=ddp (every rank holds the whole model) or fsdp2 (the "
+            "weights are sharded), or start one process."
         )
     if distributed != "none" and place is None:
         raise UserError(f"trainer.distributed={distributed}, but this is a single process. {HOW}")

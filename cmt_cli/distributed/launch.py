@@ -21,8 +21,8 @@ def start(num: int, distributed: str, arguments: Sequence[str]) -> NoReturn:
         raise UserError(f"{OPTION} {num}, but this is one of several processes that were started already.")
     if distributed == "none":
         raise UserError(
-            f"{OPTION} {num} needs trainer.distributed=ddp (each process holds the whole model) or fsdp2 (its weights "
-            "are divided)."
+            f"{OPTION} {num} needs trainer.distributed=ddp (each rank holds the whole model) or fsdp2 (its weights "
+            "are sharded)."
         )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num)]
     os.execv(sys.executable, [*launcher, "-m", "cmt_cli", *without_option(arguments)])

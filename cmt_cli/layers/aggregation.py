@@ -1,4 +1,4 @@
-"""Many memories and a question in, one memory out.
+"""Aggregation of memories by cross-attention: many memories and a question in, one memory out.
 
 `CrossAttention` is MAC's aggregator (arXiv 2403.04317): pre-norm blocks c <- c + CA(LN c, LN bank), c <- c + FFN(LN c),
 no self-attention, no positions. Keys and values of a document do not depend on the question: `project` computes them
@@ -17,6 +17,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +53,7 @@ class CrossAttention(nn.Module):
     def _key_values(self) -> list[nn.Linear]:
         return [cast(_Block, block).key_value for block in self.blocks]
 
+    @override
     def forward(self, state: Tensor, cached: Tensor, log_prior: Tensor | None = None) -> Tensor:
         """Return `[batch, slots, width]`.
 
@@ -79,6 +81,7 @@ class _Block(nn.Module):
         self.ffn_in = seeded_linear(width, settings.ffn_width, generator)
         self.ffn_out = seeded_linear(settings.ffn_width, width, generator, zero=True)
 
+    @override
     def forward(self, state: Tensor, key_value: Tensor, bias: Tensor | None) -> Tensor:
         query = self._heads(self.query(self.norm_query(state)))
         key, value = (self._heads(part) for part in key_value.to(query.dtype).chunk(2, dim=-1))

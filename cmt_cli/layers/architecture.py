@@ -1,4 +1,4 @@
-"""Where the parts sit in the model families: decoder blocks, linear layers by name, key/value shape.
+"""Where the parts lie in each model architecture: decoder blocks, linear layers by name, key/value shape.
 
 What differs between architectures is told here and nowhere else.
 """

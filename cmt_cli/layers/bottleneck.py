@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -75,6 +76,7 @@ class BottleneckAdapter(nn.Module):
         self.up = nn.Parameter(torch.zeros(hidden, width))
         self.up_bias = nn.Parameter(torch.zeros(hidden))
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Map `[batch, seq, hidden]` to the same shape and type."""
         read = hidden.to(self.down.dtype)

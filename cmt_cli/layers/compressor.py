@@ -1,4 +1,4 @@
-"""Text in, a few vectors out: the compressors of amortized memory methods.
+"""The compressors of amortized memory methods: text in, a few vectors out.
 
 `SelfCompressor`: the frozen language model itself with LoRA and learned soft tokens appended to the text; the memory is
 the last layer's states at the soft tokens (as in ICAE, arXiv 2307.06945, and AutoCompressors, arXiv 2305.14788).
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -73,6 +74,7 @@ class SelfCompressor(nn.Module):
         room = min(self.settings.max_tokens, self._learner[0].max_tokens - self.num_slots)
         return self._learner[0].segments(text, max_tokens=room, stride=min(self.settings.stride, room))
 
+    @override
     def forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Compress token sequences to `[batch, slots, hidden]`; left padding is masked."""
         learner = self._learner[0]
@@ -128,6 +130,7 @@ class T5Compressor(nn.Module):
         last = max(1, len(ids) - room + self.settings.stride) if len(ids) > room else 1
         return [[*ids[start : start + room], end] for start in range(0, last, self.settings.stride)]
 
+    @override
     def forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Compress token sequences to `[batch, slots, width]`; right padding is masked in encoder and decoder."""
         length = max(len(ids) for ids in sequences)
@@ -151,6 +154,7 @@ class SlotNetworks(nn.Module):
         self.second = nn.Parameter(_uniform(num_slots, inner, outputs, generator))
         self.skip = nn.Parameter(_uniform(num_slots, inputs, outputs, generator))
 
+    @override
     def forward(self, states: Tensor) -> Tensor:
         """Map `[batch, slots, inputs]` to `[batch, slots, outputs]`."""
         inner = torch.einsum("bsi,sij->bsj", self.norm(states), self.first).tanh()

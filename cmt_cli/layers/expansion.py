@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -123,6 +124,7 @@ class WiderMlp(nn.Module):
         self.added = nn.ModuleList()
         self.output_name = output_name
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the outputs `[batch, seq, hidden]`."""
         output: Tensor = self.base(hidden)

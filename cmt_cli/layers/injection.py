@@ -1,4 +1,4 @@
-"""From an aggregated memory to a `Prefix` that the frozen model reads.
+"""Maps from an aggregated memory to a `Prefix` that the frozen model reads.
 
 `SoftTokens`: the slots become soft tokens at the input. `KeyValues`: the slots become keys and values of every layer
 through one shared network with a learned vector per layer. `MacHead`: MAC's head, `virtual_per_layer` keys and values
@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix
@@ -54,6 +55,7 @@ class SoftTokens(nn.Module):
             self.output.weight.copy_(scale * torch.eye(width))
             self.output.bias.zero_()
 
+    @override
     def forward(self, memory: Tensor) -> Prefix:
         """Map `[batch, slots, width]` to soft tokens."""
         return Prefix(embeddings=self.output(self.norm(memory)))
@@ -83,6 +85,7 @@ class KeyValues(nn.Module):
         self.layer_vectors = nn.Parameter(layers)
         self.second = seeded_linear(inner_width, 2 * self.shape.num_heads * self.shape.head_dim, generator)
 
+    @override
     def forward(self, memory: Tensor) -> Prefix:
         """Map `[batch, slots, width]` to `slots` virtual tokens per layer."""
         inner = self.first(self.norm(memory))[:, None] + self.layer_vectors[None, :, None]
@@ -126,6 +129,7 @@ class MacHead(nn.Module):
         self.first, self.second = uniform(width, settings.inner_width), uniform(settings.inner_width, out)
         self.skip = uniform(width, out) if out != width else None
 
+    @override
     def forward(self, memory: Tensor) -> Prefix:
         """Map `[batch, slots, width]` to `virtual_per_layer` virtual tokens per layer."""
         repeated = memory[:, self.source]

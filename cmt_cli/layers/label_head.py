@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 class LabelHead(nn.Module):
@@ -48,6 +49,7 @@ class LabelHead(nn.Module):
         self.rows = nn.ParameterList(list(self.rows)[:-1])
         self.reserved = nn.Parameter(torch.cat([rows, self.reserved.detach()]), requires_grad=False)
 
+    @override
     def forward(self, features: Tensor, *, with_reserved: bool) -> Tensor:
         """Return logits `[batch, rows]` of features `[batch, hidden]`, the reserved rows last, in float32."""
         with torch.autocast(features.device.type, enabled=False):

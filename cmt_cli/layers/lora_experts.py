@@ -28,6 +28,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import linear_layers, linear_sizes
@@ -95,6 +96,7 @@ class ExpertMixture(nn.Module):
         """Return the parameters of one group."""
         return [self.down[index], self.up[index], self.router[index]]
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the experts' weighted sum, `[..., inputs]` to `[..., outputs]`."""
         active, read = range(self.num_active), hidden.float()

@@ -13,14 +13,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import ADDED
 from cmt_cli.layers.architecture import linear_layers
 
 
@@ -40,7 +39,6 @@ class Lora:
     alpha: float
     targets: str | Sequence[str]
     seed: int
-    sharded_kind: ClassVar[str] = ADDED
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add one adapter, which alone is trained, and return its parameters."""

@@ -116,13 +116,13 @@ def question_means(model: Any, input_ids: Tensor, is_prompt: Tensor) -> Tensor:
     What follows the questions is not read. `input_ids` and `is_prompt` are `[batch, seq]`; prompts of the model's own
     are left out.
     """
-    asked = is_prompt.clone()
-    asked[:, 0] |= ~is_prompt.any(dim=1)
-    columns = asked.any(dim=0).nonzero().squeeze(1)
-    inputs = model_inputs(model, input_ids[:, columns], asked[:, columns].long(), None)
+    queried = is_prompt.clone()
+    queried[:, 0] |= ~is_prompt.any(dim=1)
+    columns = queried.any(dim=0).nonzero().squeeze(1)
+    inputs = model_inputs(model, input_ids[:, columns], queried[:, columns].long(), None)
     half = model.dtype in (torch.bfloat16, torch.float16)
     with torch.autocast(input_ids.device.type, model.dtype if half else None, enabled=half):
         states = model.base_model(**inputs, use_cache=False).last_hidden_state.float()
-    real = asked[:, columns, None]
+    real = queried[:, columns, None]
     means: Tensor = (states * real).sum(dim=1) / real.sum(dim=1)
     return means

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
@@ -134,6 +135,7 @@ class TanhNetwork(nn.Module):
             for parameter in (layer.weight, layer.bias):
                 nn.init.uniform_(parameter, -(layer.in_features**-0.5), layer.in_features**-0.5, generator=generator)
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
         """Map `[virtual, inputs]` to `[virtual, outputs]`."""
         with torch.autocast(values.device.type, enabled=False):

@@ -6,30 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import BASE
 from cmt_cli.layers.architecture import block_index
-
-
-class Trainable(Protocol):
-    """A choice of parameters; a method applies it once, before the stream."""
-
-    def apply(self, learner: Learner) -> list[nn.Parameter]:
-        """Make the parameters trainable, adding layers where the choice needs them, and return them."""
-
-
-@runtime_checkable
-class TrainsSharded(Protocol):
-    """A choice that works on weights that are divided over processes."""
-
-    @property
-    def sharded_kind(self) -> str:
-        """Return what is trained: BASE, or ADDED where it lies beside weights that stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +19,6 @@ class Full:
     """All weights, without those of the first `num_frozen_blocks` decoder blocks and of what lies below them."""
 
     num_frozen_blocks: int
-    sharded_kind: ClassVar[str] = BASE
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Unfreeze the weights. Raises UserError where no block would be left."""

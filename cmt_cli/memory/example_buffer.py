@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import State
@@ -86,8 +87,8 @@ class _GroupedReservoir(ExampleBuffer):
     def group(self, example: Example, task: int) -> str:
         """Return the name of the group that an example belongs to."""
 
+    @override
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
-        """Offer a task's examples to the reservoirs of their groups; `features` is not used."""
         for example in examples:
             name = self.group(example, task)
             group = self._groups.setdefault(name, [])
@@ -97,12 +98,12 @@ class _GroupedReservoir(ExampleBuffer):
                 group[slot : slot + 1] = [Entry(example, task)]
             self._num_seen[name] = num_seen + 1
 
+    @override
     def state_dict(self) -> State:
-        """Return the entries and how many examples each group has seen."""
         return {**super().state_dict(), "num_seen": dict(self._num_seen)}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the entries and the counts."""
         super().load_state_dict(state)
         self._num_seen = dict(state["num_seen"])
 
@@ -114,8 +115,8 @@ class Reservoir(_GroupedReservoir):
         """Keep `capacity` examples in all."""
         super().__init__(int(positive(capacity, "buffer.capacity")), seed)
 
+    @override
     def group(self, example: Example, task: int) -> str:
-        """Return the one group."""
         return "all"
 
 
@@ -126,8 +127,8 @@ class PerTask(_GroupedReservoir):
         """Keep `examples_per_task` of each task; the buffer grows with the stream."""
         super().__init__(int(positive(examples_per_task, "buffer.examples_per_task")), seed)
 
+    @override
     def group(self, example: Example, task: int) -> str:
-        """Return the task."""
         return str(task)
 
 
@@ -138,6 +139,7 @@ class PerClass(_GroupedReservoir):
         """Keep `examples_per_class` of each class, whichever task they came with."""
         super().__init__(int(positive(examples_per_class, "buffer.examples_per_class")), seed)
 
+    @override
     def check(self, examples: Sequence[Example]) -> None:
         """Raise UserError for texts without a prompt, each of which would be a class of its own."""
         unlabelled = next((example for example in examples if not example.prompt), None)
@@ -147,8 +149,8 @@ class PerClass(_GroupedReservoir):
                 "buffer@method.buffer=per_task, reservoir, ring or herding, or a labelled stream."
             )
 
+    @override
     def group(self, example: Example, task: int) -> str:
-        """Return the target without surrounding white space."""
         return example.target.strip()
 
 
@@ -160,8 +162,8 @@ class Ring(ExampleBuffer):
         super().__init__()
         self._capacity = int(positive(capacity, "buffer.capacity"))
 
+    @override
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
-        """Append a task's examples and drop the oldest; `features` is not used."""
         self._groups = {"all": [*self.entries, *(Entry(example, task) for example in examples)][-self._capacity :]}
 
 
@@ -174,6 +176,7 @@ class Herding(ExampleBuffer):
         self._quota = int(positive(examples_per_task, "buffer.examples_per_task"))
         self._seed = seed
 
+    @override
     def add(self, examples: Sequence[Example], *, task: int, features: Features) -> None:
         """Keep one example for each of the task's centroids, in stream order."""
         if not examples:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
@@ -26,8 +27,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 
 class Compose(Method):
     """Calls every member's hooks in turn."""
-
-    family = "composition"
 
     def __init__(self, *, methods: Mapping[str, FineTune], order: Sequence[str]) -> None:
         """`methods` are the members by name, `order` names each once. Raises UserError for members that cannot join."""
@@ -52,8 +51,6 @@ class Compose(Method):
         members = self._members.values()
         self.needs_labels = any(member.needs_labels for member in members)
         self.needs_task_id = any(member.needs_task_id for member in members)
-        self.uses_old_data = any(member.uses_old_data for member in members)
-        self.uses_task_id = any(member.uses_task_id for member in members)
         self.needs_hidden_states = any(member.needs_hidden_states for member in members)
         self.needs_documents = any(member.needs_documents for member in members)
         self.needs_episodes = any(member.needs_episodes for member in members)
@@ -111,37 +108,39 @@ class Compose(Method):
         """Return the members, in order, whose hook is not that of plain fine-tuning."""
         return [n for n, m in self._members.items() if getattr(type(m), hook) is not getattr(FineTune, hook)]
 
+    @override
     def attach(self, folder: Path) -> None:
         """Give each member a folder of its own."""
         for name, member in self._members.items():
             (folder / name).mkdir(exist_ok=True)
             member.attach(folder / name)
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Prepare the members in turn; the first makes parameters trainable."""
         for member in self._members.values():
             member.before_stream(learner, episodes, fit)
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Let each member grow or take snapshots."""
         for member in self._members.values():
             member.before_task(learner, task)
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Learn as the one member does that has its own way, else by gradient on the task's examples."""
         self._learns.learn(learner, task, fit)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Let each member keep what it needs of the task."""
         for member in self._members.values():
             member.after_task(learner, task)
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Let each member add to the batch of the one before."""
         for member in self._members.values():
             batch = member.mix_batch(learner, batch)
         return batch
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
         """Return the product of the members' weights `[batch, seq]`, None where all have none."""
         product: Tensor | None = None
@@ -151,6 +150,7 @@ class Compose(Method):
                 product = weights if product is None else product * weights
         return product
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return all members' penalties; raise UserError where two have the same name."""
         found: dict[str, Tensor] = {}
@@ -165,36 +165,37 @@ class Compose(Method):
             found |= added
         return found
 
+    @override
     def adjust_gradients(self, learner: Learner) -> None:
-        """Let each member change what the one before has left."""
         for member in self._members.values():
             member.adjust_gradients(learner)
 
+    @override
     def param_groups(self, learner: Learner) -> Sequence[ParamGroup]:
-        """Return what is trained."""
         return self._groups.param_groups(learner)
 
+    @override
     def lr_scale(self, step: int, num_steps: int) -> float:
-        """Return the product of the members' factors."""
         product = 1.0
         for member in self._members.values():
             product *= member.lr_scale(step, num_steps)
         return product
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return what answers."""
         return self._answers.predictor(learner, task_index)
 
+    @override
     def state_dict(self) -> State:
         """Return all members' states, each key behind its member's name."""
         return {f"{name}/{k}": value for name, m in self._members.items() for k, value in m.state_dict().items()}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the members in turn."""
         for name, member in self._members.items():
             prefix = f"{name}/"
             member.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the sum over the members."""
         return sum(member.storage_bytes() for member in self._members.values())

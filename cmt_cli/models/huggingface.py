@@ -35,7 +35,7 @@ def load(
     trust_remote_code: bool,
     embedded: bool,
 ) -> Learner:
-    """Return a learner around a hub id or local folder; raise UserError for everything the user can mend.
+    """Return a learner around a hub id or local folder; raise UserError for every mistake of the user.
 
     `max_tokens` bounds a sequence in tokens. `embedded` is read by the data configuration and is false here.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
+from typing_extensions import override
 
 from cmt_cli.running.progress import ProgressDisplay
 
@@ -67,16 +68,16 @@ class ConsoleLogger(NullLogger):
         self._display = ProgressDisplay(console)
         self._began = time.monotonic()
 
+    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        """Say where the run is kept and what its data are."""
         self._print(f"Run folder: {folder}")
         if config.get("data_source") == "generated":
             self._print("Data: GENERATED, not the real data set.")
         if config.get("data_split") == "validation":
             self._print("Data: the VALIDATION split, so this is no test result.")
 
+    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        """Print the means over what is learned so far."""
         known = [name.removeprefix("aa/") for name in scores if name.startswith("aa/")]
         shown = [name for name in known if name in (known[0], *_ALSO_SHOWN)]
         means = [f"{name} {scores[f'aa/{name}']:.3f}" for name in shown]
@@ -90,12 +91,12 @@ class ConsoleLogger(NullLogger):
                 "evaluator.decoding.max_new_tokens)"
             )
 
+    @override
     def progress(self, description: str, done: int, total: int) -> None:
-        """Show the bar or line."""
         self._display(description, done, total)
 
+    @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        """Remove the bar."""
         self._display.close()
 
     def _print(self, text: str) -> None:
@@ -110,22 +111,22 @@ class JsonLines(NullLogger):
         self._path = Path(path)
         self._run_name = ""
 
+    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        """Append a `start` line with the run's tags."""
         self._run_name = run_name
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._append("start", {"group": group, "tags": list(tags), "folder": str(folder)})
 
+    @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Append the gradient loop's values."""
         self._append("train", {"step": step, **values})
 
+    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        """Append a row of the matrix."""
         self._append("row", {"task_index": index, **scores})
 
+    @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        """Append the status and the metrics."""
         metrics = {name: metric.value for name, metric in result.metrics.items()}
         self._append("finish", {"status": result.status, "metrics": metrics})
 

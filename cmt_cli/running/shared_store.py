@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import State
 from cmt_cli.core.process_group import ProcessGroup
@@ -33,6 +35,7 @@ class SharedStore(RunStore):
         self._processes = processes
         self._copy: Path | None = None  # of the method's files, in all processes but the first
 
+    @override
     def __enter__(self) -> SharedStore:
         """Let process 0 take the lock; raise its error everywhere, and UserError where the folder is not shared."""
         self._processes.run_on_rank_zero(self._open)
@@ -45,6 +48,7 @@ class SharedStore(RunStore):
             )
         return self
 
+    @override
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -54,8 +58,8 @@ class SharedStore(RunStore):
         if self._copy is not None:
             shutil.rmtree(self._copy, ignore_errors=True)
 
+    @override
     def method_folder(self, *, empty: bool) -> Path:
-        """Return the folder for this process's files of the method."""
         shared = self._processes.run_on_rank_zero(partial(super().method_folder, empty=empty))
         if self._processes.rank > 0:
             self._copy = Path(tempfile.mkdtemp(prefix="cmt-process-"))
@@ -63,33 +67,34 @@ class SharedStore(RunStore):
         self._processes.any()  # process 0 changes the files only when all have copied them
         return self._copy or shared
 
+    @override
     def write_result(self, result: RunResult, *, error: str | None = None) -> None:
         """Write `result.json`; nobody waits for it, so that a process that fails alone can still say so."""
         if self._processes.rank == 0:
             super().write_result(result, error=error)
 
+    @override
     def save_state(self, phase: str, state: State) -> None:
-        """Save what is carried across tasks."""
         self._processes.run_on_rank_zero(partial(super().save_state, phase, state))
 
+    @override
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
-        """Save the state inside a phase's fit."""
         self._processes.run_on_rank_zero(partial(super().save_fit, phase, state, notes))
 
+    @override
     def add_row(self, row: int, scores: Sequence[ScoredTest], missing: Mapping[str, str]) -> None:
-        """Add a complete row."""
         self._processes.run_on_rank_zero(partial(super().add_row, row, scores, missing))
 
+    @override
     def drop_rows_after(self, last: int) -> None:
-        """Remove the rows above `last`."""
         self._processes.run_on_rank_zero(partial(super().drop_rows_after, last))
 
+    @override
     def add_step(self, task_index: int, step: int, scores: Sequence[ScoredTest]) -> None:
-        """Keep the scores after some steps of a task."""
         self._processes.run_on_rank_zero(partial(super().add_step, task_index, step, scores))
 
+    @override
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one line to `events.jsonl`; nobody waits for it."""
         if self._processes.rank == 0:
             super().event(kind, values)
 

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.result import RunResult
@@ -60,6 +61,7 @@ class TrialReport(NullLogger):
         )
         self._trial = optuna.trial.Trial(study, trial.id)
 
+    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
         """Report a row after a task; the first mean is that of the stream's primary metric."""
         mean = next((value for name, value in scores.items() if name.startswith("aa/")), None)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import NonFiniteLoss, ProcessLost, UserError
 from cmt_cli.running import job_run
@@ -33,8 +35,8 @@ class JobNotes(NullLogger):
         """Write to `job`."""
         self._job = job
 
+    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        """Note the folder."""
         self._job.note_folder(folder)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from typing_extensions import override
 
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, nearest
@@ -61,6 +62,7 @@ class WandbLogger(NullLogger):
         self._is_online = False
         self._has_warned = False
 
+    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
         """Open the W&B run, or continue it under the id that the folder keeps."""
         events = folder / "events.jsonl"
@@ -90,16 +92,16 @@ class WandbLogger(NullLogger):
             local = f"offline ({reason}); to upload: cmt wandb sync {folder}"
             print(f"W&B: {self._run.url if self._is_online else local}", file=sys.stderr)
 
+    @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Log the gradient loop's values on the axis `train/step`."""
         self._log({**values, "train/step": step})
 
+    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        """Log one row of the matrix on the axis `task_index`."""
         self._log({**{f"cl/{name}": value for name, value in scores.items()}, "task_index": index})
 
+    @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        """Log the matrix, predictions, metrics and cost, and close the W&B run."""
         if self._run is None:
             return
         # Online, the client asks the server before it takes a table, and waits long where none answers.

@@ -10,7 +10,7 @@ is solved exactly by the active-set method of Lawson and Hanson (1974) in float6
 Deviation from the released code (facebookresearch/GradientEpisodicMemory, which calls quadprog): linearly dependent
 references are no error. A product that is not a number makes the gradient one, too, so that the loop stops there.
 
-A gradient is a list with one tensor per parameter; it is never joined to one vector, which would be a second copy.
+A gradient is a list with one tensor per parameter; it is never flattened to one vector, which would be a second copy.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.losses import num_labelled
-from cmt_cli.training.shared_gradients import in_buckets
-from cmt_cli.training.supervised import own_micro_batches
+from cmt_cli.training.gradient_sync import in_buckets
+from cmt_cli.training.supervised import local_micro_batches
 
 TOLERANCE = 1e-6  # relative; a smaller violation is rounding, because gradients are float32
 PASSES_PER_REFERENCE = 10  # of the active-set method, which takes one or two unless rounding makes it go in circles
@@ -35,13 +35,13 @@ def reference_gradient(learner: Learner, rows: Sequence[Row], *, micro_batch_siz
     """Return the gradient of the mean nll per labelled token of `rows` for each trainable parameter.
 
     The parameters' `grad` stays as it is. Rows are read in parts of `micro_batch_size`, which does not change the mean;
-    several processes read some each and add up, so that all have the same gradient to the last bit.
+    each rank reads some and an all-reduce sums them, so that all have the same gradient to the last bit.
     """
     batch = learner.collate(rows)
     parameters = learner.trainable()
     num_tokens = num_labelled(batch.labels).clamp(min=1)
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for part, weight in own_micro_batches(batch, micro_batch_size, learner.processes):
+    for part, weight in local_micro_batches(batch, micro_batch_size, learner.processes):
         loss = weight * learner.forward(part).token_nll.sum() / num_tokens
         for sums, gradient in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:

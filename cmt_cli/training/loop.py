@@ -6,8 +6,8 @@ Guarantees: a resumed fit continues bit for bit on a CPU. Where memory runs out,
 micro-batch and the same random numbers, so the effective batch stays. A loss or gradient that is not finite stops the
 run; no state that it touched is ever saved. On a CPU that is checked before every update. On other devices the flags
 are collected there and read at each log and before each checkpoint, because reading them costs a synchronization.
-Several processes stay in step: whether memory ran out, a number is not finite, a stop was asked for or a checkpoint is
-due in one of them is agreed on by all, and the gradient is the whole batch's in each before it is adjusted.
+Several ranks stay in step: whether memory ran out, a number is not finite, a stop was requested or a checkpoint is due
+on one of them is agreed on by all, and the gradient is the whole batch's on each before it is adjusted.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
 from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.device_memory import free_memory, is_out_of_memory
+from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
 from cmt_cli.training.optimizer import Optimizer
 from cmt_cli.training.precision import autocast
 from cmt_cli.training.schedules import lr_factor
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
-from cmt_cli.training.shared_gradients import clip_gradients, same_values, share_gradients
 
 if TYPE_CHECKING:
     from cmt_cli.training.trainer import FitSession
@@ -70,7 +70,7 @@ class GradientLoop:
         self._method = method
         self._session = session
         self._device = learner.device
-        self._processes = learner.processes
+        self._process_group = learner.processes
         self._plan = BatchPlan(
             objective.num_items, objective.lengths(), budget=budget, max_steps=settings.max_steps, seed=settings.seed
         )
@@ -104,7 +104,7 @@ class GradientLoop:
             terms = self._accumulate()
             self._num_tokens += terms.pop(TOKENS, self._plan.num_tokens(self._step) or 0)  # read only at a log
             adjust_gradients()
-            norm = clip_gradients(self._optimizer.parameters, self._budget.max_grad_norm, self._processes)
+            norm = clip_gradients(self._optimizer.parameters, self._budget.max_grad_norm, self._process_group)
             self._note(terms, norm)
             rate = self._learning_rate() * lr_scale(self._step, self._plan.num_steps)
             self._update(rate)
@@ -112,7 +112,7 @@ class GradientLoop:
             if self._session.stop_requested():
                 self._save()
                 raise Interrupted(f"stopped after step {self._step} of {self._plan.num_steps}")
-            if any(self._processes.any(time.monotonic() - saved_at >= self._settings.checkpoint_every_seconds)):
+            if any(self._process_group.any(time.monotonic() - saved_at >= self._settings.checkpoint_every_seconds)):
                 self._save()
                 saved_at = time.monotonic()
         self._check_finite()
@@ -130,7 +130,7 @@ class GradientLoop:
         saved = self._session.load()
         if saved is None:
             self._optimizer = Optimizer(self._objective.param_groups(), self._budget)
-            same_values(self._optimizer.parameters, self._processes)
+            broadcast_parameters(self._optimizer.parameters, self._process_group)
             return
         if (saved["num_steps"], saved["num_items"]) != (self._plan.num_steps, self._objective.num_items):
             raise RuntimeError(
@@ -169,15 +169,15 @@ class GradientLoop:
             self._optimizer.zero_grad()
             terms, failure = self._backward(items)
             parameters = self._optimizer.parameters
-            failed, *has_gradient = self._processes.any(
+            failed, *has_gradient = self._process_group.any(
                 failure is not None, *(parameter.grad is not None for parameter in parameters)
             )
             if not failed:
-                is_divided = self._objective.is_divided
-                share_gradients(parameters, has_gradient, self._processes, is_divided=is_divided)
+                is_data_parallel = self._objective.is_data_parallel
+                sync_gradients(parameters, has_gradient, self._process_group, is_data_parallel=is_data_parallel)
                 return terms
             # Outside the handler, so that the error's traceback no longer holds the failed pass's activations.
-            self._halve_micro_batch(failure or "in another process")
+            self._halve_micro_batch(failure or "on another rank")
             restore_generators(generators)
 
     def _backward(self, items: Sequence[int]) -> tuple[dict[str, Tensor], str | None]:
@@ -194,10 +194,10 @@ class GradientLoop:
             if not is_out_of_memory(error):
                 raise
             message = str(error).partition("\n")[0]
-            together = self._processes.is_sharded or self._objective.exchanges_inside
-            if together and self._processes.world_size > 1:  # the others wait inside the pass
+            together = self._process_group.is_sharded or self._objective.has_collectives
+            if together and self._process_group.world_size > 1:  # the others wait inside the pass
                 raise UserError(
-                    f"Memory ran out in step {self._step + 1} ({message}). Several processes cannot repeat this step "
+                    f"Memory ran out in step {self._step + 1} ({message}). Several ranks cannot repeat this step "
                     "with smaller parts: lower trainer.micro_batch_size, or start more processes."
                 ) from error
             return {}, message
@@ -228,7 +228,7 @@ class GradientLoop:
             self._check_finite()
 
     def _check_finite(self) -> None:
-        if any(self._processes.any(bool(self._not_finite))):
+        if any(self._process_group.any(bool(self._not_finite))):
             terms = {name: float(value) for name, value in self._window[-1].items()} if self._window else {}
             shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
             raise NonFiniteLoss(
@@ -252,10 +252,10 @@ class GradientLoop:
         self._window = []
 
     def _whole(self, means: dict[str, float]) -> dict[str, float]:
-        """Return the terms of whole batches; the norm is that of the whole gradient in every process."""
-        if not self._objective.is_divided:
+        """Return the terms of whole batches; the norm is that of the whole gradient on every rank."""
+        if not self._objective.is_data_parallel:
             return means
-        shares: list[dict[str, float]] = self._processes.gather(means)
+        shares: list[dict[str, float]] = self._process_group.gather(means)
         names = list(dict.fromkeys(name for share in shares for name in share))
         sums = {name: sum(share.get(name, 0.0) for share in shares) for name in names}
         return {**sums, GRADIENT_NORM: means[GRADIENT_NORM]}

@@ -5,7 +5,7 @@
 N counts the labelled tokens of the *effective* batch, replayed rows included, so micro-batches do not change the loss.
 A penalty is either independent of the batch or a mean per labelled token: each micro-batch adds it by its share of N.
 `mix_batch` is called once per effective batch, before it is cut, so the replayed rows do not depend on the cut either.
-Several processes mix the same batch and take every n-th row of it each, with the same N: their gradients add up.
+Several ranks mix the same batch and take every n-th row of it each, with the same N: their gradients add up.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.method import Method
-from cmt_cli.core.objectives import TOKENS, ParamGroup, State
+from cmt_cli.core.objectives import TOKENS, Objective, ParamGroup
 from cmt_cli.core.process_group import ProcessGroup
 from cmt_cli.core.stream import Example
 from cmt_cli.core.tokenized import Progress, tokenized
 
 
-class SupervisedObjective:
+class SupervisedObjective(Objective):
     """The next-token loss on examples; an item is one row of tokens."""
 
-    is_divided = True
-    exchanges_inside = False
+    is_data_parallel = True
+    has_collectives = False
 
     def __init__(
         self, learner: Learner, method: Method, examples: Sequence[Example], *, progress: Progress | None = None
@@ -42,18 +43,22 @@ class SupervisedObjective:
         self._mixed: tuple[int, Batch] | None = None
 
     @property
+    @override
     def num_items(self) -> int:
         """Return the number of rows."""
         return len(self._rows)
 
+    @override
     def lengths(self) -> Sequence[int]:
         """Return each row's number of tokens."""
         return self._lengths
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return what the method trains."""
         return self._method.param_groups(self._learner)
 
+    @override
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one effective batch; return "loss", "nll", each penalty, and "num_tokens", detached.
 
@@ -62,23 +67,13 @@ class SupervisedObjective:
         batch = self._batch(items, step)
         num_tokens = num_labelled(batch.labels).clamp(min=1)
         terms: dict[str, Tensor] = {}
-        for part, weight in own_micro_batches(batch, micro_batch_size, self._learner.processes):
+        for part, weight in local_micro_batches(batch, micro_batch_size, self._learner.processes):
             losses = {name: weight * value for name, value in self._losses(part, num_tokens).items()}
             loss = torch.stack(list(losses.values())).sum()
             loss.backward()
             for name, value in {"loss": loss, **losses}.items():
                 terms[name] = terms[name] + value.detach() if name in terms else value.detach()
         return {**terms, TOKENS: batch.attention_mask.sum()}
-
-    def after_step(self, step: int, num_steps: int) -> None:
-        """Do nothing: all that changes belongs to the method."""
-
-    def state_dict(self) -> State:
-        """Return nothing: the rows follow from the examples."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore nothing."""
 
     def _batch(self, items: Sequence[int], step: int) -> Batch:
         # A step that is repeated after an out-of-memory error must see the same replayed rows.
@@ -100,19 +95,19 @@ class SupervisedObjective:
         return losses
 
 
-def own_micro_batches(batch: Batch, size: int, processes: ProcessGroup) -> Iterator[tuple[Batch, float]]:
-    """Yield this process's micro-batches of a batch, each with its weight, 1, or 0 where it is only company.
+def local_micro_batches(batch: Batch, size: int, process_group: ProcessGroup) -> Iterator[tuple[Batch, float]]:
+    """Yield this rank's micro-batches of a batch, each with its weight: 1, or 0 for one that only keeps step.
 
-    Rows are dealt out in turn, so that all processes get like lengths. Each yields as many parts as the others, because
-    a model whose weights are divided is run by all of them together; one that has no row left runs the first one, with
+    Rows are dealt out in turn, so that all ranks get like lengths. Each yields as many parts as the others, because a
+    model whose weights are sharded is run by all of them together; one that has no row left runs the first one, with
     weight 0, so that it knows the names of the terms, too.
     """
-    if processes.world_size == 1:
+    if process_group.world_size == 1:
         yield from ((part, 1.0) for part in micro_batches(batch, size))
         return
-    own = list(range(processes.rank, len(batch.ids), processes.world_size))
+    own = list(range(process_group.rank, len(batch.ids), process_group.world_size))
     parts = [own[start : start + size] for start in range(0, len(own), size)]
-    most_rows = math.ceil(len(batch.ids) / processes.world_size)
+    most_rows = math.ceil(len(batch.ids) / process_group.world_size)
     for part in parts:
         yield _rows(batch, part), 1.0
     for _ in range(math.ceil(most_rows / size) - len(parts)):

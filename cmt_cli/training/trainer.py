@@ -42,7 +42,7 @@ class FitSession(Protocol):
         """Record how many parameters a fit trains."""
 
     def stop_requested(self) -> bool:
-        """Return whether the loop should save and raise Interrupted; agreed on by all processes, which all ask."""
+        """Return whether the loop should save and raise Interrupted; a collective, on which all ranks agree."""
 
 
 class Trainer:
@@ -64,7 +64,7 @@ class Trainer:
         """Keep the budgets of tasks and of meta-training; raise UserError for values that cannot work.
 
         `micro_batch_size` None takes the effective batch at once; `max_steps` caps every fit. `distributed` says how a
-        run is spread over processes, one of `DISTRIBUTED`; what they are is the learner's `processes`.
+        run is distributed, one of `DISTRIBUTED`; the process group is the learner's `processes`.
         """
         self._task = check_budget(task, "trainer.task")
         self._meta = check_budget(meta, "trainer.meta")
@@ -142,7 +142,7 @@ class BoundFit:
         """Minimize a method's own objective, for the meta-training budget unless one is given."""
         self._claim()
         world_size = self._learner.processes.world_size
-        if world_size > 1 and not objective.is_divided:
+        if world_size > 1 and not objective.is_data_parallel:
             warnings.warn(
                 f"{type(self._method).__name__} trains on steps that cannot be divided: each of the {world_size} "
                 "processes computes them whole. The result is the same, and no sooner.",

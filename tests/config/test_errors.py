@@ -66,7 +66,7 @@ def test_a_pair_that_cannot_work_is_refused_with_the_reason(tmp_path: Path) -> N
     assert "method=cmt data=labels: cmt needs documents and episodes, which labels (labelled) does not have" in text
 
 
-COMPOSED = """# family: composition
+COMPOSED = """# family: combination
 # needs: nothing
 defaults:
   - /method@methods.lora: lora

@@ -18,6 +18,9 @@ from cmt_cli.core.method import Method
 from cmt_cli.distributed.sharding import refuse_unsharded
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.prompts import SoftPrompt
+from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.regularization.l2 import L2
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running import job_run
 from cmt_cli.running.reading import read_predictions, read_result
@@ -25,7 +28,7 @@ from cmt_cli.running.scores import read_cells
 from tests.command_line import job
 from tests.distributed.launched import main, outputs, start
 
-SHARDED = ("finetune", "lora", "replay", "ewc")  # all weights of the model, and adapters beside divided weights
+SHARDED = ("finetune", "lora", "replay", "ewc")  # all weights of the model, and adapters beside sharded weights
 METHODS = ("finetune", "lora", "replay", "ewc", "distillation", "agem", "cmt", "mbc")
 SMALL = (
     "model=tiny",
@@ -53,7 +56,7 @@ DOCUMENTS = (
 
 
 class CMT(Method):
-    """Stands for all methods that say nothing of divided weights."""
+    """Stands for all methods that say nothing of sharded weights."""
 
 
 def places(root: Path, runs: Path) -> list[str]:
@@ -72,7 +75,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def both(root: Path) -> tuple[Path, Path, Path]:
-    """Every method in one process, and again in one pair of processes, with the weights divided where that works."""
+    """Every method in one process, and again in one pair of processes, with the weights sharded where that works."""
     alone = [overrides(method, root, root / "one", "none") for method in METHODS]
     shared = [overrides(method, root, root / "two", "ddp") for method in METHODS]
     shared += [overrides(method, root, root / "sharded", "fsdp2") for method in SHARDED]
@@ -104,7 +107,7 @@ def answers(folder: Path, row: int) -> list[dict]:
 def assert_same_run(one: Path, two: Path) -> None:
     """Compare scores and answers exactly, and weights up to what rounding makes of them in Adam's first steps.
 
-    Gradients are compared in tests/training/test_shares.py and tests/core/test_shared_passes.py.
+    Gradients are compared in tests/training/test_shares.py and tests/core/test_all_gather.py.
     """
     assert one.name == two.name  # `trainer.distributed` is no setting of the experiment
     assert read_cells(one / "scores.csv") == read_cells(two / "scores.csv")
@@ -159,22 +162,33 @@ def cli(arguments: Sequence[str]) -> list[str]:
 
 def test_what_reads_whole_weights_is_refused_before_the_model_is_loaded() -> None:
     reason = "CMT reads or changes whole weights"
-    with pytest.raises(UserError, match=f"divides the model's weights: {reason}"):
+    with pytest.raises(UserError, match=f"shards the model's weights: {reason}"):
         refuse_unsharded(CMT(), {})
     adapters = FineTune(trainable=Lora(rank=1, alpha=1.0, targets="all", seed=0))
     refuse_unsharded(adapters, {"quantization": None})
     with pytest.raises(UserError, match=r"model\.quantization=nf4"):
         refuse_unsharded(adapters, {"quantization": "nf4"})
     prompts = SoftPrompt(num_virtual=1, text=None, num_common=1, seed=0)
-    with pytest.raises(UserError, match=r"can train the model's own weights or adapters then, not SoftPrompt"):
+    with pytest.raises(UserError, match=r"can train Full or Lora then, not SoftPrompt"):
         refuse_unsharded(FineTune(trainable=prompts), {})
 
 
-def test_what_a_method_says_of_divided_weights_is_not_inherited() -> None:
+def test_a_subclass_has_to_state_again_what_it_trains_sharded() -> None:
     class Child(FineTune):
         pass
 
-    assert FineTune.trains_sharded and not Child.trains_sharded
+    whole = Full(num_frozen_blocks=0)
+    refuse_unsharded(FineTune(trainable=whole), {})
+    with pytest.raises(UserError, match="Child reads or changes whole weights"):
+        refuse_unsharded(Child(trainable=whole), {})
+
+
+def test_a_combination_is_refused_on_sharded_weights() -> None:
+    adapters = FineTune(trainable=Lora(rank=1, alpha=1.0, targets="all", seed=0))
+    penalty = L2(trainable=Unchanged(), weight=1.0)
+    method = Compose(methods={"lora": adapters, "l2": penalty}, order=["lora", "l2"])
+    with pytest.raises(UserError, match="Compose reads or changes whole weights"):
+        refuse_unsharded(method, {})
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
-from cmt_cli.methods.amortized.amortization import AmortizerSettings
-from cmt_cli.methods.amortized.amortized import BankSettings
+from cmt_cli.methods.amortized.amortized_method import BankSettings
+from cmt_cli.methods.amortized.amortizer import AmortizerSettings
 from cmt_cli.methods.amortized.cmt import Cmt
 from cmt_cli.methods.amortized.cmt_objective import Techniques
 from cmt_cli.methods.amortized.mac import Mac

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.methods.amortized.amortization import SlotKeys
+from cmt_cli.methods.amortized.amortizer import SlotKeys
 
 
 def slot_keys(num_slots: int = 2, width: int = 3, key_width: int = 4) -> SlotKeys:

@@ -1,4 +1,4 @@
-"""What several processes do with one batch, seen without any: each share computed in turn, then added up."""
+"""What several ranks do with one batch, seen without any: each share computed in turn, then added up."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS
 from cmt_cli.core.process_group import SingleProcess
 from cmt_cli.core.stream import Example
-from cmt_cli.training.shared_gradients import BUCKET_ELEMENTS, in_buckets, share_gradients
-from cmt_cli.training.supervised import SupervisedObjective, own_micro_batches
+from cmt_cli.training.gradient_sync import BUCKET_ELEMENTS, in_buckets, sync_gradients
+from cmt_cli.training.supervised import SupervisedObjective, local_micro_batches
 
 T = TypeVar("T")
 EXAMPLES = [Example(f"e{i}", "Question: where?\nAnswer:", " here" * (1 + i)) for i in range(5)]
@@ -24,7 +24,7 @@ EXAMPLES = [Example(f"e{i}", "Question: where?\nAnswer:", " here" * (1 + i)) for
 
 @dataclass
 class Share(SingleProcess):
-    """One of `world_size` processes that never meets the others."""
+    """One of `world_size` ranks that never meets the others."""
 
     rank: int = 0
     world_size: int = 1
@@ -50,7 +50,7 @@ def gradient(learner: Learner, share: Share, micro_batch_size: int) -> tuple[lis
 
 
 @pytest.mark.parametrize(("num", "micro_batch_size"), [(2, 5), (2, 1), (3, 2), (7, 5)])
-def test_the_shares_of_all_processes_add_up_to_the_batch(
+def test_the_shares_of_all_ranks_add_up_to_the_batch(
     make_learner: Callable[[str], Learner], num: int, micro_batch_size: int
 ) -> None:
     learner = make_learner("llama")
@@ -64,12 +64,10 @@ def test_the_shares_of_all_processes_add_up_to_the_batch(
 
 
 @pytest.mark.parametrize(("num_rows", "num", "size"), [(5, 2, 2), (5, 2, 1), (4, 3, 2), (1, 4, 3), (9, 4, 8)])
-def test_each_row_is_read_once_and_all_processes_take_as_many_passes(
-    tiny_llama: Learner, num_rows: int, num: int, size: int
-) -> None:
+def test_each_row_is_read_once_in_equally_many_passes(tiny_llama: Learner, num_rows: int, num: int, size: int) -> None:
     rows = [row for i in range(num_rows) for row in tiny_llama.rows(Example(f"{i}", "Q?", " a" * (1 + i)))]
     batch = tiny_llama.collate(rows)
-    passes = [list(own_micro_batches(batch, size, Share(rank, num))) for rank in range(num)]
+    passes = [list(local_micro_batches(batch, size, Share(rank, num))) for rank in range(num)]
     read = [name for parts in passes for part, weight in parts if weight for name in part.ids]
     assert sorted(read) == sorted(batch.ids)
     assert len({len(parts) for parts in passes}) == 1
@@ -79,31 +77,31 @@ def test_each_row_is_read_once_and_all_processes_take_as_many_passes(
 
 
 class Doubling(Share):
-    """Two processes of which the other has the same gradients."""
+    """Two ranks of which the other has the same gradients."""
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
             tensor.mul_(2)
 
 
-def test_a_parameter_that_no_process_trained_gets_no_gradient() -> None:
+def test_a_parameter_that_no_rank_trained_gets_no_gradient() -> None:
     here, elsewhere, nowhere = (nn.Parameter(torch.ones(3)) for _ in range(3))
     here.grad = torch.tensor([1.0, 2.0, 3.0])
-    share_gradients([here, elsewhere, nowhere], [True, True, False], Doubling(0, 2), is_divided=True)
+    sync_gradients([here, elsewhere, nowhere], [True, True, False], Doubling(0, 2), is_data_parallel=True)
     assert here.grad.tolist() == [2.0, 4.0, 6.0]
     assert elsewhere.grad is not None and elsewhere.grad.tolist() == [0.0, 0.0, 0.0]
     assert nowhere.grad is None
 
 
-def test_tensors_of_several_types_and_layouts_are_exchanged_in_place() -> None:
+def test_tensors_of_several_types_and_layouts_are_reduced_in_place() -> None:
     transposed = torch.arange(6.0).reshape(2, 3).T
     tensors = [torch.ones(2), transposed, torch.ones(2, dtype=torch.float64), torch.ones(BUCKET_ELEMENTS + 1)]
     sizes: list[int] = []
 
     def double(bucket: Sequence[Tensor]) -> None:
-        (joined,) = bucket
-        sizes.append(joined.numel())
-        joined.mul_(2)
+        (flat,) = bucket
+        sizes.append(flat.numel())
+        flat.mul_(2)
 
     in_buckets(tensors, double)
     assert sizes == [8, 2, BUCKET_ELEMENTS + 1]

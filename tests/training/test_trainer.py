@@ -33,8 +33,8 @@ class Regression:
         self.sizes: list[int] = []
 
     num_items = 12
-    is_divided = False
-    exchanges_inside = False
+    is_data_parallel = False
+    has_collectives = False
 
     def lengths(self) -> Sequence[int]:
         return [2] * 12

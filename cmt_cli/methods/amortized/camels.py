@@ -21,6 +21,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
@@ -47,6 +48,7 @@ class WeightModel(nn.Module):
         self.fc2 = seeded_linear(head_width, 1, generator, zero=True)
         self.to(encoder.device)
 
+    @override
     def forward(self, batch: Batch) -> Tensor:
         """Return weights `[batch, seq]`; padding has some value that no loss counts."""
         unscored = replace(batch, labels=torch.full_like(batch.labels, IGNORED))  # no logits are needed
@@ -63,8 +65,6 @@ def token_weights(hidden: Tensor, fc2: nn.Linear) -> Tensor:
 class Camels(Method):
     """Fine-tunes all weights on each document with meta-learned token weights."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2305.15076"
     needs_documents = True
     needs_episodes = True
 
@@ -95,6 +95,7 @@ class Camels(Method):
         self._locality_weight = locality_weight
         self._seed = seed
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Build the weight model on a copy of the base model and meta-train it; the learner's weights stay."""
         if not any(episode.query for episode in episodes.train):
@@ -120,19 +121,19 @@ class Camels(Method):
         )
         fit.on_objective(objective, self._meta_budget)
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Train on the task's documents."""
         fit.on_examples(task.train, self._budget)
 
+    @override
     @torch.no_grad()
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor:
-        """Return the weight model's weights."""
         return self._weight_model(batch)
 
+    @override
     def state_dict(self) -> State:
-        """Return the weight model's trained parameters."""
         return {name: value.detach().clone() for name, value in self._weight_model.named_parameters()}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the weight model, in place."""
         self._weight_model.load_state_dict(state)

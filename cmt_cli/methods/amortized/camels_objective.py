@@ -13,21 +13,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import kept_positions, kl_divergence, mean_over_tokens, token_nll
-from cmt_cli.core.objectives import ParamGroup, State
+from cmt_cli.core.objectives import Objective, ParamGroup
 from cmt_cli.core.prefix import model_inputs
 from cmt_cli.core.stream import Document, Episode
 
 Parameters = dict[str, Tensor]
 
 
-class CamelsObjective:
+class CamelsObjective(Objective):
     """The outer loss; an item is an episode, and every `num_inner_documents` items share one run of inner updates."""
 
-    is_divided = False  # one inner update follows from the one before
-    exchanges_inside = False
+    is_data_parallel = False  # one inner update follows from the one before
+    has_collectives = False
 
     def __init__(
         self,
@@ -60,18 +61,22 @@ class CamelsObjective:
         return [draw.choice(found) for found in self._documents[item]]
 
     @property
+    @override
     def num_items(self) -> int:
         """Return the number of episodes."""
         return len(self._documents)
 
+    @override
     def lengths(self) -> Sequence[int] | None:
         """Return the lengths in tokens of what is read of each item: the documents' longest windows."""
         return [sum(max(len(row.input_ids) for row in found) for found in item) for item in self._documents]
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the weight model's LoRA and head."""
         return [ParamGroup(list(self._weight_model.parameters()))]
 
+    @override
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one outer batch; return "loss", "answers" and "locality", detached.
 
@@ -118,16 +123,6 @@ class CamelsObjective:
             loss = mean_over_tokens(nll, batch.labels, weights[i : i + 1, : len(row.input_ids)])
             parameters = sgd_step(parameters, loss, self._inner_learning_rate)
         return parameters
-
-    def after_step(self, step: int, num_steps: int) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> State:
-        """Return nothing: every draw is made from the step's number."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore nothing."""
 
 
 def windows(row: Row, max_tokens: int) -> list[Row]:

@@ -23,19 +23,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.stream import Prompt
-from cmt_cli.methods.amortized.amortization import AmortizedPredictor, AmortizerSettings, Documents, Item
-from cmt_cli.methods.amortized.amortized import BankedMethod, BankSettings
+from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings
+from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, AmortizerSettings, Documents, Item
 from cmt_cli.methods.amortized.cmt_objective import CmtObjective, Matching, Techniques, aggregate_top_k
 from cmt_cli.methods.amortized.mac import BankRecall
 
 
 class Cmt(BankedMethod):
     """Compression memory training over a frozen model."""
-
-    paper = "arXiv 2412.07393"
 
     def __init__(
         self,
@@ -49,23 +48,25 @@ class Cmt(BankedMethod):
         super().__init__(parts=parts, bank=bank, encode_batch_size=encode_batch_size, seed=seed)
         self.techniques = techniques
 
+    @override
     def build_extra(self, learner: Learner) -> None:
-        """Build the temperature and the prior's strength."""
         self.matching = Matching(self.techniques).to(learner.device)
 
+    @override
     def trained_modules(self) -> dict[str, nn.Module]:
-        """Return the amortizer and the matching scalars."""
         return {**super().trained_modules(), "matching": self.matching}
 
+    @override
     def cache_width(self) -> int:
         """Keep projected keys and values only where every question reads the whole bank."""
         per_slot = self.parts.aggregator.cache_width
         return 0 if self.techniques.top_k_aggregation else per_slot * self.amortizer.num_slots
 
+    @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> CmtObjective:
-        """Return L_qa plus the techniques' terms."""
         return CmtObjective(learner, self.amortizer, items, self.seed, self.techniques, self.matching)
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return a predictor that recalls the top k memories, or aggregates the whole bank."""
         if self.techniques.top_k_aggregation:

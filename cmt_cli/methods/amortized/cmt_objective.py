@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.layers.aggregation import slot_mixture
-from cmt_cli.methods.amortized.amortization import Amortizer, EncodedBatch, Item, answer_nll
-from cmt_cli.methods.amortized.amortized import EpisodicObjective
+from cmt_cli.methods.amortized.amortized_method import EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import Amortizer, EncodedBatch, Item, answer_nll
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +81,12 @@ class CmtObjective(EpisodicObjective):
         self.techniques, self.matching = techniques, matching
         self.past = PastKeys(techniques.num_past_keys)
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
-        """Return the amortizer's parameters and the matching scalars."""
         return [*super().param_groups(), ParamGroup(list(self.matching.parameters()))]
 
+    @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the weighted terms of one batch."""
         techniques = self.techniques
         queries, keys = self.amortizer.queries(batch.states), self.amortizer.keys(batch.memories)
         logits = self.matching.logits(queries @ keys.T)
@@ -107,17 +108,19 @@ class CmtObjective(EpisodicObjective):
             terms |= self._memory_aware(batch, micro_batch_size, generator)
         return terms
 
+    @override
     def after_step(self, step: int, num_steps: int) -> None:
         """Add the batch's keys to the negatives of the next."""
         if step + 1 >= self.techniques.past_keys_from * num_steps:
             self.past.add_held()
 
+    @override
     def state_dict(self) -> State:
         """Return the keys of earlier batches."""
         return self.past.state_dict()
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the keys of earlier batches."""
         self.past.load_state_dict(state)
 
     def _answer_nll(self, memory: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings, EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import (
     AmortizedPredictor,
     Amortizer,
     AmortizerSettings,
@@ -27,13 +29,10 @@ from cmt_cli.methods.amortized.amortization import (
     Item,
     answer_nll,
 )
-from cmt_cli.methods.amortized.amortized import BankedMethod, BankSettings, EpisodicObjective
 
 
 class Mac(BankedMethod):
     """Amortized contexts, aggregated over the whole bank."""
-
-    paper = "arXiv 2403.04317"
 
     def __init__(
         self,
@@ -48,16 +47,17 @@ class Mac(BankedMethod):
         super().__init__(parts=parts, bank=bank, encode_batch_size=encode_batch_size, seed=seed)
         self.hierarchy_window = hierarchy_window
 
+    @override
     def cache_width(self) -> int:
         """Keep the aggregator's keys and values of every document."""
         return self.parts.aggregator.cache_width * self.amortizer.num_slots
 
+    @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> MacObjective:
-        """Return the answer loss over the batch's bank."""
         return MacObjective(learner, self.amortizer, items, self.seed)
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that aggregates the whole bank."""
         return AmortizedPredictor(learner, self.amortizer, BankRecall(self.amortizer, self.bank, self.hierarchy_window))
 
 
@@ -78,8 +78,8 @@ class BankRecall:
 class MacObjective(EpisodicObjective):
     """The answer loss behind the aggregate of the batch's documents."""
 
+    @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the one term."""
         cached = self.amortizer.aggregator.project(batch.memories)
         memory = self.amortizer.aggregator(batch.states, cached[None])
         nll = self.in_chunks(self._answer_nll, micro_batch_size, memory, batch.rows)

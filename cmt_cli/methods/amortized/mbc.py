@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.objectives import ParamGroup, State
@@ -24,7 +25,8 @@ from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Document, Prompt
 from cmt_cli.layers.lora import LoraLayers
 from cmt_cli.memory.codebook import Codebook
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortized_method import AmortizedMethod, EpisodicObjective
+from cmt_cli.methods.amortized.amortizer import (
     AmortizedPredictor,
     AmortizerSettings,
     Documents,
@@ -32,13 +34,10 @@ from cmt_cli.methods.amortized.amortization import (
     Item,
     answer_nll,
 )
-from cmt_cli.methods.amortized.amortized import AmortizedMethod, EpisodicObjective
 
 
 class Mbc(AmortizedMethod):
     """Amortized contexts over a codebook."""
-
-    paper = "arXiv 2601.00756"
 
     def __init__(
         self,
@@ -60,8 +59,8 @@ class Mbc(AmortizedMethod):
         self.usage_decay, self.reset_below = usage_decay, reset_below
         self.lora_rank, self.lora_alpha, self.lora_layers = lora_rank, lora_alpha, lora_layers
 
+    @override
     def build_extra(self, learner: Learner) -> None:
-        """Build the codebook and the LoRA of the answering model."""
         self.codebook = Codebook(
             num_codes=self.num_codes,
             width=self.amortizer.width,
@@ -78,40 +77,41 @@ class Mbc(AmortizedMethod):
             last_layers=self.lora_layers,
         )
 
+    @override
     def trained_modules(self) -> dict[str, nn.Module]:
-        """Return the amortizer, the codebook and the LoRA."""
         return {**super().trained_modules(), "codebook": self.codebook, "lora": self.lora}
 
+    @override
     def objective(self, learner: Learner, items: Sequence[Item]) -> MbcObjective:
-        """Return the answer loss over the quantized batch plus the codebook's."""
         return MbcObjective(self, learner, items)
 
+    @override
     def open_memory(self, learner: Learner) -> None:
-        """Start with no stored codes."""
         self.codes: dict[str, Tensor] = {}
 
+    @override
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
         """Keep the codes of each segment under its document's id."""
         codes = self.codebook.encode(memories)
         for document, segment, row in zip(documents, segments, codes.cpu().to(torch.int16), strict=True):
             self.codes[f"{document.id}#{segment}"] = row
 
+    @override
     def memory_state(self) -> State:
-        """Return the names and codes of the stored segments."""
         rows = list(self.codes.values())
         codes = torch.stack(rows) if rows else torch.empty(0, self.amortizer.num_slots, dtype=torch.int16)
         return {"segments": list(self.codes), "codes": codes}
 
+    @override
     def load_memory_state(self, state: State) -> None:
-        """Restore the stored segments."""
         self.codes = dict(zip(state["segments"], state["codes"], strict=True))
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the codes and the codebook."""
         return num_bytes([*self.codes.values(), *self.codebook.parameters()])
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor over the bank's histogram."""
         if not self.codes:
             return AmortizedPredictor(learner, self.amortizer, _recall_nothing)
         counts = self.codebook.histogram(torch.stack(list(self.codes.values())).to(learner.device))
@@ -145,13 +145,13 @@ class MbcObjective(EpisodicObjective):
         self.method = method
         self.latest = self.numbers = torch.empty(0)
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
-        """Return the parameters of the amortizer, the codebook and the LoRA."""
         extra = [*self.method.codebook.parameters(), *self.method.lora.parameters()]
         return [*super().param_groups(), ParamGroup([p for p in extra if p.requires_grad])]
 
+    @override
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the answer loss and the codebook's loss."""
         numbers, quantized, codebook_loss = self.method.codebook.quantize(batch.memories)
         self.latest, self.numbers = batch.memories.detach(), numbers
         cached = self.amortizer.aggregator.project(quantized)
@@ -163,6 +163,7 @@ class MbcObjective(EpisodicObjective):
         with self.method.lora.active():
             return answer_nll(self.learner, self.amortizer, memory, rows)
 
+    @override
     def after_step(self, step: int, num_steps: int) -> None:
         """Reset codes that are hardly used to vectors of the latest batch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)

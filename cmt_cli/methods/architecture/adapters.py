@@ -17,24 +17,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing_extensions import override
+
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Example, Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.controls.single_task import SingleTask
 
 
 class Adapters(SingleTask):
     """Trains one adapter per task, from the same start."""
 
-    family = "architecture"
-    paper = "arXiv 2012.15504"
-
     def __init__(self, *, trainable: Trainable, learns_questions: bool) -> None:
         """`trainable` is the adapter; `learns_questions` lets the loss cover the tokens of prompts as well."""
         super().__init__(trainable=trainable)
         self._learns_questions = learns_questions
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Learn the examples, their prompts as well if set so."""
         fit.on_examples([as_text(example) for example in task.train] if self._learns_questions else task.train)

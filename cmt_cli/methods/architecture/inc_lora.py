@@ -8,10 +8,9 @@ leaves the model's function unchanged. With one task it is fine-tuning of one ad
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import ADDED
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Episodes, Task
@@ -23,9 +22,7 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class IncLora(FineTune):
     """Trains one adapter per task on top of the frozen ones."""
 
-    family = "architecture"
-    paper = "arXiv 2310.14152"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Lora) -> None:
         """`trainable` says what an adapter is; one is added before each task. Raises UserError for anything else."""
@@ -39,19 +36,23 @@ class IncLora(FineTune):
         """Return the adapters, one per task so far, each a pair for every target layer."""
         return self._adapters
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Keep the learner: no adapter belongs to no task."""
         self._learner = learner
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Add the task's adapter and freeze the older ones."""
         super().before_task(learner, task)
         self._grow(learner)
 
+    @override
     def state_dict(self) -> State:
         """Return the number of adapters; the learner saves their values."""
         return {"num_adapters": len(self._adapters)}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Add adapters, or take newer ones away, until there are as many as were saved."""
         assert self._learner is not None, "before_stream comes first"
@@ -61,6 +62,7 @@ class IncLora(FineTune):
             self._adapters.pop()
             peft_lora.remove(self._learner, len(self._adapters))
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the frozen adapters of past tasks: all but the newest."""
         return num_bytes(p for pairs in self._adapters[:-1] for p in peft_lora.parameters(pairs))

@@ -12,6 +12,8 @@ values by the parameters' names (`l2`, `ewc`, `mas`, a teacher) is refused; grow
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, State
@@ -28,9 +30,6 @@ TIMES = ("once", "each_task")
 class ModelExpansion(FineTune):
     """Grows the model and trains the newest growth."""
 
-    family = "architecture"
-    paper = "arXiv 2401.02415"
-
     def __init__(self, *, expansion: str, num_new_blocks: int, num_new_units: int, grows: str, seed: int) -> None:
         """`expansion` is one of `EXPANSIONS`, `grows` one of `TIMES`; the numbers are per growth, units per MLP."""
         self._expansion: Expansion = Blocks(num_new_blocks=num_new_blocks)
@@ -46,6 +45,7 @@ class ModelExpansion(FineTune):
         self._num_growths = 0
         self._learner: Learner | None = None
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Grow, unless each task brings its own growth."""
         self._learner = learner
@@ -53,16 +53,19 @@ class ModelExpansion(FineTune):
         if not self._grows_each_task:
             self._grow(learner)
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Add the task's growth and freeze the older ones."""
         super().before_task(learner, task)
         if self._grows_each_task:
             self._grow(learner)
 
+    @override
     def state_dict(self) -> State:
         """Return the number of growths; the learner saves their values."""
         return {**super().state_dict(), "num_growths": self._num_growths}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Grow, or take newer growths away, until there are as many as were saved."""
         super().load_state_dict(state)
@@ -73,6 +76,7 @@ class ModelExpansion(FineTune):
             self._num_growths -= 1
             self._expansion.remove(self._learner, self._num_growths)
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the frozen growths of past tasks: all but the newest."""
         if self._learner is None:

@@ -16,6 +16,7 @@ Deviations from Lifelong-MoE: the experts are low-rank updates and not feed-forw
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
@@ -33,9 +34,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class MixtureOfExperts(FineTune):
     """Trains one group of experts per task beside the frozen ones."""
 
-    family = "architecture"
-    paper = "arXiv 2305.12281"
-
     def __init__(self, *, trainable: LoraExperts, output_regularization: float) -> None:
         """`trainable` says what a task's experts are; `output_regularization` multiplies the mean divergence per token.
 
@@ -51,15 +49,18 @@ class MixtureOfExperts(FineTune):
         self._weight = not_negative(output_regularization, "method.output_regularization")
         self._learner: Learner | None = None
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Keep the learner: no expert belongs to no task."""
         self._learner = learner
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Add the task's experts and freeze the older ones."""
         super().before_task(learner, task)
         self._experts.grow(learner)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted mean divergence from the model without the task's experts, where it is not off."""
         found = super().penalties(learner, batch, outputs)
@@ -71,10 +72,12 @@ class MixtureOfExperts(FineTune):
             found["output_regularization"] = self._weight * divergence.sum() / max(len(divergence), 1)
         return found
 
+    @override
     def state_dict(self) -> State:
         """Return how often the experts have grown; the learner saves their values."""
         return {**super().state_dict(), "num_groups": lora_experts.num_groups(self._grown())}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Add experts, or take newer ones away, until there are as many groups as were saved."""
         super().load_state_dict(state)
@@ -84,6 +87,7 @@ class MixtureOfExperts(FineTune):
         while lora_experts.num_groups(learner) > state["num_groups"]:
             lora_experts.shrink(learner)
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the frozen experts and router rows of past tasks: all but the newest group."""
         learner = self._grown()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.layers import peft_lora
@@ -36,6 +37,7 @@ class OLora(IncLora):
         self._orthogonality = orthogonality
         self._norm = norm
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted overlap with the older adapters and the weighted norms, where they are not off."""
         found = super().penalties(learner, batch, outputs)

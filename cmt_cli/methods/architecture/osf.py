@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.settings import one_of
@@ -33,9 +35,6 @@ PROJECTIONS = ("gradients", "parameters")
 class Osf(FineTune):
     """Splits the weights before each task and merges them after it."""
 
-    family = "architecture"
-    paper = "arXiv 2504.07097"
-
     def __init__(self, *, targets: str | Sequence[str], preserved_shares: Sequence[float], projection: str) -> None:
         """`preserved_shares` are of the tasks in turn, in [0, 1), the last one of all later tasks, too."""
         self._subspace = SingularSubspace(targets=targets)
@@ -48,17 +47,20 @@ class Osf(FineTune):
         self._shares = tuple(preserved_shares)
         self._projects_parameters = one_of(projection, PROJECTIONS, "method.projection") == "parameters"
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Split the weights as they are."""
         super().before_task(learner, task)
         self._subspace.split(learner, self._shares[min(task.index, len(self._shares) - 1)])
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Leave the batch as it is; between two steps, put the parameters back where they may be."""
         if self._projects_parameters:
             self._subspace.project(learner)
         return super().mix_batch(learner, batch)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Merge the parts."""
         if self._projects_parameters:

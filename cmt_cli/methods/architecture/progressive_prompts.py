@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
@@ -30,10 +32,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 
 class ProgressivePrompts(FineTune):
     """Trains one soft prompt per task and keeps the older ones as they are."""
-
-    family = "architecture"
-    paper = "arXiv 2301.12314"
-    uses_task_id = True
 
     def __init__(self, *, trainable: SoftPrompt, reparametrization: int | None) -> None:
         """`trainable` is the prompt that each task adds; `reparametrization` is the network's width, None for none.
@@ -51,22 +49,26 @@ class ProgressivePrompts(FineTune):
         self._learner: Learner | None = None
         self.prompts = SoftPrompts()
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make room for prompts in the model: none belongs to no task."""
         self.device = learner.device
         self._learner = learner
         learner.add_prefix(self.prompts)
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Add the task's prompt and freeze the older ones."""
         super().before_task(learner, task)
         self._grow(learner)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Keep of the network what it made of the prompt."""
         super().after_task(learner, task)
         self.prompts.fold()
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return the base model before the first task, then what answers with the prompts up to a question's task."""
         num_tasks = len(self.prompts.prompts)
@@ -75,6 +77,7 @@ class ProgressivePrompts(FineTune):
         per_task = PerTaskPredictor(learner, lambda task: self.prompts.using(task + 1), num_tasks)
         return UntoldIsNewest(per_task, num_tasks)
 
+    @override
     def state_dict(self) -> State:
         """Return the number of prompts and whether the newest has its network; the learner saves their values."""
         return {
@@ -83,6 +86,7 @@ class ProgressivePrompts(FineTune):
             "has_network": self.prompts.network is not None,
         }
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Add prompts, or take newer ones away, until there are as many as were saved."""
         assert self._learner is not None, "before_stream comes first"
@@ -94,6 +98,7 @@ class ProgressivePrompts(FineTune):
         if not state["has_network"]:
             self.prompts.network = None
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the prompts of past tasks: all but the newest."""
         return super().storage_bytes() + num_bytes(list(self.prompts.prompts.values())[:-1])
@@ -102,7 +107,7 @@ class ProgressivePrompts(FineTune):
         self._prompt.grow(learner, self.prompts, width=self._reparametrization)
 
 
-class UntoldIsNewest:
+class UntoldIsNewest(Predictor):
     """Answers a question without a task as one of the newest."""
 
     def __init__(self, per_task: PerTaskPredictor, num_tasks: int) -> None:
@@ -110,12 +115,12 @@ class UntoldIsNewest:
         self._per_task = per_task
         self._newest = num_tasks - 1
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Answer each prompt."""
         return self._per_task.generate(self._told(prompts), decoding)
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats."""
         return self._per_task.loglikelihood(self._told(prompts), targets)
 
     def _told(self, prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import PREFIX_SOURCE, SCORING_TOKENS, Batch, Learner, Outputs
@@ -37,8 +38,6 @@ from cmt_cli.methods.sequential.finetune import FineTune
 class PromptPool(FineTune):
     """Trains a pool of prompts and their keys."""
 
-    family = "architecture"
-    paper = "arXiv 2112.08654"
     needs_labels = True
 
     def __init__(self, *, trainable: Pool, pull: float, diversify: bool) -> None:
@@ -53,17 +52,19 @@ class PromptPool(FineTune):
         self._diversify = diversify
         self._counts = torch.zeros(trainable.num_prompts, dtype=torch.int64)
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Add the pool to the model."""
         super().before_stream(learner, episodes, fit)
         self.pool: pooled_prompts.PromptPool = learner.model.get_submodule(PREFIX_SOURCE)
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Hold the earlier tasks' choices against the prompts, where that is on."""
         super().before_task(learner, task)
         if self._diversify:
             self.pool.usage = shares(self._counts).to(learner.device)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return minus the weighted cosines of the rows with their chosen keys."""
         found = super().penalties(learner, batch, outputs)
@@ -73,6 +74,7 @@ class PromptPool(FineTune):
             found["pull"] = -self._pull * (tokens * cosines).sum() / num_labelled(batch.labels).clamp(min=1)
         return found
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Count which prompts the task's examples choose; answers are given without regard to it."""
         super().after_task(learner, task)
@@ -80,17 +82,18 @@ class PromptPool(FineTune):
             self._counts += chosen_counts(learner, self.pool, task.train)
             self.pool.usage = None
 
+    @override
     def state_dict(self) -> State:
         """Return how often each prompt was chosen; the learner saves the pool."""
         return {**super().state_dict(), "counts": self._counts.clone()}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the counts."""
         super().load_state_dict(state)
         self._counts = state["counts"].to("cpu", copy=True)
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the counts, where they are taken."""
         counts = self._counts.numel() * self._counts.element_size() if self._diversify else 0
         return super().storage_bytes() + counts
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, State
@@ -38,9 +39,6 @@ def merged(old: Tensor, new: Tensor, num_tasks: int) -> Tensor:
 class Slao(FineTune):
     """Trains one adapter and merges it after each task."""
 
-    family = "architecture"
-    paper = "arXiv 2512.23017"
-
     def __init__(self, *, trainable: Lora) -> None:
         """`trainable` is the adapter. Raises UserError for anything else."""
         super().__init__(trainable=checked(trainable))
@@ -49,13 +47,14 @@ class Slao(FineTune):
         self._trained: list[Tensor] = []  # B of the last task, one `[outputs, rank]` per layer
         self._merged: list[Tensor] = []
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Add the adapter."""
         super().before_stream(learner, episodes, fit)
         self._pairs = peft_lora.adapter(learner, 0)
         self._trained = [pair.up.detach().clone() for pair in self._pairs]
         self._merged = [pair.up.detach().clone() for pair in self._pairs]
 
+    @override
     @torch.no_grad()
     def before_task(self, learner: Learner, task: Task) -> None:
         """Start from the last task's matrices, A made orthogonal."""
@@ -66,6 +65,7 @@ class Slao(FineTune):
             pair.down.copy_(orthogonal_rows(pair.down))
             pair.up.copy_(trained)
 
+    @override
     @torch.no_grad()
     def after_task(self, learner: Learner, task: Task) -> None:
         """Merge what was learned, and answer with the merged adapter."""
@@ -76,19 +76,19 @@ class Slao(FineTune):
             self._merged[i] = merged(self._merged[i], pair.up, self._num_tasks)
             pair.up.copy_(self._merged[i])
 
+    @override
     def state_dict(self) -> State:
-        """Return both versions of B and the number of tasks."""
         trained = {f"trained.{i}": value for i, value in enumerate(self._trained)}
         kept = {f"merged.{i}": value for i, value in enumerate(self._merged)}
         return {"num_tasks": self._num_tasks, **trained, **kept}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         self._num_tasks = state["num_tasks"]
         for i, pair in enumerate(self._pairs):
             self._trained[i] = state[f"trained.{i}"].to(pair.up.device)
             self._merged[i] = state[f"merged.{i}"].to(pair.up.device)
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of both versions of B."""
         return num_bytes([*self._trained, *self._merged])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method
@@ -21,7 +23,6 @@ from cmt_cli.methods.controls.passages import Passage, PassagePredictor, check_t
 class Bm25(Method):
     """Keeps every document as text and puts the best passages into the prompt."""
 
-    family = "control"
     needs_documents = True
 
     def __init__(
@@ -38,9 +39,11 @@ class Bm25(Method):
         self._texts: dict[str, str] = {}
         self._rebuild()
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Leave the weights frozen."""
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Index the task's documents; a document with a known id replaces the old text."""
         replaces = any(document.id in self._texts for document in task.documents)
@@ -63,8 +66,8 @@ class Bm25(Method):
             self._passages[key] = (document_id, passage)
             self._index.add(key, passage)
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that reads the best passages of the documents learned so far."""
         return PassagePredictor(learner, self._template, self._retrieve)
 
     def _retrieve(self, prompt: Prompt) -> Sequence[Passage]:
@@ -72,15 +75,17 @@ class Bm25(Method):
         total = sum(score for _, score in found)
         return [Passage(*self._passages[key], score / total) for key, score in found]
 
+    @override
     def state_dict(self) -> State:
         """Return the documents; the index is rebuilt from them."""
         return {"texts": dict(self._texts)}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the documents and index them."""
         self._texts = dict(state["texts"])
         self._rebuild()
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of all texts in UTF-8, without the index."""
         return sum(len(text.encode()) for text in self._texts.values())

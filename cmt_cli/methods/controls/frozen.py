@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit
@@ -11,10 +13,10 @@ from cmt_cli.core.stream import Episodes, Task
 class Frozen(Method):
     """Learns nothing."""
 
-    family = "control"
-
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Leave the weights frozen."""
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Learn nothing."""

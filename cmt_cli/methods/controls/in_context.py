@@ -15,6 +15,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from typing_extensions import override
+
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method
@@ -31,11 +33,7 @@ RANDOM, SIMILAR = "random", "similar"
 class InContext(Method):
     """Keeps examples and puts some of them into the prompt."""
 
-    family = "control"
-    paper = "arXiv 2005.14165"
     needs_labels = True
-    uses_old_data = True
-    uses_task_id = True
 
     def __init__(
         self,
@@ -55,22 +53,23 @@ class InContext(Method):
         self._separator = separator
         self._k1, self._b = k1, b
         self._seed = seed
-        self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when asked for
+        self._indices: dict[int | None, Bm25Index] = {}  # of a task's examples, None: of all; made when needed
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Leave the weights frozen."""
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Check that the buffer can take the task's examples."""
         self._buffer.check(task.train)
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Offer the task's examples to the buffer."""
         self._buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
         self._indices = {}
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
-        """Return a predictor that reads demonstrations."""
         return DemonstrationPredictor(learner, self._separator, self._demonstrations)
 
     def _demonstrations(self, prompt: Prompt) -> Sequence[str]:
@@ -96,21 +95,21 @@ class InContext(Method):
                 index.add(str(number), example.prompt)
         return self._indices[task]
 
+    @override
     def state_dict(self) -> State:
-        """Return the examples."""
         return self._buffer.state_dict()
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the examples."""
         self._buffer.load_state_dict(state)
         self._indices = {}
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts."""
         return self._buffer.storage_bytes()
 
 
-class DemonstrationPredictor:
+class DemonstrationPredictor(Predictor):
     """Puts the demonstrations that `choose` returns, the most useful last, in front of each prompt."""
 
     def __init__(self, learner: Learner, separator: str, choose: Callable[[Prompt], Sequence[str]]) -> None:
@@ -119,10 +118,11 @@ class DemonstrationPredictor:
         self._separator = separator
         self._choose = choose
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Answer each prompt."""
         return self._learner.generate([self._extended(p, decoding.max_new_tokens) for p in prompts], decoding)
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | demonstrations, prompt) in nats, summed over the target's tokens and the end token."""
         extended = []

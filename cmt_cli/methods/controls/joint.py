@@ -10,20 +10,18 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.stream import Episodes, Example, Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.training.schedules import check_budget
 
 
 class Joint(FineTune):
     """Trains the chosen parameters on all tasks so far."""
-
-    family = "control"
-    uses_old_data = True
 
     def __init__(self, *, trainable: Trainable, budget: Budget) -> None:
         """`budget` is spent anew after each task, on the examples of all tasks so far."""
@@ -32,27 +30,30 @@ class Joint(FineTune):
         self._examples: list[Example] = []
         self._base: dict[str, Tensor] = {}
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable and keep their start values on the CPU."""
         super().before_stream(learner, episodes, fit)
         self._base = {name: value.to("cpu", copy=True) for name, value in learner.state_dict().items()}
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Restart from the start values and train on every example so far."""
         self._examples = [*self._examples, *task.train]
         learner.load_state_dict(self._base)
         fit.on_examples(self._examples, self._budget)
 
+    @override
     def state_dict(self) -> State:
         """Return the examples; the base weights come with the model."""
         return {"examples": [asdict(example) for example in self._examples]}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the examples."""
         self._examples = [_example(record) for record in state["examples"]]
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of all examples' texts in UTF-8."""
         return sum(len((example.prompt + example.target).encode()) for example in self._examples)
 
 

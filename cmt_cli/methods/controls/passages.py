@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from typing_extensions import override
+
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.stream import Answer, Prompt
 
 
@@ -26,7 +28,7 @@ class Passage:
 Retrieve = Callable[[Prompt], Sequence[Passage]]
 
 
-class PassagePredictor:
+class PassagePredictor(Predictor):
     """Puts the passages that `retrieve` returns, best first, in front of each prompt; without any it stays as it is."""
 
     def __init__(self, learner: Learner, template: str, retrieve: Retrieve) -> None:
@@ -35,6 +37,7 @@ class PassagePredictor:
         self._template = template
         self._retrieve = retrieve
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt; the answers name the documents read."""
         passages = [self._retrieve(prompt) for prompt in prompts]
@@ -43,6 +46,7 @@ class PassagePredictor:
         answers = self._learner.generate(extended, decoding)
         return [replace(a, documents=_documents(read)) for a, read in zip(answers, passages, strict=True)]
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | passages, prompt) in nats, summed over the target's tokens and the end token."""
         extended = []

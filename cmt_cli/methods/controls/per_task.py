@@ -12,16 +12,17 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
+from cmt_cli.core.learner import SCORING_TOKENS, Learner, Predictor, Row
 from cmt_cli.core.stream import Answer, Prompt
 from cmt_cli.core.tokens import length_batches
 
 Select = Callable[[int], AbstractContextManager[None]]
 
 
-class PerTaskPredictor:
+class PerTaskPredictor(Predictor):
     """Groups prompts by task and answers each group inside `select(task)`."""
 
     def __init__(self, learner: Learner, select: Select, num_tasks: int) -> None:
@@ -30,6 +31,7 @@ class PerTaskPredictor:
         self._select = select
         self._num_tasks = num_tasks
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt with its task's parts."""
         answers = [Answer("")] * len(prompts)
@@ -40,8 +42,8 @@ class PerTaskPredictor:
                 answers[i] = answer
         return answers
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats under the parts of each prompt's task."""
         scores = [0.0] * len(prompts)
         for task, members in self._groups(prompts).items():
             with self._select(task):

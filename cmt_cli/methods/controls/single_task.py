@@ -2,7 +2,7 @@
 
     theta_t = fine-tuning of theta_0 on task t alone;    a question is answered with the theta_t of its task
 
-The reference without transfer and without forgetting ("SingleFT" in TRACE, Wang et al. 2023, arXiv 2310.06762). Before
+The control without transfer and without forgetting ("SingleFT" in TRACE, Wang et al. 2023, arXiv 2310.06762). Before
 each task the trained parameters are set back to theta_0, exactly; a task's values are kept on the CPU when the next one
 begins, and put in place of the newest for its questions (`core/parameter_values.py`). A question's task is told, or the
 one under which the question has the lowest perplexity (`per_task.py`). Before the first task the base model
@@ -15,13 +15,14 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import Values, from_state, num_bytes, swapped_in, to_state, trainable_parameters
 from cmt_cli.core.stream import Episodes, Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.controls.per_task import PerTaskPredictor
 from cmt_cli.methods.sequential.finetune import FineTune
 
@@ -31,20 +32,20 @@ CPU = torch.device("cpu")
 class NewestTask(FineTune):
     """Trains the chosen parameters anew for each task and keeps the newest version alone."""
 
-    family = "sequential"
     keeps_values_by_name = True
-    paper = "arXiv 2310.06762"
 
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` says which parameters every task has of its own."""
         super().__init__(trainable=trainable)
         self._start: Values = {}
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the parameters trainable and keep where they start."""
         super().before_stream(learner, episodes, fit)
         self._start = values_on_cpu(learner)
 
+    @override
     @torch.no_grad()
     def before_task(self, learner: Learner, task: Task) -> None:
         """Set the parameters back to the start.
@@ -65,25 +66,25 @@ class NewestTask(FineTune):
 class SingleTask(NewestTask):
     """Trains the chosen parameters anew for each task and keeps all versions."""
 
-    uses_task_id = True
-
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` says which parameters every task has of its own."""
         super().__init__(trainable=trainable)
         self._past: list[Values] = []  # of all tasks before the one whose values the model holds
         self._num_tasks = 0
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Keep the last task's parameters and set them back to the start."""
         if self._num_tasks > len(self._past):
             self._past.append(values_on_cpu(learner))
         super().before_task(learner, task)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Count the task as learned."""
         super().after_task(learner, task)
         self._num_tasks += 1
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return the base model before the first task, then what answers with the parameters of a question's task."""
         if self._num_tasks == 0:
@@ -95,6 +96,7 @@ class SingleTask(NewestTask):
 
         return PerTaskPredictor(learner, select, self._num_tasks)
 
+    @override
     def state_dict(self) -> State:
         """Return the past tasks' parameters; the newest are the learner's, the start follows from the settings."""
         kept: State = {**super().state_dict(), "num_tasks": self._num_tasks, "num_past": len(self._past)}
@@ -102,12 +104,13 @@ class SingleTask(NewestTask):
             kept |= to_state(values, f"past.{task}.")
         return kept
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._past = [from_state(state, f"past.{task}.", CPU) for task in range(state["num_past"])]
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the parameters of past tasks: all but the newest."""
         return super().storage_bytes() + sum(num_bytes(values.values()) for values in self._past)

@@ -13,18 +13,18 @@ DER++ draws two batches; no teacher is kept, so that an old row costs one forwar
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED, kl_divergence
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.memory.stored_logits import TopLogits, comparable, from_state, joined, to_state, top_logits
 from cmt_cli.methods.replay import replay
@@ -37,9 +37,7 @@ _PREFIX = "stored."
 class DER(Rehearsal):
     """Replays old examples together with the outputs that the model gave on them."""
 
-    family = "distillation"
-    paper = "arXiv 2004.07211"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self,
@@ -66,11 +64,12 @@ class DER(Rehearsal):
         # tokens of the new and of the old rows of the effective batch; None where no old row was added
         self._num_labelled: tuple[Tensor, Tensor] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's batches."""
         super().before_task(learner, task)
         self._num_batches = 0
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Offer the task's examples to the buffer and store the outputs on those that it took."""
         super().after_task(learner, task)
@@ -79,8 +78,8 @@ class DER(Rehearsal):
         self._stored = kept | {row.id: self._outputs_on(learner, row) for row in rows if row.id not in kept}
         self._rows = rows
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Return the batch with old rows appended."""
         batch = super().mix_batch(learner, batch)
         if self._rows is None:
             self._rows = self._named_rows(learner)
@@ -94,6 +93,7 @@ class DER(Rehearsal):
         self._num_labelled = (_labelled(batch).sum(), _labelled(added).sum())
         return replay.joined(batch, added, pad_id=learner.pad_id)
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
         """Return the weights that make new and old rows a mean each, the latter times beta."""
         weights = super().token_weights(learner, batch, outputs)
@@ -105,6 +105,7 @@ class DER(Rehearsal):
         scale = torch.where(self._is_old(batch), of_old, of_new)[:, None].expand(batch.labels.shape)
         return scale if weights is None else scale * weights
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the distance from the stored outputs; its share of the loop makes it a mean over the old tokens."""
         terms = super().penalties(learner, batch, outputs)
@@ -121,20 +122,20 @@ class DER(Rehearsal):
         terms["stored_outputs"] = self._alpha * scale * distance
         return terms
 
+    @override
     def state_dict(self) -> State:
-        """Return buffer and outputs, and how far the task is."""
         stored = {_PREFIX + key: value for key, value in to_state(self._stored).items()}
         return {**super().state_dict(), **stored, "num_batches": self._num_batches}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._stored = from_state({k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)})
         self._num_batches = state["num_batches"]
         self._rows = None
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts and outputs."""
         return super().storage_bytes() + sum(stored.storage_bytes() for stored in self._stored.values())
 
     def _named_rows(self, learner: Learner) -> list[Row]:

@@ -11,25 +11,22 @@ more forward pass per step (`core/parameter_values.py`): with an adapter it cost
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, kl_divergence
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, positive
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 
 
 class Distillation(PreviousTeacher):
     """Fine-tuning with the previous model as a teacher on the new task's inputs."""
 
-    family = "distillation"
-    paper = "arXiv 1606.09282"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Trainable, weight: float, temperature: float) -> None:
         """`weight` multiplies the mean divergence per labelled token in nats, scaled by the squared temperature."""
@@ -37,8 +34,8 @@ class Distillation(PreviousTeacher):
         self._weight = not_negative(weight, "method.weight")
         self._temperature = positive(temperature, "method.temperature")
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted mean divergence from the teacher."""
         terms = super().penalties(learner, batch, outputs)
         if self.teacher:
             labelled = batch.labels[:, outputs.kept + 1] != IGNORED

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, num_labelled
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, positive
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.distillation import softened_divergence
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 from cmt_cli.methods.replay.generative_replay import MARKED, PSEUDO, GenerativeReplay
@@ -31,9 +32,6 @@ NUM_GROUPS_OF_NEW = 2  # QA and LM rows of new examples; those of pseudo-example
 
 class DistillationPseudo(GenerativeReplay, PreviousTeacher):
     """Generative replay whose pseudo-examples are distilled from the previous model."""
-
-    family = "distillation"
-    paper = "arXiv 2312.07887"
 
     def __init__(
         self,
@@ -50,15 +48,17 @@ class DistillationPseudo(GenerativeReplay, PreviousTeacher):
         self._weight = not_negative(weight, "method.weight")
         self._temperature = positive(temperature, "method.temperature")
 
+    @override
     def coefficients(self) -> tuple[float, ...]:
         """Return what multiplies the mean nll of each group of rows: pseudo-examples have none."""
         return 1.0, self.lm_weight, 0.0, 0.0
 
+    @override
     def group(self, name: str) -> int:
-        """Return the group of the row with this id."""
         is_pseudo = name.removeprefix(MARKED).startswith(PSEUDO)
         return super().group(name) + (NUM_GROUPS_OF_NEW if is_pseudo else 0)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the divergence from the teacher on pseudo-rows; its share of the loop makes it means per group."""
         terms = super().penalties(learner, batch, outputs)

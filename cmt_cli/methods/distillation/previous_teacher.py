@@ -7,8 +7,10 @@ forward pass; in the first task there is none.
 from __future__ import annotations
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -19,7 +21,6 @@ from cmt_cli.core.parameter_values import (
     trainable_values,
 )
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 
 
@@ -32,6 +33,7 @@ class PreviousTeacher(FineTune):
         super().__init__(trainable=trainable)
         self.teacher: Values = {}
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Let layers that were added for the task belong to the teacher as well, and those frozen since no longer.
 
@@ -44,20 +46,20 @@ class PreviousTeacher(FineTune):
                 for name, parameter in trainable_parameters(learner).items()
             }
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters as the next task's teacher."""
         super().after_task(learner, task)
         self.teacher = trainable_values(learner)
 
+    @override
     def state_dict(self) -> State:
-        """Return the teacher's parameters."""
         return {**super().state_dict(), **to_state(self.teacher, "teacher.")}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the teacher's parameters."""
         super().load_state_dict(state)
         self.teacher = from_state(state, "teacher.", self.device)
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the teacher's parameters."""
         return super().storage_bytes() + num_bytes(self.teacher.values())

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 
+from typing_extensions import override
+
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit
@@ -27,6 +29,7 @@ class Anchored(FineTune):
     def anchored(self) -> Collection[str]:
         """Return the names of the parameters that have an earlier value; none before the end of the first task."""
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; raise UserError where there are none before the first task."""
         super().before_stream(learner, episodes, fit)
@@ -38,6 +41,7 @@ class Anchored(FineTune):
                 "task, such as lora."
             )
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Raise UserError where no parameter with an earlier value is trained any more."""
         super().before_task(learner, task)

@@ -17,13 +17,13 @@ Deviations from Schwarz et al.: F is not normalized, and gamma does not multiply
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -36,7 +36,7 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 from cmt_cli.training.importance import importance, mean_nll, sampled_nll, sampled_rows
 
@@ -47,9 +47,7 @@ EMPIRICAL, SAMPLED = "empirical", "sampled"
 class EWC(Anchored):
     """Fine-tuning with a quadratic penalty that is weighted by the diagonal Fisher information of past tasks."""
 
-    family = "regularization"
-    paper = "arXiv 1612.00796"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self,
@@ -74,10 +72,11 @@ class EWC(Anchored):
         self._terms: list[tuple[Values, Values]] = []  # Fisher and anchor of each term of the sum over k
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._terms[-1][1] if self._terms else ()
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Estimate the task's Fisher information at the parameters it ended with."""
         super().after_task(learner, task)
@@ -94,8 +93,8 @@ class EWC(Anchored):
                 self._terms = [(decayed_sum(old, fisher, self._gamma), anchor)]
         self._num_tasks += 1
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted sum over tasks."""
         terms = super().penalties(learner, batch, outputs)
         if self._terms:
             parameters = trainable_parameters(learner)
@@ -103,15 +102,15 @@ class EWC(Anchored):
             terms["ewc"] = 0.5 * self._weight * torch.stack(distances).sum()
         return terms
 
+    @override
     def state_dict(self) -> State:
-        """Return Fisher information, anchors and the number of tasks."""
         state = {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
         for k, (fisher, anchor) in enumerate(self._terms):
             state |= {**to_state(fisher, f"fisher.{k}."), **to_state(anchor, f"anchor.{k}.")}
         return state
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
         self._terms = [
@@ -119,8 +118,8 @@ class EWC(Anchored):
             for k in range(state["num_terms"])
         ]
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of Fisher information and anchors."""
         return super().storage_bytes() + sum(num_bytes(values.values()) for term in self._terms for values in term)
 
     def _estimate(self, learner: Learner, task: Task) -> Values:

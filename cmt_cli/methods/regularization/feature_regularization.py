@@ -18,15 +18,16 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.settings import not_negative, one_of
 from cmt_cli.core.stream import Episodes
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 
 MSE, COSINE = "mse", "cosine"
@@ -35,8 +36,6 @@ MSE, COSINE = "mse", "cosine"
 class FeatureRegularization(PreviousTeacher):
     """Fine-tuning that keeps hidden states on new inputs near those of the previous model."""
 
-    family = "regularization"
-    paper = "arXiv 1607.00122"
     needs_hidden_states = True
 
     def __init__(self, *, trainable: Trainable, weight: float, layers: Sequence[int], distance: str) -> None:
@@ -46,6 +45,7 @@ class FeatureRegularization(PreviousTeacher):
         self._layers = tuple(layers)
         self._distance = one_of(distance, (MSE, COSINE), "method.distance")
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; raise UserError for layers that the model does not have."""
         super().before_stream(learner, episodes, fit)
@@ -56,8 +56,8 @@ class FeatureRegularization(PreviousTeacher):
                 f"of numbers from 0 (embeddings) to {num_blocks}, or negative ones from the end (-1: the last block)."
             )
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted distance from the teacher's hidden states."""
         terms = super().penalties(learner, batch, outputs)
         if self.teacher:
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, IGNORED))  # no logits are computed

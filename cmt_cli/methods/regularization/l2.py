@@ -9,12 +9,12 @@ penalty. Nothing is added in the first task: there is no previous one.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -27,16 +27,14 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 
 
 class L2(Anchored):
     """Fine-tuning with a quadratic penalty on the distance from the previous task's parameters."""
 
-    family = "regularization"
-    paper = "arXiv 1612.00796"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Trainable, weight: float) -> None:
         """`weight` multiplies the sum of squares over all trainable parameters."""
@@ -45,31 +43,31 @@ class L2(Anchored):
         self._anchor: Values = {}
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._anchor
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Keep the parameters."""
         super().after_task(learner, task)
         self._anchor = trainable_values(learner)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
             terms["l2"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor)
         return terms
 
+    @override
     def state_dict(self) -> State:
-        """Return the previous parameters."""
         return {**super().state_dict(), **to_state(self._anchor, "anchor.")}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the previous parameters."""
         super().load_state_dict(state)
         self._anchor = from_state(state, "anchor.", self.device)
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the previous parameters."""
         return super().storage_bytes() + num_bytes(self._anchor.values())

@@ -12,13 +12,13 @@ batch's gradient; here it is that of each example's, as in the paper's equation.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import (
     Values,
@@ -31,7 +31,7 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.settings import not_negative, positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored
 from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
 
@@ -39,9 +39,7 @@ from cmt_cli.training.importance import importance, mean_squared_norm, sampled_r
 class MAS(Anchored):
     """Fine-tuning with a quadratic penalty that is weighted by the outputs' sensitivity to each parameter."""
 
-    family = "regularization"
-    paper = "arXiv 1711.09601"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(self, *, trainable: Trainable, weight: float, num_samples: int, seed: int) -> None:
         """`num_samples` caps the rows of a task that Omega is estimated on; `seed` draws them."""
@@ -53,10 +51,11 @@ class MAS(Anchored):
         self._anchor: Values = {}
 
     @property
+    @override
     def anchored(self) -> Collection[str]:
-        """Return the names of the last task's parameters."""
         return self._anchor
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Add the task's sensitivities to those of the tasks before, and keep the parameters."""
         super().after_task(learner, task)
@@ -66,23 +65,23 @@ class MAS(Anchored):
         self._omega = {name: value + self._omega.get(name, 0.0) for name, value in latest.items()}
         self._anchor = trainable_values(learner)
 
+    @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted squared distance."""
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
             terms["mas"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor, self._omega)
         return terms
 
+    @override
     def state_dict(self) -> State:
-        """Return the sensitivities and the previous parameters."""
         return {**super().state_dict(), **to_state(self._omega, "omega."), **to_state(self._anchor, "anchor.")}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._omega = from_state(state, "omega.", self.device)
         self._anchor = from_state(state, "anchor.", self.device)
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the sensitivities and the previous parameters."""
         return super().storage_bytes() + num_bytes([*self._omega.values(), *self._anchor.values()])

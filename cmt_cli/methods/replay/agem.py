@@ -10,16 +10,15 @@ bounded is the gradient that enters its moments and not the step itself; the mem
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Row
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import positive
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.replay.rehearsal import Rehearsal, drawn, replayed_rows
 from cmt_cli.training.gradient_projection import Gradient, project_on_half_space, reference_gradient
@@ -28,8 +27,7 @@ from cmt_cli.training.gradient_projection import Gradient, project_on_half_space
 class AGem(Rehearsal):
     """Projects the gradient so that the old examples' average loss does not grow."""
 
-    paper = "arXiv 1812.00420"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self, *, trainable: Trainable, buffer: ExampleBuffer, reference_rows: int, micro_batch_size: int, seed: int
@@ -41,12 +39,13 @@ class AGem(Rehearsal):
         self._step = 0
         self._rows: dict[int, list[Row]] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's steps."""
         super().before_task(learner, task)
         self._step = 0
         self._rows = None
 
+    @override
     def adjust_gradients(self, learner: Learner) -> None:
         """Project the gradient, once there are old examples."""
         super().adjust_gradients(learner)
@@ -77,12 +76,12 @@ class AGem(Rehearsal):
             }
         return self._rows
 
+    @override
     def state_dict(self) -> State:
-        """Return the buffer and how far the task is."""
         return {**super().state_dict(), "step": self._step}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._step = state["step"]
         self._rows = None

@@ -12,12 +12,12 @@ takes one gradient of the trained parameters for each past task, in memory as we
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Row
-from cmt_cli.core.method import ADDED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.settings import not_negative
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.replay.agem import AGem
 from cmt_cli.training.gradient_projection import Gradient, project_on_cone
@@ -26,8 +26,7 @@ from cmt_cli.training.gradient_projection import Gradient, project_on_cone
 class Gem(AGem):
     """Projects the gradient so that no past task's loss grows."""
 
-    paper = "arXiv 1706.08840"
-    trains_sharded: ClassVar[tuple[str, ...]] = (ADDED,)
+    trains_sharded = (Lora,)
 
     def __init__(
         self,
@@ -49,6 +48,7 @@ class Gem(AGem):
         )
         self._margin = not_negative(margin, "method.margin")
 
+    @override
     def project(self, gradient: Gradient, learner: Learner, rows: dict[int, list[Row]]) -> None:
         """Change `gradient` in place to the nearest one in the cone that the past tasks leave open."""
         references = [self.reference(learner, old, str(task)) for task, old in rows.items()]

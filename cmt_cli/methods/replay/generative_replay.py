@@ -23,13 +23,14 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import not_negative
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.replay import replay
 from cmt_cli.methods.replay.pseudo_examples import (
     Generation,
@@ -58,9 +59,6 @@ class _TaskRows:
 class GenerativeReplay(FineTune):
     """Fine-tuning that also learns to write the examples, and replays what it writes."""
 
-    family = "replay"
-    paper = "arXiv 1909.03329"
-
     def __init__(self, *, trainable: Trainable, generation: Generation, lm_weight: float, seed: int) -> None:
         """`lm_weight` multiplies the LM part's mean nll per token; `seed` draws samples and their order."""
         super().__init__(trainable=trainable)
@@ -76,6 +74,7 @@ class GenerativeReplay(FineTune):
         self._order: tuple[int, list[int]] = (-1, [])  # a pass over the pseudo-rows and the order of the rows in it
         self.num_tokens: Tensor | None = None  # labelled tokens of the effective batch by group; None: nothing added
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Write the pseudo-examples of the tasks before."""
         super().before_task(learner, task)
@@ -86,6 +85,7 @@ class GenerativeReplay(FineTune):
         self.pseudo = self._generated(learner, task)
         self._forget_rows()
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Return the batch with pseudo-rows and all LM rows appended."""
         batch = super().mix_batch(learner, batch)
@@ -105,6 +105,7 @@ class GenerativeReplay(FineTune):
             self.num_tokens = empty.index_add(0, self.groups(batch), labelled)
         return batch
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor | None:
         """Return the weights that make each group of rows a mean of its own, times its coefficient."""
         weights = super().token_weights(learner, batch, outputs)
@@ -127,6 +128,7 @@ class GenerativeReplay(FineTune):
         """Return the group of each row, `[batch]`."""
         return torch.tensor([self.group(name) for name in batch.ids], device=batch.labels.device)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Keep the marker of the task, and drop the pseudo-examples."""
         super().after_task(learner, task)
@@ -138,8 +140,8 @@ class GenerativeReplay(FineTune):
         self.pseudo = []
         self._forget_rows()
 
+    @override
     def state_dict(self) -> State:
-        """Return the markers, the pseudo-examples and how far the task is."""
         own = {
             "learned": [asdict(learned) for learned in self._learned.values()],
             "longest_text": self._longest_text,
@@ -149,8 +151,8 @@ class GenerativeReplay(FineTune):
         }
         return {**super().state_dict(), **own}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         known = [Learned(**{**values, "kinds": tuple(values["kinds"])}) for values in state["learned"]]
         self._learned = {learned.marker: learned for learned in known}
@@ -160,6 +162,7 @@ class GenerativeReplay(FineTune):
         self._num_new = state["num_new"]
         self._forget_rows()
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of the markers, and of the pseudo-examples while there are any, in UTF-8."""
         texts = [*self._learned, *(example.prompt + example.target for example in self.pseudo)]

@@ -12,22 +12,20 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Example, Task
 from cmt_cli.core.tokens import length_batches
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.sequential.finetune import FineTune
 
 
 class Rehearsal(FineTune):
     """Keeps old examples in `buffer`; its children say what they are used for."""
-
-    family = "replay"
-    uses_old_data = True
 
     def __init__(self, *, trainable: Trainable, buffer: ExampleBuffer, seed: int) -> None:
         """`seed` draws the old rows of each step."""
@@ -36,14 +34,14 @@ class Rehearsal(FineTune):
         self._seed = seed
         self._task_index = -1
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Check that the buffer can take the task's examples."""
         super().before_task(learner, task)
         self.buffer.check(task.train)
         self._task_index = task.index
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Offer the task's examples to the buffer."""
         super().after_task(learner, task)
         self.buffer.add(task.train, task=task.index, features=lambda examples: pooled_features(learner, examples))
 
@@ -51,19 +49,19 @@ class Rehearsal(FineTune):
         """Return the generator of one draw of the current task."""
         return random.Random(f"{purpose} {self._seed} {self._task_index} {step}")
 
+    @override
     def state_dict(self) -> State:
-        """Return the buffer."""
         return {**super().state_dict(), **{f"buffer.{name}": value for name, value in self.buffer.state_dict().items()}}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the buffer."""
         super().load_state_dict(state)
         self.buffer.load_state_dict(
             {name.removeprefix("buffer."): value for name, value in state.items() if name.startswith("buffer.")}
         )
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bytes of the kept texts."""
         return super().storage_bytes() + self.buffer.storage_bytes()
 
 

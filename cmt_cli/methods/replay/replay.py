@@ -20,19 +20,20 @@ number (none in the first task). It tells the effect of old data from that of mo
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.core.method import ADDED, BASE
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Task
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.trainable import Full
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.replay.rehearsal import Rehearsal, drawn, replayed_rows
 
@@ -42,8 +43,7 @@ BUDGETS = ("additive", "compute_equivalent")
 class Replay(Rehearsal):
     """Mixes old rows into each batch."""
 
-    paper = "arXiv 1902.10486"
-    trains_sharded: ClassVar[tuple[str, ...]] = (BASE, ADDED)
+    trains_sharded = (Full, Lora)
 
     def __init__(
         self,
@@ -65,13 +65,14 @@ class Replay(Rehearsal):
         self._num_new = 0  # rows of the current task so far; names the draw of a step
         self._rows: list[Row] | None = None
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
-        """Start counting the task's rows."""
         super().before_task(learner, task)
         self._num_new = 0
         self._rows = None
         self._task = task
 
+    @override
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Return the batch with old rows appended, or in the place of some of its own."""
         batch = super().mix_batch(learner, batch)
@@ -87,17 +88,18 @@ class Replay(Rehearsal):
             batch = kept_rows(batch, sorted(generator.sample(range(num_rows), num_rows - num_old)))
         return joined(batch, learner.collate(old), pad_id=learner.pad_id)
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Offer the task's examples to the buffer; the control keeps none."""
         if not self._repeats_new_task:
             super().after_task(learner, task)
 
+    @override
     def state_dict(self) -> State:
-        """Return the buffer and how far the task is."""
         return {**super().state_dict(), "num_new": self._num_new}
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._num_new = state["num_new"]
         self._rows = None

@@ -9,36 +9,29 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import ADDED, BASE, Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Episodes
-from cmt_cli.layers.trainable import Trainable, TrainsSharded
+from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.trainable import Full
 
 
 class FineTune(Method):
     """Trains the chosen parameters on each task; methods that add something to this derive from it."""
 
-    family = "sequential"
-    trains_sharded: ClassVar[tuple[str, ...]] = (BASE, ADDED)
+    trainable: Trainable
+    trains_sharded: ClassVar[tuple[type[Trainable], ...]] = (Full, Lora)
 
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` is applied once, before the stream."""
         self.trainable = trainable
         self.device = torch.device("cpu")
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Make the chosen parameters trainable; what a state restores goes to their device."""
         self.device = learner.device
         self.trainable.apply(learner)
-
-    def why_not_sharded(self) -> str | None:
-        """Return why the method, or what it trains, cannot work on divided weights, or None."""
-        reason = super().why_not_sharded()
-        if reason is not None:
-            return reason
-        chosen = self.trainable
-        if isinstance(chosen, TrainsSharded) and chosen.sharded_kind in self.trains_sharded:
-            return None
-        return f"{type(self).__name__} can train {' or '.join(self.trains_sharded)} then, not {type(chosen).__name__}"

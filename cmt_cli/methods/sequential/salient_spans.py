@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
@@ -52,8 +53,6 @@ TAGGERS = ("rules", "spacy")
 class SalientSpans(Method):
     """Fine-tunes all weights on the entities and dates of each document."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2002.08909"
     needs_documents = True
 
     def __init__(self, *, budget: Budget, tagger: str) -> None:
@@ -62,11 +61,13 @@ class SalientSpans(Method):
         self._tagger = _tagger(tagger)
         self._weights: dict[str, list[tuple[tuple[int, ...], list[float]]]] = {}
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Find the task's salient spans once, then train on its documents."""
         self._weights = {example.id: row_weights(learner, example, self._tagger) for example in task.train}
         fit.on_examples(task.train, self._budget)
 
+    @override
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> Tensor:
         """Return 1 inside salient spans and 0 outside; rows of other origin (replay) have ones."""
         weights = torch.ones(batch.input_ids.shape)

@@ -23,17 +23,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.settings import not_negative, one_of, positive
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task
 from cmt_cli.layers.label_head import LabelHead
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.seq_star_objective import LabelObjective, WarmUp, frozen_features, label_of, prompt_rows
 from cmt_cli.training.schedules import check_budget
 
@@ -65,8 +65,6 @@ class HeadSettings:
 class SeqStar(Method):
     """A growing classifier on a backbone that is frozen after the first task."""
 
-    family = "sequential"
-    paper = "arXiv 2312.07887"
     needs_labels = True
 
     def __init__(
@@ -89,6 +87,7 @@ class SeqStar(Method):
         self._backbone: list[nn.Parameter] = []
         self._learner: Learner | None = None
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Choose what is trained of the backbone and add a head without labels."""
         self._learner = learner
@@ -102,12 +101,14 @@ class SeqStar(Method):
         )
         learner.model.add_module(MODULE, head.to(learner.device))
 
+    @override
     def before_task(self, learner: Learner, task: Task) -> None:
         """Give the task's new labels rows. Raises UserError where the task is no classification."""
         targets = labels_of(task, self._head_settings.max_labels)
         known = set(self._head(learner).labels)
         self._grow(learner, [label for label in targets if label not in known])
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Warm the backbone up if this is the first task, then train the rows that are not frozen."""
         num_epochs = self._budget.num_epochs or 0.0
@@ -123,20 +124,23 @@ class SeqStar(Method):
             extra = self._warm_up_epochs if self._settings.freezes and not self._is_warm else 0.0
             fit.on_objective(objective, replace(self._budget, num_epochs=num_epochs + extra))
 
+    @override
     def after_task(self, learner: Learner, task: Task) -> None:
-        """Freeze the backbone."""
         self._set_warm(True)
 
+    @override
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return the classifier, or the language model while there are no labels."""
         head = self._head(learner)
         return LabelPredictor(learner, head) if head.labels else learner
 
+    @override
     def state_dict(self) -> State:
         """Return the labels of each growth, and whether the backbone is warm; the learner saves the values."""
         growths = self._head(self._learner).growths if self._learner is not None else []
         return {"labels": [list(labels) for labels in growths], "is_warm": self._is_warm}
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Give the labels their rows, or take newer ones away."""
         assert self._learner is not None, "before_stream comes first"
@@ -147,6 +151,7 @@ class SeqStar(Method):
             self._grow(self._learner, labels)
         self._set_warm(state["is_warm"])
 
+    @override
     def storage_bytes(self) -> int:
         """Return the bytes of all labels' texts and of the rows of past tasks."""
         if self._learner is None:
@@ -187,7 +192,7 @@ class SeqStar(Method):
             parameter.requires_grad_(not (is_warm and self._settings.freezes))
 
 
-class LabelPredictor:
+class LabelPredictor(Predictor):
     """Answers with the text of the best label."""
 
     def __init__(self, learner: Learner, head: LabelHead) -> None:
@@ -196,11 +201,13 @@ class LabelPredictor:
         self._head = head
         self._index = {label: i for i, label in enumerate(head.labels)}
 
+    @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt with a label, one of its choices where any of them is known."""
         best = self._log_probabilities(prompts).argmax(dim=1).tolist()
         return [Answer(self._head.labels[i]) for i in best]
 
+    @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(label | prompt) in nats among the labels seen or the known choices; -inf for other texts."""
         scores = self._log_probabilities(prompts)

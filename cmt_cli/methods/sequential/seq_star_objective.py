@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
 from cmt_cli.core.losses import num_labelled
-from cmt_cli.core.objectives import ParamGroup, State
+from cmt_cli.core.objectives import Objective, ParamGroup
 from cmt_cli.core.stream import Example
 from cmt_cli.core.tokens import length_batches
 from cmt_cli.layers.label_head import LabelHead
@@ -62,11 +63,11 @@ def frozen_features(learner: Learner, rows: Sequence[Row]) -> Tensor:
     return features
 
 
-class LabelObjective:
+class LabelObjective(Objective):
     """The loss of one task; an item is one example."""
 
-    is_divided = False
-    exchanges_inside = False
+    is_data_parallel = False
+    has_collectives = False
 
     def __init__(
         self,
@@ -91,19 +92,23 @@ class LabelObjective:
         self._features: Tensor | None = None
 
     @property
+    @override
     def num_items(self) -> int:
         """Return the number of examples."""
         return len(self._examples)
 
+    @override
     def lengths(self) -> Sequence[int]:
         """Return each question's number of tokens."""
         return [len(row.input_ids) for row in self._rows]
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the backbone's parameters and the head's rows that are not frozen."""
         head = [parameter for parameter in self._head.parameters() if parameter.requires_grad]
         return [ParamGroup(self._backbone), ParamGroup(head, self._head_lr_multiplier)]
 
+    @override
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one batch; return "loss" and "nll" or "cross_entropy", detached."""
         warms_up = step < round(self._warm_up.share * num_steps)
@@ -112,16 +117,6 @@ class LabelObjective:
             return {"loss": loss, "nll": loss}
         loss = self._cross_entropy(items, micro_batch_size, through_backbone=warms_up)
         return {"loss": loss, "cross_entropy": loss}
-
-    def after_step(self, step: int, num_steps: int) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> State:
-        """Return nothing: features follow from the backbone."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore nothing."""
 
     def _language_model(self, items: Sequence[int], micro_batch_size: int) -> Tensor:
         rows = [row for i in items for row in self._learner.rows(self._examples[i])]

@@ -10,6 +10,8 @@ with each task of the stream.
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit
@@ -20,14 +22,12 @@ from cmt_cli.training.schedules import check_budget
 class Uniform(Method):
     """Fine-tunes all weights on each document."""
 
-    family = "fine-tuning"
-    paper = "arXiv 2305.15076"
     needs_documents = True
 
     def __init__(self, *, budget: Budget) -> None:
         """`budget` is spent on each task's documents."""
         self._budget = check_budget(budget, "method.budget")
 
+    @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
-        """Train on the task's documents."""
         fit.on_examples(task.train, self._budget)

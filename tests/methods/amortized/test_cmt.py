@@ -8,7 +8,7 @@ import torch
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.stream import Prompt, Task
-from cmt_cli.methods.amortized.amortization import encode_batch, make_items
+from cmt_cli.methods.amortized.amortizer import encode_batch, make_items
 from cmt_cli.methods.amortized.cmt_objective import PastKeys, matching_loss
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Trainable
+from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.controls.joint import Joint
 from tests.training.sessions import MemorySession, budget, trainer
 

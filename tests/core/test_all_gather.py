@@ -1,4 +1,4 @@
-"""Threads stand for processes: each computes its rows, all meet behind them, and their gradients add up."""
+"""Threads stand for ranks: each computes its rows, all meet behind them, and their gradients add up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmt_cli.core.all_gather import local_slice
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
-from cmt_cli.core.shared_passes import local_slice
-from cmt_cli.methods.amortized.amortization import in_chunks
+from cmt_cli.methods.amortized.amortizer import in_chunks
 
 
 class Meeting:
@@ -37,17 +37,17 @@ class Member(SingleProcess):
             tensor.detach().copy_(value)
 
 
-def gradients(processes: ProcessGroup, rows: Tensor, size: int) -> tuple[Tensor, list[Tensor]]:
+def gradients(process_group: ProcessGroup, rows: Tensor, size: int) -> tuple[Tensor, list[Tensor]]:
     """A loss in which rows meet: an encoder in parts, a matrix of all pairs, and a second part that reads the first."""
     encoder = torch.tensor([[0.3, -0.2], [0.5, 0.1], [-0.4, 0.7]], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
-    states = in_chunks(lambda part: torch.tanh(part @ encoder), size, rows, processes=processes)
+    states = in_chunks(lambda part: torch.tanh(part @ encoder), size, rows, process_group=process_group)
     pairs = (scale * states @ states.T).softmax(dim=-1)
     mixed = pairs @ states
     nll = in_chunks(
-        lambda m, r: (m.sum(dim=1) - (r @ encoder).sum(dim=1)).square(), size, mixed, rows, processes=processes
+        lambda m, r: (m.sum(dim=1) - (r @ encoder).sum(dim=1)).square(), size, mixed, rows, process_group=process_group
     )
-    loss = (nll.mean() + pairs.diagonal().log().mean() + encoder.square().sum()) / processes.world_size
+    loss = (nll.mean() + pairs.diagonal().log().mean() + encoder.square().sum()) / process_group.world_size
     loss.backward()
     assert encoder.grad is not None and scale.grad is not None
     return loss.detach(), [encoder.grad, scale.grad]
@@ -66,7 +66,7 @@ def test_gradients_of_parts_that_meet_add_up_to_those_of_the_whole(num_rows: int
 
 
 @pytest.mark.parametrize(("total", "num"), [(6, 2), (7, 3), (2, 4), (0, 2)])
-def test_every_row_has_one_process(total: int, num: int) -> None:
+def test_every_row_belongs_to_one_rank(total: int, num: int) -> None:
     meeting = Meeting(num)
     slices = [local_slice(total, Member(rank, meeting)) for rank in range(num)]
     assert [row for one in slices for row in range(total)[one]] == list(range(total))

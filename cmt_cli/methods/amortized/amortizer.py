@@ -1,4 +1,4 @@
-"""What the amortized memory methods (cmt, mac, mbc) share: encode, store, ask.
+"""The amortizer of cmt, mac and mbc: compressor, question encoder, aggregator and injection, and how they answer.
 
 A compressor turns a document into a few vectors, a question into a query; an aggregator joins memories into one; an
 injection hands it to the frozen language model. Learning a document is one forward pass and an append to the bank.
@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
+from cmt_cli.core.all_gather import all_gather, local_slice
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
-from cmt_cli.core.shared_passes import all_gather, local_slice
 from cmt_cli.core.stream import Answer, Episode, Prompt
 from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings
 
@@ -134,6 +135,7 @@ class SlotKeys(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(num_slots, share))
 
+    @override
     def forward(self, states: Tensor) -> Tensor:
         """Return `[batch, key]` for states `[batch, slots, width]`."""
         return (torch.einsum("bsw,swk->bsk", states.to(self.weight.dtype), self.weight) + self.bias).flatten(1)
@@ -169,20 +171,21 @@ def _contains(ids: Sequence[int], part: Sequence[int]) -> bool:
 
 
 def in_chunks(
-    function: Callable[..., Tensor], size: int, *arguments: Any, processes: ProcessGroup = SINGLE_PROCESS
+    function: Callable[..., Tensor], size: int, *arguments: Any, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> Tensor:
     """Apply a function to aligned slices of its arguments and join the results.
 
     With more than one chunk, activations are recomputed in the backward pass, so that only one chunk's are ever held;
-    the gradient is the whole batch's. Each of several processes takes a part of the rows, see `core/shared_passes.py`.
+    the gradient is the whole batch's. Each of several ranks takes a part of the rows, see `core/all_gather.py`.
     """
     total = len(arguments[0])
-    if processes.world_size == 1:
+    if process_group.world_size == 1:
         return _in_chunks(function, size, arguments)
-    rows = local_slice(total, processes)
+    rows = local_slice(total, process_group)
     num = rows.stop - rows.start
-    part = rows if num else slice(0, 1)  # a row that is dropped tells a process without any the shape of the others'
-    return all_gather(_in_chunks(function, size, [argument[part] for argument in arguments])[:num], total, processes)
+    part = rows if num else slice(0, 1)  # a row that is dropped tells a rank without any the shape of the others'
+    own = _in_chunks(function, size, [argument[part] for argument in arguments])[:num]
+    return all_gather(own, total, process_group)
 
 
 def _in_chunks(function: Callable[..., Tensor], size: int, arguments: Sequence[Any]) -> Tensor:
@@ -216,15 +219,15 @@ class EncodedBatch:
 
 
 def encode_batch(
-    amortizer: Amortizer, items: Sequence[Item], micro_batch_size: int, processes: ProcessGroup = SINGLE_PROCESS
+    amortizer: Amortizer, items: Sequence[Item], micro_batch_size: int, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> EncodedBatch:
     """Encode the distinct documents and all questions of a batch."""
     documents: dict[tuple[str, tuple[int, ...]], int] = {}
     gold = [documents.setdefault((item.document_id, item.document), len(documents)) for item in items]
     names, texts = [name for name, _ in documents], [tokens for _, tokens in documents]
     questions = [item.question for item in items]
-    memories = in_chunks(amortizer.encode_documents, micro_batch_size, texts, processes=processes)
-    states = in_chunks(amortizer.encode_questions, micro_batch_size, questions, processes=processes)
+    memories = in_chunks(amortizer.encode_documents, micro_batch_size, texts, process_group=process_group)
+    states = in_chunks(amortizer.encode_questions, micro_batch_size, questions, process_group=process_group)
     rows = [item.row for item in items]
     num_targets = sum(len(row.input_ids) - row.num_prompt_tokens for row in rows)
     return EncodedBatch(rows, names, texts, memories, states, torch.tensor(gold, device=memories.device), num_targets)
@@ -233,7 +236,7 @@ def encode_batch(
 Recall = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor | None, list[Documents]]]
 
 
-class AmortizedPredictor:
+class AmortizedPredictor(Predictor):
     """Answer from a memory bank: encode the questions, recall one memory each, decode behind it."""
 
     def __init__(
@@ -249,6 +252,7 @@ class AmortizedPredictor:
         """
         self.learner, self.amortizer, self.recall, self.reading = learner, amortizer, recall, reading
 
+    @override
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt; the answers name the documents used."""
@@ -257,6 +261,7 @@ class AmortizedPredictor:
             answers = self.learner.generate(prompts, decoding, prefix)
         return [replace(answer, documents=used) for answer, used in zip(answers, documents, strict=True)]
 
+    @override
     @torch.no_grad()
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | prompt) behind the recalled memories."""

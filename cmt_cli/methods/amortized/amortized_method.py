@@ -1,4 +1,4 @@
-"""What cmt, mac and mbc do alike: meta-train once, then learn a document by encoding it into the bank."""
+"""The base methods of cmt, mac and mbc: meta-train once, then learn a document by encoding it into the bank."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
-from cmt_cli.core.objectives import Fit, ParamGroup, State
+from cmt_cli.core.objectives import Fit, Objective, ParamGroup, State
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.index import ApproximateIndex
 from cmt_cli.memory.records import Records, text_sha256
-from cmt_cli.methods.amortized.amortization import (
+from cmt_cli.methods.amortized.amortizer import (
     Amortizer,
     AmortizerSettings,
     EncodedBatch,
@@ -50,7 +51,6 @@ class BankSettings:
 class AmortizedMethod(Method):
     """A frozen model, a meta-trained amortizer and a bank of memories."""
 
-    family = "amortized memory"
     needs_documents = True
     needs_episodes = True
 
@@ -61,10 +61,11 @@ class AmortizedMethod(Method):
         self.seed = seed
         self.folder: Path | None = None
 
+    @override
     def attach(self, folder: Path) -> None:
-        """Keep the bank in `folder`."""
         self.folder = folder
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Build the amortizer, open the bank and meta-train through the frozen model."""
         self.amortizer = Amortizer(learner, self.parts, self.seed)
@@ -85,6 +86,7 @@ class AmortizedMethod(Method):
     def objective(self, learner: Learner, items: Sequence[Item]) -> EpisodicObjective:
         """Return what meta-training minimizes."""
 
+    @override
     @torch.no_grad()
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Encode the task's documents into the bank, like lengths together; no gradient is taken."""
@@ -118,15 +120,15 @@ class AmortizedMethod(Method):
         """Return the modules that meta-training trains, by the prefix of their names in the state."""
         return {"amortizer": self.amortizer}
 
+    @override
     def state_dict(self) -> State:
-        """Return the trained weights and where the memory stands."""
         state = self.memory_state()
         for prefix, module in self.trained_modules().items():
             state |= {f"{prefix}/{name}": value for name, value in trained_state(module).items()}
         return state
 
+    @override
     def load_state_dict(self, state: State) -> None:
-        """Restore the weights and drop bank records that are newer than the state."""
         for prefix, module in self.trained_modules().items():
             parameters = dict(module.named_parameters()) | dict(module.named_buffers())
             for name in trained_state(module):
@@ -149,14 +151,15 @@ class BankedMethod(AmortizedMethod):
         super().__init__(parts=parts, encode_batch_size=encode_batch_size, seed=seed)
         self.bank_settings = bank
 
+    @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
         """Meta-train, and fit the codebooks of a product-quantized bank that has none yet."""
         super().before_stream(learner, episodes, fit)
         if self.bank.needs_quantizer:
             self.fit_quantizer([d for e in episodes.train for d in e.support])
 
+    @override
     def open_memory(self, learner: Learner) -> None:
-        """Open the bank in the run's folder."""
         self.bank = DocumentBank(
             folder=self.folder,
             num_tokens=self.amortizer.num_slots,
@@ -191,6 +194,7 @@ class BankedMethod(AmortizedMethod):
             seed=self.seed,
         )
 
+    @override
     def store(self, documents: Sequence[Document], segments: Sequence[int], memories: Tensor) -> None:
         """Append one memory per segment to the bank; a document that is stored already is replaced."""
         new = [i for i, d in enumerate(documents) if not self.bank.rows_of(d.id)]
@@ -216,16 +220,16 @@ class BankedMethod(AmortizedMethod):
             cached=project(memories).flatten(1) if self.cache_width() else None,
         )
 
+    @override
     def memory_state(self) -> State:
-        """Return the bank's position; its records stay in its files."""
         return {"bank": self.bank.position()}
 
+    @override
     def load_memory_state(self, state: State) -> None:
-        """Drop bank records that are newer than the state."""
         self.bank.truncate(state["bank"])
 
+    @override
     def storage_bytes(self) -> int:
-        """Return the bank's bytes."""
         return self.bank.storage_bytes().total
 
 
@@ -236,29 +240,33 @@ def trained_state(module: torch.nn.Module) -> State:
     return {n: v.detach().clone() for n, v in module.state_dict().items() if n in trainable or n in buffers}
 
 
-class EpisodicObjective:
+class EpisodicObjective(Objective):
     """A loss over (question, document) pairs whose batch is the bank; subclasses say how a batch is scored."""
 
-    # What runs a model is divided; the rows of a batch meet in the matching, which each process does for all of them.
-    is_divided = True
-    exchanges_inside = True
+    # What runs a model is data-parallel; the rows of a batch meet in the matching, which each rank does for all.
+    is_data_parallel = True
+    has_collectives = True
 
     def __init__(self, learner: Learner, amortizer: Amortizer, items: Sequence[Item], seed: int) -> None:
         self.learner, self.amortizer, self.items, self.seed = learner, amortizer, items, seed
 
     @property
+    @override
     def num_items(self) -> int:
         """Return the number of questions."""
         return len(self.items)
 
+    @override
     def lengths(self) -> Sequence[int] | None:
         """Return the documents' lengths in tokens."""
         return [len(item.document) for item in self.items]
 
+    @override
     def param_groups(self) -> Sequence[ParamGroup]:
         """Return the amortizer's parameters."""
         return [ParamGroup([p for p in self.amortizer.parameters() if p.requires_grad])]
 
+    @override
     def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
         """Add the gradient of one batch; see `Objective.backward`."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -273,19 +281,9 @@ class EpisodicObjective:
         return {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
 
     def in_chunks(self, function: Callable[..., Tensor], size: int, *arguments: Any) -> Tensor:
-        """Apply a function to aligned slices of its arguments, divided over the processes; see `in_chunks`."""
-        return in_chunks(function, size, *arguments, processes=self.learner.processes)
+        """Apply a function to aligned slices of its arguments, distributed over the ranks; see `in_chunks`."""
+        return in_chunks(function, size, *arguments, process_group=self.learner.processes)
 
     @abstractmethod
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name."""
-
-    def after_step(self, step: int, num_steps: int) -> None:
-        """Do nothing."""
-
-    def state_dict(self) -> State:
-        """Return nothing: every draw is made from the step's number."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore nothing."""
