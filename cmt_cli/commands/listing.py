@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cmt_cli.commands import option_page, option_text
+from cmt_cli.commands.text_layout import paragraph
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import Option
 from cmt_cli.core.exceptions import UserError, nearest
@@ -140,6 +141,6 @@ def _print_matrix(dirs: Sequence[Path], console: Console) -> None:
         console.print(line, soft_wrap=True)
     console.print()
     for kind, streams in kinds.items():
-        option_page.paragraph(console, f"{kind}: ", ", ".join(stream.name for stream in streams))
+        paragraph(console, f"{kind}: ", ", ".join(stream.name for stream in streams))
     for needed, names in lacking.items():
-        option_page.paragraph(console, f"need {needed}: ", ", ".join(dict.fromkeys(names)))
+        paragraph(console, f"need {needed}: ", ", ".join(dict.fromkeys(names)))

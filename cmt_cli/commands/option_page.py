@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cmt_cli.commands import option_text
 from cmt_cli.commands.option_text import Setting
+from cmt_cli.commands.text_layout import paragraph
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import Option
 
@@ -35,15 +36,6 @@ def show(option: Option, heading: str, dirs: Sequence[Path], console: Console) -
         _print_settings(settings, console)
     console.print()
     paragraph(console, "Try: ", example(option, dirs))
-
-
-def paragraph(console: Console, label: str, text: str) -> None:
-    """Print a text behind a label, wrapped to the width and indented below itself."""
-    indent = " " * min(len(label), 10)
-    for line in textwrap.wrap(
-        label + text, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    ):
-        console.print(line, markup=False, soft_wrap=True)
 
 
 def _partners(option: Option, dirs: Sequence[Path]) -> Iterator[tuple[str, str]]:
