@@ -44,6 +44,7 @@ def list_(
     kind: Annotated[
         str, typer.Argument(help="methods, data, models, experiments or matrix.", autocompletion=completion.kinds)
     ],
+    name: Annotated[str | None, typer.Argument(help="Show all of this one.", autocompletion=completion.names)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -51,7 +52,7 @@ def list_(
     from cmt_cli.commands import listing
     from cmt_cli.config import catalog
 
-    listing.show(kind, catalog.search_dirs(config_dir), as_json=as_json)
+    listing.show(kind, catalog.search_dirs(config_dir), name=name, as_json=as_json)
 
 
 @app.command()

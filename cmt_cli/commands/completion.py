@@ -71,6 +71,15 @@ def kinds(incomplete: str) -> list[str]:
     return [kind for kind in (*KINDS, MATRIX) if kind.startswith(incomplete)]
 
 
+def names(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete an entry of the list that `cmt list` shall show."""
+    folder = context.params.get("config_dir")
+    dirs = [catalog.conf_dir(), *([Path(folder)] if folder and Path(folder).is_dir() else [])]
+    group = KINDS.get(str(context.params.get("kind")))
+    found = catalog.options(group, dirs) if group else []
+    return [option.name for option in found if option.name.startswith(incomplete)]
+
+
 def runs(incomplete: str) -> list[str]:
     """Complete the names of the runs in `runs/`."""
     return [name for name in run_names() if name.startswith(incomplete)]

@@ -5,16 +5,19 @@ Made for 80 columns and up; on anything but a terminal it is plain text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cmt_cli.commands.next_commands import needs_baseline, next_commands
+from cmt_cli.commands.text_layout import paragraph, seconds, size
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
-from cmt_cli.running.progress import duration
-from cmt_cli.running.reading import read_error
+from cmt_cli.running.reading import read_config, read_error
 
 # Ends and middle of matplotlib's cividis, dark to light, for shading on a terminal.
 _SHADES = ((0, 34, 78), (124, 123, 120), (254, 232, 56))
@@ -25,25 +28,29 @@ _MAX_ROWS = 21
 
 def show(result: RunResult, folder: Path, console: Console) -> None:
     """Print everything about a run on `console`."""
-    _heading(result, folder, console)
+    config = read_config(folder) if (folder / "config.yaml").is_file() else None
+    _heading(result, folder, config, console)
     primary = result.matrices.get(result.primary_metric)
     if primary is not None:
         console.print()
         _print(console, f"{primary.metric}, after each task (rows) on each test (columns)")
         console.print(matrix_table(primary, console.width), highlight=False)
         for line in _legend(primary, console.width):
-            _print(console, line)
+            paragraph(console, "", line)
         console.print()
         console.print(_metrics_table(result), highlight=False)
-        _print(console, _means_line(result))
+        for reason, names in without_value(result).items():
+            paragraph(console, "No value: ", f"{', '.join(names)} ({reason})")
+        paragraph(console, "", _means_line(result))
     console.print()
-    _print(console, "Cost: " + cost_line(result.cost))
+    paragraph(console, "Cost: ", cost_line(result.cost))
     console.print()
-    for command, purpose in next_commands(result, folder):
-        _print(console, f"  {command}\n      {purpose}")
+    for command, purpose in next_commands(result, folder, config):
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)  # whole, to be copied
+        _print(console, f"      {purpose}")
 
 
-def _heading(result: RunResult, folder: Path, console: Console) -> None:
+def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, console: Console) -> None:
     data, model = result.data, result.model
     _print(console, f"{result.method} on {data['name']} with {model['name']}, seed {result.seed}: {result.status}")
     if result.status == "failed":
@@ -53,17 +60,20 @@ def _heading(result: RunResult, folder: Path, console: Console) -> None:
         for key in ("num_tasks", "num_documents", "num_questions")
         if data.get(key)
     )
-    labels = ["GENERATED, a stand-in for the real data set"] if data["source"] == "generated" else []
+    # Only a stream that can read files has a `source` to choose; a world_* stream is generated and nothing else.
+    stands_in = "source" in ((config or {}).get("data") or {})
+    generated = f"GENERATED{', a stand-in for the real data set' if stands_in else ''}"
+    labels = [generated] if data["source"] == "generated" else []
     labels += ["VALIDATION split, no test result"] if result.split == "validation" else []
     label = (", ".join(labels), "bold reverse") if labels else "real"
-    line = Text.assemble("Data: ", label, f" ({counts})")
-    console.print(line, highlight=False)
+    console.print(Text.assemble("Data: ", label), highlight=False)
+    paragraph(console, "      ", counts)
     if data.get("note"):
-        _print(console, f"      {data['note']}")
+        paragraph(console, "      ", data["note"])
     files = ", ".join(f"{name} {digest[:8]}" for name, digest in data.get("sha256", {}).items())
     if files:
-        _print(console, f"      files (sha256): {files}; license: {data['license']}")
-    _print(console, f"Run folder: {folder}")
+        paragraph(console, "      ", f"files (sha256): {files}; license: {data['license']}")
+    console.print(f"Run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def matrix_table(matrix: ScoreMatrix, width: int) -> Table:
@@ -127,14 +137,32 @@ def _tests(matrix: ScoreMatrix) -> list[tuple[int, tuple[str, int | None]]]:
 def _metrics_table(result: RunResult) -> Table:
     others = [m for m in ("f1",) if m in result.matrices and m != result.primary_metric]
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("metric", result.primary_metric, *others, "formula, or why there is no value"):
+    for name in ("metric", result.primary_metric, *others, "formula"):
         table.add_column(name, no_wrap=name == "metric")
     for name, metric in result.metrics.items():
         if "/" not in name.partition("[")[0]:  # a probe's name may hold anything
             values = [metric, *(result.metrics.get(f"{other}/{name}") for other in others)]
             shown = ["-" if v is None or v.value is None else f"{v.value:.3f}" for v in values]
-            table.add_row(name, *shown, Text(metric.reason or metric.formula))
+            if any(text != "-" for text in shown):
+                table.add_row(name, *shown, Text(metric.formula))
     return table
+
+
+def without_value(result: RunResult) -> dict[str, list[str]]:
+    """Return the metrics of the primary matrix that have no value, by their common reason."""
+    found: dict[str, list[str]] = {}
+    for name, metric in result.metrics.items():
+        if metric.value is None and "/" not in name.partition("[")[0]:
+            found.setdefault(_common(metric.reason or "no reason is recorded"), []).append(name)
+    return found
+
+
+def _common(reason: str) -> str:
+    """Return a reason without the name of a baseline run and the command that makes it, which a hint has."""
+    if not needs_baseline(reason):
+        return reason
+    short = reason.split("; `")[0].removesuffix("; remove it, then")
+    return re.sub(r"(?:baseline|reference) run \S+", "baseline run", short).replace("needs the ", "needs a ")
 
 
 def _means_line(result: RunResult) -> str:
@@ -147,40 +175,16 @@ def _means_line(result: RunResult) -> str:
 
 def cost_line(cost: Cost) -> str:
     """Return what a run used, in one sentence."""
-    parts = [f"training {duration(cost.train_seconds)}", f"evaluation {duration(cost.eval_seconds)}"]
+    parts = [f"training {seconds(cost.train_seconds)}", f"evaluation {seconds(cost.eval_seconds)}"]
     if cost.adapt_seconds_per_document is not None:
-        parts.append(f"{1000 * cost.adapt_seconds_per_document:.3g} ms to learn a document")
+        parts.append(f"{seconds(cost.adapt_seconds_per_document)} to learn a document")
     if cost.answer_ms_per_question is not None:
-        parts.append(f"{cost.answer_ms_per_question:.3g} ms per answer")
+        parts.append(f"{seconds(cost.answer_ms_per_question / 1000)} per answer")
     parts.append(f"{cost.tokens:,} tokens trained on")
     parts.append(f"{cost.trainable_parameters:,} trainable parameters")
     parts.append(f"{size(cost.storage_bytes)} stored of past tasks")
     parts.append(f"{size(cost.peak_memory_bytes)} peak memory")
     return ", ".join(parts) + "."
-
-
-def size(num_bytes: float) -> str:
-    """Return a size in bytes with a binary unit, `1.5 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:.2f} GiB"
-
-
-def next_commands(result: RunResult, folder: Path) -> Sequence[tuple[str, str]]:
-    """Return commands to try next, each with its purpose."""
-    if result.status != "complete":
-        return [(f"cmt resume {folder}", "continue where it stopped")]
-    other = "frozen" if result.method != "frozen" else "uniform"
-    again = f"cmt run method={result.method} data={result.data['name']} model={result.model['name']}"
-    return [
-        (f'cmt ask {folder} "..."', "ask the adapted model, and see which documents it used"),
-        (f"cmt show {folder}", "print this again"),
-        (f"{again} seed={result.seed + 1}", "repeat it with another seed (add your other settings)"),
-        (f"{again.replace(f'method={result.method}', f'method={other}')}", "run another method beside it"),
-        (f"cmt compare {folder.parent}", "one table of all runs"),
-    ]
 
 
 def _print(console: Console, text: str) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmt_cli.core import key_values
 from cmt_cli.core.decoding import Decoding, until
 from cmt_cli.core.prefix import Prefix, model_inputs
 
@@ -70,7 +71,8 @@ def diverse_beams(
     """Continue left-padded prompts `[batch, seq]`; return the best hypothesis of each, without the end token."""
     inputs = model_inputs(model, input_ids, mask, prefix)
     out = model(**inputs, use_cache=True, logits_to_keep=1)
-    cache, position = out.past_key_values, inputs["position_ids"][:, -1:].repeat_interleave(decoding.num_beams, dim=0)
+    cache = key_values.returned(out)
+    position = inputs["position_ids"][:, -1:].repeat_interleave(decoding.num_beams, dim=0)
     cache.batch_repeat_interleave(decoding.num_beams)
     logits = out.logits[:, -1].repeat_interleave(decoding.num_beams, dim=0)
     mask = inputs["attention_mask"].repeat_interleave(decoding.num_beams, dim=0)
@@ -95,8 +97,8 @@ def diverse_beams(
             input_ids=beams.tokens[..., -1].reshape(-1, 1),
             attention_mask=mask,
             position_ids=position,
-            past_key_values=cache,
             use_cache=True,
+            **key_values.given(model, cache),
         )
         logits = out.logits[:, -1]
     return [until(row, eos_id) for row in answers.tolist()]

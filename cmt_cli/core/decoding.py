@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmt_cli.core import key_values
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.stream import AnswerForm
 
@@ -113,7 +114,7 @@ def continued(
     Stops when every row has ended; returns the new tokens of each row, without the end token.
     """
     out = model(**inputs, use_cache=True, logits_to_keep=1)
-    mask, position, cache = inputs["attention_mask"], inputs["position_ids"][:, -1:], out.past_key_values
+    mask, position, cache = inputs["attention_mask"], inputs["position_ids"][:, -1:], key_values.returned(out)
     running = torch.arange(len(mask), device=mask.device)  # index of each row that is still decoded
     tokens = torch.full((len(mask), max_new_tokens), eos_id, device=mask.device)
     for step in range(max_new_tokens):
@@ -134,8 +135,8 @@ def continued(
             input_ids=chosen[:, None],
             attention_mask=mask,
             position_ids=position,
-            past_key_values=cache,
             use_cache=True,
+            **key_values.given(model, cache),
         )
     return [until(row, eos_id) for row in tokens.tolist()]
 

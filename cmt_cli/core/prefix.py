@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from cmt_cli.core import key_values
 from cmt_cli.core.exceptions import UserError
 
 
@@ -94,5 +95,5 @@ def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: 
         "input_ids": input_ids,
         "attention_mask": mask,
         "position_ids": positions,
-        "past_key_values": cache,
+        **key_values.given(model, cache),
     }

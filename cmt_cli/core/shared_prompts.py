@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cmt_cli.core import key_values
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.tokens import left_padded, length_batches
@@ -93,7 +94,7 @@ def _read(
         inputs = model_inputs(model, ids, mask, prefix)
         out = model(**inputs, use_cache=True, logits_to_keep=1)
     following = out.logits[:, -1].float().log_softmax(dim=-1)
-    return _Read(out.past_key_values, inputs["attention_mask"], inputs["position_ids"][:, -1:], following)
+    return _Read(key_values.returned(out), inputs["attention_mask"], inputs["position_ids"][:, -1:], following)
 
 
 def _continued(model: Any, read: _Read, owners: Tensor, continuations: Sequence[Sequence[int]]) -> Tensor:
@@ -108,8 +109,8 @@ def _continued(model: Any, read: _Read, owners: Tensor, continuations: Sequence[
         input_ids=tokens[:, :-1],
         attention_mask=torch.cat([read.mask[owners], is_real[:, :-1].to(read.mask.dtype)], dim=1),
         position_ids=read.position[owners] + torch.arange(1, length, device=device),
-        past_key_values=_repeated(read.cache, owners),
         use_cache=True,
+        **key_values.given(model, _repeated(read.cache, owners)),
     )
     targets = tokens[:, 1:].masked_fill(is_real[:, 1:] == 0, IGNORED)
     nll = F.cross_entropy(out.logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cmt_cli.core import key_values
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.layers.architecture import KeyValueShape, key_value_shape
@@ -93,6 +94,6 @@ def activations(learner: Learner, ids: list[int]) -> Tensor:
     tokens = torch.tensor([ids], device=learner.device)
     with learner.precision():
         inputs = model_inputs(learner.model, tokens, torch.ones_like(tokens), None)
-        cache = learner.model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+        cache = key_values.returned(learner.model(**inputs, use_cache=True, logits_to_keep=1))
     by_layer = [torch.stack([layer.keys[0], layer.values[0]]).to(learner.device) for layer in cache.layers]
     return torch.stack(by_layer).permute(3, 0, 1, 2, 4).float().contiguous()

@@ -15,6 +15,7 @@ from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section
 
 _MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
 _WIDE = 140
+_UNBOUNDED = 10_000  # columns
 _DIFFERENCE_HEADS = ("line", "metric", "difference", "pairs", "p", "p Holm", "questions", "difference", "p", "p Holm")
 
 
@@ -26,7 +27,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         costs = [cost for cost in COSTS if cost not in scores]
         console.print(Text(section_title(section), style="bold"))
         whole = _table(section, (*scores, *costs))
-        fits = console.measure(whole).maximum <= console.width
+        # Measured without the console's width, to which a measure of a table is cut.
+        fits = console.measure(whole, options=console.options.update_width(_UNBOUNDED)).maximum <= console.width
         for table in (whole,) if fits else (_table(section, scores), _table(section, costs)):
             console.print(table, highlight=False)
         if section.differences:

@@ -15,7 +15,8 @@ from typing import Any
 from cmt_cli.core.stream import Provenance
 
 # Where a run happens, who watches it and what it is compared with do not change its scores.
-NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods")
+_FORMER = ("references", "reference_methods")  # names of `baselines` and `baseline_methods` in older run folders
+NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods", *_FORMER)
 _PLACE_KEYS = ("device", "cache", "distributed")
 
 

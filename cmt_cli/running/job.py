@@ -15,6 +15,7 @@ from cmt_cli.core.settings import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
+from cmt_cli.running.older_runs import refuse_moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     hydra = config.pop("hydra")
     names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())
+    refuse_moved(folder, config, overrides)
     unnamed = [package for package in config["trusted_targets"] if package not in trusted]
     if unnamed:
         raise UserError(

@@ -72,7 +72,9 @@ class ConsoleLogger(NullLogger):
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
         self._print(f"Run folder: {folder}")
         if config.get("data_source") == "generated":
-            self._print("Data: GENERATED, not the real data set.")
+            # Only a stream that can read files has a `source`; a world_* stream is generated and nothing else.
+            stands_in = "source" in (config.get("data") or {})
+            self._print(f"Data: GENERATED{', not the real data set' if stands_in else ''}.")
         if config.get("data_split") == "validation":
             self._print("Data: the VALIDATION split, so this is no test result.")
 
@@ -87,8 +89,8 @@ class ConsoleLogger(NullLogger):
         cut = 1 - scores.get("aa/eos_rate", 1.0)
         if index and cut > _MOST_CUT:
             self._print(
-                f"{cut:.0%} of these answers were truncated at max_new_tokens (data.format.max_new_tokens or "
-                "evaluator.decoding.max_new_tokens)"
+                f"{cut:.0%} of these answers were truncated at max_new_tokens "
+                "(data.format.max_new_tokens or evaluator.decoding.max_new_tokens)"
             )
 
     @override

@@ -51,9 +51,10 @@ def test_nested_keys_are_those_of_the_chosen_option(dirs: list[Path]) -> None:
     assert complete(["model=tiny"], "model.name", dirs) == []
 
 
-def test_bash_completes_through_the_real_program() -> None:
-    asked = {"_CMT_COMPLETE": "complete_bash", "COMP_WORDS": "cmt run trainer = sm", "COMP_CWORD": "4"}
+@pytest.mark.parametrize(("words", "offered"), [("run trainer = sm", "smoke"), ("list methods seq", "seq_star")])
+def test_bash_completes_through_the_real_program(words: str, offered: str) -> None:
+    given = {"_CMT_COMPLETE": "complete_bash", "COMP_WORDS": f"cmt {words}", "COMP_CWORD": str(len(words.split()))}
     done = subprocess.run(
-        [sys.executable, "-m", "cmt_cli"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "cmt_cli"], env={**os.environ, **given}, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["smoke"]
+    assert done.stdout.split() == [offered]

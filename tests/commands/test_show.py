@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
-from cmt_cli.commands.show import matrix_table, show, size
-from cmt_cli.core.result import RunResult, ScoreMatrix
+from cmt_cli.commands.next_commands import next_commands
+from cmt_cli.commands.show import matrix_table, show, without_value
+from cmt_cli.commands.text_layout import seconds, size
+from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
 from cmt_cli.running import progress as progress_module
 from cmt_cli.running.loggers import ConsoleLogger, JsonLines
 from cmt_cli.running.progress import ProgressDisplay, duration
@@ -26,17 +32,89 @@ def shown(result: RunResult, folder: Path, *, width: int = 80, terminal: bool = 
     return file.getvalue()
 
 
-def test_a_run_of_twelve_tests_fits_80_columns_and_says_that_its_data_are_generated(tmp_path: Path) -> None:
+def test_a_run_of_twelve_tests_fits_80_columns(tmp_path: Path) -> None:
     text = shown(run_toy(tmp_path, stream=toy_stream(12)), tmp_path)
-    assert "\x1b" not in text and all(len(line.rstrip()) <= 80 for line in text.splitlines())
-    assert "GENERATED, a stand-in for the real data set" in text
+    lines = [line.rstrip() for line in text.splitlines() if not line.startswith(("  cmt ", "Run folder: "))]
+    assert "\x1b" not in text and all(len(line) <= 80 for line in lines)
     result = read_result(tmp_path)
     assert result is not None
     first_row = next(line for line in text.splitlines() if line.startswith("before"))
     cells = [f"{v:.2f}".lstrip("0").replace("1.00", "1.0") for v in result.matrices["em"].rows[0] if v is not None]
     assert first_row.split()[1:] == cells
-    assert re.search(r"fwd_single_task +- +- +needs a baseline run", text)
+    assert re.search(r"^No value: .*fwd_single_task.* \(needs a\s+baseline run\)$", text, re.MULTILINE | re.DOTALL)
     assert "mean_j a[T,j]" in text and "cmt ask" in text and "trainable parameters" in text
+
+
+def test_generated_data_stand_in_where_a_stream_can_read_files(tmp_path: Path) -> None:
+    result = run_toy(tmp_path)
+    assert "Data: GENERATED\n" in shown(result, tmp_path)  # the toy stream has no real data set
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "data": {"source": "auto"}}))
+    assert "Data: GENERATED, a stand-in for the real data set\n" in shown(result, tmp_path)
+
+
+def test_metrics_without_value_share_a_line(tmp_path: Path) -> None:
+    result = run_toy(tmp_path)
+    made = "; `cmt run seed=1 baselines=auto` makes it"
+    reasons = [f"needs the baseline run a-1{made}", f"needs the baseline run b-2{made}", "the score is 0", None]
+    named = {f"m{i}": Metric(None, "f", reason) for i, reason in enumerate(reasons)}
+    result = dataclasses.replace(result, metrics={"aa": Metric(0.5, "f"), "f1/aa": Metric(None, "f", "x"), **named})
+    assert without_value(result) == {
+        "needs a baseline run": ["m0", "m1"],
+        "the score is 0": ["m2"],
+        "no reason is recorded": ["m3"],
+    }
+
+
+def hints(result: RunResult, *overrides: str, **changes: Any) -> dict[str, str]:
+    """Return the purpose of each command for a run made with overrides, by command."""
+    config = {"hydra": {"overrides": {"task": list(overrides)}}, **changes}
+    return dict(next_commands(result, Path("runs/a b"), config))
+
+
+def test_commands_to_repeat_keep_every_override(tmp_path: Path) -> None:
+    result = dataclasses.replace(run_toy(tmp_path), method="cmt", data={"name": "squad"}, model={"name": "tiny"})
+    given = (
+        "method=cmt",
+        "data=squad",
+        "data.path=/my data/it's",
+        "method.seed=1",
+        "injection@method.parts=a",
+        "seed=4",
+    )
+    found = hints(result, *given)
+    words = {shlex.join(shlex.split(command)[:3]): shlex.split(command) for command in found}
+    again = words["cmt run method=cmt"]
+    assert again[2:] == [*given[:-1], f"seed={result.seed + 1}"]
+    other = words["cmt run method=frozen"]
+    assert other[2:] == ["method=frozen", "data=squad", "data.path=/my data/it's", "seed=4"]
+    assert "cmt show 'runs/a b'" in found
+
+
+def test_asking_is_offered_where_it_works(tmp_path: Path) -> None:
+    result = run_toy(tmp_path)
+    assert result.data["num_documents"] > 0
+    assert any(command.startswith("cmt ask") for command in hints(result))
+    labelled = dataclasses.replace(result, data={**result.data, "num_documents": 0})
+    assert not any(command.startswith("cmt ask") for command in hints(labelled))
+    moved = hints(result, method={"_target_": "cmt_cli.methods.gone.Gone"})
+    assert not any(command.startswith("cmt ask") for command in moved)
+
+
+def test_unknown_overrides_give_no_command_to_repeat(tmp_path: Path) -> None:
+    result = run_toy(tmp_path)  # of a method that is not the default, so made with overrides, and none is recorded
+    assert not any(command.startswith("cmt run") for command in hints(result))
+
+
+def test_an_experiment_keeps_its_method(tmp_path: Path) -> None:
+    found = hints(run_toy(tmp_path), "experiment=mac_paper")
+    assert not any("method=" in command for command in found)
+    assert any("experiment=mac_paper seed=" in command for command in found)
+
+
+def test_a_missing_baseline_gives_the_command_that_makes_it(tmp_path: Path) -> None:
+    result = dataclasses.replace(run_toy(tmp_path), metrics={"a": Metric(None, "f", "needs the reference run x; `y`")})
+    assert any(command.endswith("data=toy baselines=auto") for command in hints(result, "data=toy", "references=none"))
 
 
 def test_a_run_on_the_validation_split_is_labelled(tmp_path: Path) -> None:
@@ -47,12 +125,12 @@ def test_a_run_on_the_validation_split_is_labelled(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["data"]["split"] == "validation"
 
 
-def test_answers_that_were_cut_are_told() -> None:
+def test_truncated_answers_are_told() -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
     logger = ConsoleLogger(console)
     logger.row(0, {"aa/em": 0.0, "aa/eos_rate": 0.0})  # before the stream a model need not know when to stop
     logger.row(1, {"aa/em": 0.5, "aa/eos_rate": 0.97})
-    assert "cut" not in console.export_text(clear=False)
+    assert "truncated" not in console.export_text(clear=False)
     logger.row(2, {"aa/em": 0.5, "aa/eos_rate": 0.66})
     assert "34% of these answers were truncated at max_new_tokens" in console.export_text()
 
@@ -120,6 +198,10 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
 
 def test_durations_and_sizes_read_like_speech() -> None:
     assert [duration(s) for s in (0.4, 59, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 05 min"]
+    times = (0, 0.00045, 0.34, 0.9999, 12.5, 59.99, 80, 7500)
+    assert [seconds(t) for t in times] == [
+        *("0 s", "0.45 ms", "340 ms", "1 s", "12.5 s", "1 min 00 s", "1 min 20 s", "2 h 05 min"),
+    ]
     assert [size(n) for n in (512, 1536, 5 * 2**20, 3 * 2**30)] == ["512 B", "1.5 KiB", "5.0 MiB", "3.00 GiB"]
 
 

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from transformers import DynamicCache, GenerationConfig
+from transformers.utils import ModelOutput
 
+from cmt_cli.core import key_values
 from cmt_cli.core.beam_search import Beams, diverse_beams, extend
 from cmt_cli.core.decoding import Decoding, continued, decode, top_k_choice, until
 from cmt_cli.core.learner import Learner
@@ -58,7 +60,7 @@ def random_prefix(learner: Learner, form: str) -> Prefix:
     if form == "embeddings":
         return Prefix(embeddings=torch.randn(len(SENTENCES), 3, learner.hidden_size, generator=generator))
     cache = DynamicCache(config=learner.model.config)
-    learner.model(torch.tensor([[1, 2, 3]]), past_key_values=cache, use_cache=True)
+    learner.model(torch.tensor([[1, 2, 3]]), use_cache=True, **key_values.given(learner.model, cache))
     shape = (len(SENTENCES), *cache.layers[0].keys.shape[1:])
     pairs = [(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)) for _ in cache.layers]
     return Prefix(layers=tuple(pairs))
@@ -179,9 +181,11 @@ class TableModel:
         logits = torch.randn(12, vocab, vocab, generator=torch.Generator().manual_seed(seed))
         self.log_p = (2 * logits).log_softmax(dim=-1)
 
-    def __call__(self, *, input_ids, attention_mask, past_key_values=None, **_: object) -> SimpleNamespace:
-        cache = past_key_values or SimpleNamespace(batch_repeat_interleave=lambda n: None, reorder_cache=lambda i: None)
-        return SimpleNamespace(logits=self.log_p[attention_mask.shape[1], input_ids], past_key_values=cache)
+    def forward(self, *, input_ids, attention_mask, cache=None, **_: object) -> ModelOutput:
+        cache = cache or SimpleNamespace(batch_repeat_interleave=lambda n: None, reorder_cache=lambda i: None)
+        return ModelOutput(logits=self.log_p[attention_mask.shape[1], input_ids], cache=cache)
+
+    __call__ = forward
 
     def score(self, ids: tuple[int, ...]) -> float:
         """Return the log-probability of all but the first token, which is the prompt."""

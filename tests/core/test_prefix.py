@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cmt_cli.core import key_values
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix, model_inputs
@@ -19,8 +20,8 @@ def soft_prefix(learner: Learner) -> Prefix:
 def key_value_prefix(learner: Learner) -> Prefix:
     ids = torch.tensor(FRONT)
     with torch.no_grad():
-        cache = learner.model(**model_inputs(learner.model, ids, torch.ones_like(ids), None), use_cache=True)
-    return Prefix(layers=tuple((layer.keys, layer.values) for layer in cache.past_key_values.layers))
+        out = learner.model(**model_inputs(learner.model, ids, torch.ones_like(ids), None), use_cache=True)
+    return Prefix(layers=tuple((layer.keys, layer.values) for layer in key_values.returned(out).layers))
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])

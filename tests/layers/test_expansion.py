@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
+from cmt_cli.core import key_values
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
@@ -57,7 +58,9 @@ def test_a_trained_growth_reads_the_same_from_the_cache(any_learner, expansion):
     with torch.no_grad():
         whole = any_learner.model(input_ids=ids, use_cache=False).logits
         first = any_learner.model(input_ids=ids[:, :4], use_cache=True)
-        second = any_learner.model(input_ids=ids[:, 4:], past_key_values=first.past_key_values, use_cache=True)
+        second = any_learner.model(
+            input_ids=ids[:, 4:], use_cache=True, **key_values.given(any_learner.model, key_values.returned(first))
+        )
     torch.testing.assert_close(torch.cat([first.logits, second.logits], dim=1), whole, rtol=1e-4, atol=1e-5)
 
 

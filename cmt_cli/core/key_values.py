@@ -1,0 +1,46 @@
+"""The name under which a model takes and returns its keys and values, which differs between versions of transformers.
+
+A forward pass calls them `past_key_values` in transformers 5.0 and `cache` in later versions, where the old name only
+warns for a while and is then swallowed by `**kwargs`: a prefix would be lost without a word. Only this module knows
+the two names.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from cmt_cli.core.exceptions import UserError
+
+_NAMES = ("cache", "past_key_values")  # the newer first
+
+
+def given(model: Any, cache: Any) -> dict[str, Any]:
+    """Return the keyword argument by which `model` takes keys and values.
+
+    Raises UserError for a model whose forward pass takes none: it would answer as if nothing had been read.
+    """
+    # The class's: what wraps the forward of one object (accelerate, for one) hides its signature.
+    return {_argument(type(model).forward): cache}
+
+
+def returned(outputs: Any) -> Any:
+    """Return the keys and values of a forward pass with `use_cache=True`; raise UserError where there are none."""
+    for name in _NAMES:
+        if name in outputs:
+            return outputs[name]
+    raise UserError(f"{type(outputs).__name__} has no keys and values, so that this model cannot continue a text.")
+
+
+@functools.cache
+def _argument(forward: Callable[..., Any]) -> str:
+    parameters = inspect.signature(forward).parameters
+    for name in _NAMES:
+        if name in parameters:
+            return name
+    raise UserError(
+        f"{forward.__qualname__} takes no keys and values ({' or '.join(_NAMES)}), which prefixes and decoding need. "
+        "Use a decoder of transformers' own, or injection=soft."
+    )

@@ -1,0 +1,44 @@
+"""Keys and values go to a model under the name that its forward pass has."""
+
+from typing import Any
+
+import pytest
+from transformers.utils import ModelOutput
+
+from cmt_cli.core import key_values
+from cmt_cli.core.exceptions import UserError
+
+
+class Newer:
+    def forward(self, input_ids: Any = None, cache: Any = None, **kwargs: Any) -> None: ...
+
+
+class Older:
+    def forward(self, input_ids: Any = None, past_key_values: Any = None, **kwargs: Any) -> None: ...
+
+
+class Swallows:
+    def forward(self, input_ids: Any = None, **kwargs: Any) -> None: ...
+
+
+def test_the_argument_is_the_one_that_the_forward_pass_names() -> None:
+    assert key_values.given(Newer(), "kv") == {"cache": "kv"}
+    assert key_values.given(Older(), "kv") == {"past_key_values": "kv"}
+
+
+def test_a_model_that_would_swallow_a_cache_is_refused() -> None:
+    with pytest.raises(UserError, match=r"Swallows\.forward takes no keys and values"):
+        key_values.given(Swallows(), "kv")
+
+
+def test_either_name_of_an_output_is_read() -> None:
+    assert key_values.returned(ModelOutput(logits=1, cache="kv")) == "kv"
+    assert key_values.returned({"past_key_values": "kv"}) == "kv"
+    with pytest.raises(UserError, match="no keys and values"):
+        key_values.returned(ModelOutput(logits=1))
+
+
+def test_a_wrapped_forward_is_looked_through() -> None:
+    model = Newer()
+    model.forward = lambda *arguments, **named: None  # type: ignore[method-assign]
+    assert key_values.given(model, "kv") == {"cache": "kv"}
