@@ -33,7 +33,7 @@ ABLATIONS = {
     "no self-matching": "method.techniques.self_matching=false",
     "no top-k aggregation": "method.techniques.top_k_aggregation=false",
 }
-SUMMARY = ("method", "seeds", "exact match", "token F1", "retention (F1)", "stored", "ms per answer")
+SUMMARY = ("method", "seeds", "exact match", "token F1", "recall@1", "stored", "ms per answer")
 
 
 def cells(seeds: Sequence[int]) -> Iterable[tuple[str, str, int, tuple[str, ...]]]:
