@@ -1,5 +1,7 @@
 # make demo    create .venv, install, run the headline method on its stream (no GPU, no account, no data needed)
-# make test    create .venv with the test tools, then lint, type-check and test
+# make test    create .venv with the test tools, then lint, type-check, build the documentation and test
+# make docs    build the documentation into site/, with warnings as errors
+# make notebook    execute notebooks/quickstart.ipynb and keep its outputs
 # make test-cluster    run sweeps on a Slurm, a Ray cluster and worker processes that the tests start themselves
 #
 # PYTHON=python3.12   another interpreter        VENV=/tmp/venv   another place for the environment
@@ -17,14 +19,14 @@ else
 TORCH := -c constraints/cpu.txt torch
 endif
 
-.PHONY: demo install test test-cluster lint format clean
+.PHONY: demo install test test-cluster lint docs notebook format clean
 
 demo: install
 	$(BIN)/cmt run method=cmt data=streamingqa
 
 install: $(VENV)/.installed
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test lint docs
 	$(BIN)/python -m pytest -n 2
 
 # A file each per process, for every file starts a scheduler of its own. What is not installed is skipped, and says so.
@@ -36,12 +38,18 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebook: $(VENV)/.installed-test
+	$(BIN)/jupyter execute --inplace notebooks/quickstart.ipynb
+
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.torch: constraints/cpu.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -58,7 +66,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
-	$(PIP) install -e '.[test]'
+	$(PIP) install -e '.[test,docs]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-cluster: $(VENV)/.installed-test

@@ -7,7 +7,7 @@
 `data=world_skills` with `model=tiny`. Every method is first run once with each of its settings in `method_settings.py`
 on the validation split; the setting with the best average accuracy (AA) is run on the test split with every seed. All
 methods have the same steps on new data and, where they train an adapter, the same one. Each cell is one `cmt run` whose
-folder is kept. The tables go to experiments/results/ and method_table.md also between the README's markers.
+folder is kept. The tables go to experiments/results/ and method_table.md also between the markers of docs/results.md.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def report(rows: Mapping[str, Sequence[RunResult]]) -> str:
     weak = not_better(rows)
     remark = (
         f"AA not above that of `{REFERENCE}` by more than both deviations, at the best setting tried on validation "
-        f"([table](experiments/results/method_settings.md)): {', '.join(weak)}."
+        f"(`experiments/results/method_settings.md`): {', '.join(weak)}."
         if weak
         else ""
     )

@@ -27,7 +27,7 @@ from cmt_cli.config import check
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN = "not run"
-UNKNOWN = "not in our notes"
+UNKNOWN = "not checked"
 Job = tuple[str, ...]
 
 
@@ -35,8 +35,8 @@ Job = tuple[str, ...]
 class Source:
     """Where published numbers are from; `how` says how far they can be trusted.
 
-    "read": in the paper's own text; "quoted": in somebody else's table or notes; "recalled": from memory, to be checked
-    against the paper before they are quoted; "missing": no number is known.
+    "read": in the paper's own text; "quoted": in somebody else's table or notes; "unchecked": the table has not been
+    read, and no number of it is given.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Source:
     @property
     def mark(self) -> str:
         """Return the mark beside a number."""
-        return {"read": "", "missing": "", "quoted": "†", "recalled": "‡"}[self.how]
+        return {"read": "", "unchecked": "", "quoted": "†"}[self.how]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def markdown(table: Table, runs: Sequence[RunEntry]) -> str:
     return "\n".join([f"## {table.title}", "", *lines, "", *notes])
 
 
-_HOW = {"read": "Read in", "missing": "No numbers", "quoted": "Quoted", "recalled": "From memory, not checked"}
+_HOW = {"read": "Read in", "unchecked": "Not checked", "quoted": "Quoted"}
 
 
 def _published(cell: Cell, metric: str, digits: int) -> str:

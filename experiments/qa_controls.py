@@ -6,7 +6,7 @@ For every run below the folders given, its weights as they ended and the questio
 - stored: the bank as the run used it; empty: no memory at all; wrong: the document that answers is left out;
   gold only: nothing but the document that answers, which bounds retrieval;
 - int8, product-quantized, approximate search: the same documents stored or found so; bytes are those of memory and key.
-The table goes to experiments/results/qa_controls.md and between the README's markers.
+The table goes to experiments/results/qa_controls.md and between the markers of docs/results.md.
 """
 
 from __future__ import annotations

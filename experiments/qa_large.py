@@ -5,7 +5,7 @@
 
 Meta-training does not depend on the stream's length, so the weights of the run are used as they are; the bank is made
 anew from the larger stream, whose first documents are the run's. What a run scores is kept in large_<documents>.json
-beside its folder. The table goes to experiments/results/qa_large.md and between the README's markers.
+beside its folder. The table goes to experiments/results/qa_large.md and between the markers of docs/results.md.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python experiments/qa_methods.py --table-only    # from the run folders alone
 
 The generated stream; every cell is one `cmt run` whose folder is kept, so a second call repeats nothing. The amortized
-methods share encoder, steps and (within 10 %) trainable parameters. The table goes to experiments/results/qa_methods.md
-and between the README's markers, the retention curves to experiments/results/retention.png.
+methods share encoder, steps and (within 10 %) trainable parameters. Tables go to experiments/results/ and between the
+markers of docs/results.md, a shorter one of the methods to the README, the retention curves to docs/images/.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tables import RESULTS, ROOT, finished, last_row, publish, run, shown, slug
+from tables import IMAGES, ROOT, columns, finished, last_row, publish, run, shown, slug
 
 from cmt_cli.core.result import RunResult
 from cmt_cli.reporting.retention_plot import plot_retention
@@ -33,6 +33,7 @@ ABLATIONS = {
     "no self-matching": "method.techniques.self_matching=false",
     "no top-k aggregation": "method.techniques.top_k_aggregation=false",
 }
+SUMMARY = ("method", "seeds", "exact match", "token F1", "recall@1", "stored", "ms per answer")
 
 
 def cells(seeds: Sequence[int]) -> Iterable[tuple[str, str, int, tuple[str, ...]]]:
@@ -88,6 +89,12 @@ def report(runs: Path) -> str:
     return "\n\n".join(parts) or "No run is complete."
 
 
+def summary(text: str) -> str:
+    """Return the README's table: the first of the report's, with the columns that say most."""
+    title, _, rest = text.partition("\n\n")
+    return f"{title}\n\n{columns(rest.partition(chr(10) * 2)[0], SUMMARY)}"
+
+
 def reading() -> str:
     """Return what the embedded model was measured to read, from its recipe."""
     found = json.loads(RECIPE.read_text(encoding="utf-8"))["measured_on_stream"]
@@ -113,12 +120,15 @@ def main() -> None:
         if wanted and not arguments.table_only:
             print(f"== {group}: {row}, seed {seed}", flush=True)
             run(arguments.runs / group / slug(row), [*FIXED, *overrides], seed)
-    publish("qa_methods", f"{report(arguments.runs)}\n\n{reading()}")
+    tables = report(arguments.runs)
+    publish("qa_methods", f"{tables}\n\n{reading()}")
+    if "|" in tables:
+        publish("qa_summary", summary(tables))
     curves = [
         folder for row in ("cmt", "mac", "uniform", "joint") if (folder := arguments.runs / "methods" / row).is_dir()
     ]
     if curves:
-        plot_retention(curves, RESULTS / "retention.png", metric="f1")
+        plot_retention(curves, IMAGES / "retention.png", metric="f1")
 
 
 if __name__ == "__main__":

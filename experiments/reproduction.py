@@ -1,4 +1,4 @@
-"""Write REPRODUCTION.md: every published table with our numbers beside the paper's, from the run folders alone.
+"""Write docs/reproduction.md: every published table with our numbers beside the paper's, from the run folders alone.
 
 python experiments/reproduction.py --runs runs
 python experiments/reproduction.py --check           # compose every cell's overrides, as `cmt run` would
@@ -37,7 +37,7 @@ of the cell, over seeds and orders; without such a run the cell says "not run". 
 embedded model, generated data) are in `experiments/results/` and never stand here.
 
 Published numbers carry their source: without a mark they were read in the paper; † quoted from another paper's table or
-notes; ‡ from memory, to be checked against the paper before they are quoted. "not in our notes" is no number.
+notes. "not checked": the source has not been read for this number, so none is given.
 """
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     """Write the file, or check all overrides."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--output", type=Path, default=ROOT / "REPRODUCTION.md")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reproduction.md")
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     if given.check:

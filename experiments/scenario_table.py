@@ -6,7 +6,7 @@
 
 `model=tiny`. Where `scenario_settings.py` names several settings of a method, each is run once on the validation split
 and the one with the best average accuracy (AA) is run on the test split with every seed. The table goes to
-experiments/results/scenario_table.md and between the README's markers.
+experiments/results/scenario_table.md and between the markers of docs/results.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the experiments' tables are made with: run a cell, read finished runs, format, write into the README."""
+"""What the experiments' tables are made with: run a cell, read finished runs, format, write into the pages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from cmt_cli.core.result import RunResult
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")  # those with markers for tables
+IMAGES = ROOT / "docs" / "images"
 
 
 def run(runs: Path, overrides: Sequence[str], seed: int) -> None:
@@ -58,12 +60,19 @@ def slug(row: str) -> str:
     return row.replace(" ", "_")
 
 
+def columns(table: str, names: Sequence[str]) -> str:
+    """Return a markdown table with only these columns, in this order; raise ValueError for one that it lacks."""
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in table.splitlines()]
+    places = [rows[0].index(name) for name in names]
+    return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)
+
+
 def publish(name: str, text: str) -> None:
-    """Write a table to the results folder and between the README's markers of its name."""
+    """Write a table to the results folder and between the markers of its name, in the pages that have them."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    readme = ROOT / "README.md"
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), flags=re.DOTALL)
-    content = readme.read_text(encoding="utf-8")
-    readme.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content), encoding="utf-8")
+    for page in PAGES:
+        content = page.read_text(encoding="utf-8")
+        page.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content), encoding="utf-8")
