@@ -116,7 +116,7 @@ def test_one_group_equals_the_librarys_beam_search(any_learner, num_beams):
         assert ours == [until(expected[0, len(prompt) :].tolist(), eos_id)]
 
 
-def test_top_k_draws_by_the_shares_of_the_likeliest_tokens():
+def test_top_k_draws_by_the_shares_of_the_likeliest_tokens() -> None:
     # the two likeliest of 0.3, 0.1, 0.2, 0.4 are tokens 0 and 3, with shares 3/7 and 4/7
     logits, rows = torch.tensor([0.3, 0.1, 0.2, 0.4]).log().expand(4, 4), torch.arange(4)
     choose = top_k_choice(torch.tensor([[0.0], [0.428], [0.429], [0.999]]), 2)
@@ -126,7 +126,7 @@ def test_top_k_draws_by_the_shares_of_the_likeliest_tokens():
     assert drawn.bincount(minlength=4).tolist() == pytest.approx([300, 100, 200, 400], abs=1)
 
 
-def test_a_row_is_drawn_with_its_own_numbers_after_others_have_left():
+def test_a_row_is_drawn_with_its_own_numbers_after_others_have_left() -> None:
     choose = top_k_choice(torch.tensor([[0.1, 0.9], [0.9, 0.1], [0.1, 0.1]]), 2)
     logits = torch.zeros(2, 2)
     assert choose(logits, torch.tensor([0, 2]), 1).tolist() == [1, 0]
@@ -207,7 +207,7 @@ def test_wide_beams_find_the_best_of_all_sequences(seed):
     assert found == [best_by_enumeration(model, 5, first, 3) for first in (1, 3)]
 
 
-def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens():
+def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens() -> None:
     # one step, 4 tokens; a group of one beam takes the likeliest token that no earlier group has taken
     settings = decoding(num_beams=3, num_beam_groups=3, diversity_penalty=10.0, max_new_tokens=2)
     beams = Beams.start(1, settings, 3, torch.device("cpu"))
@@ -261,13 +261,13 @@ def test_diverse_beams_equal_a_plain_implementation(seed, penalty):
     assert found == [diverse_by_lists(model, 9, first, settings) for first in range(8)]
 
 
-def test_text_after_the_stop_text_is_dropped_and_leading_space_is_not_a_stop():
+def test_text_after_the_stop_text_is_dropped_and_leading_space_is_not_a_stop() -> None:
     assert decoding(stop_text="\n").clean("\n Paris\nQuestion: Where?") == "Paris"
     assert decoding(stop_text=None).clean(" Paris\nQuestion: Where?") == "Paris\nQuestion: Where?"
     assert decoding(stop_text="\n").clean("  ") == ""
 
 
-def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text():
+def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text() -> None:
     settings = decoding(max_new_tokens=8, stop_text="\n")
     assert settings.has_ended("Paris", 7)
     assert not settings.has_ended("Paris is the capital of", 8)

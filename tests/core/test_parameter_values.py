@@ -22,7 +22,7 @@ from cmt_cli.core.stream import Example
 ROWS = [Example("a", "Where does Ada work?", " in London"), Example("b", "Who opened the bridge?", " the mayor")]
 
 
-def test_squared_distance_by_hand():
+def test_squared_distance_by_hand() -> None:
     parameters = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]]), "new": torch.tensor([9.0])}
     anchor = {"a": torch.tensor([0.0, 4.0]), "b": torch.tensor([[1.0]]), "gone": torch.tensor([7.0])}
     assert squared_distance(parameters, anchor).item() == 1 + 4 + 4
@@ -30,18 +30,18 @@ def test_squared_distance_by_hand():
     assert squared_distance(parameters, anchor, importance).item() == 10 * 1 + 0.5 * 4 + 2 * 4
 
 
-def test_squared_distance_pulls_towards_the_anchor():
+def test_squared_distance_pulls_towards_the_anchor() -> None:
     theta = torch.tensor([3.0, -1.0], requires_grad=True)
     squared_distance({"t": theta}, {"t": torch.tensor([1.0, 1.0])}, {"t": torch.tensor([5.0, 0.25])}).backward()
     assert theta.grad is not None and theta.grad.tolist() == [2 * 5 * 2, 2 * 0.25 * -2]
 
 
-def test_squared_distance_is_taken_in_float32():
+def test_squared_distance_is_taken_in_float32() -> None:
     half = torch.full((1000,), 1.0, dtype=torch.bfloat16)
     assert squared_distance({"t": half}, {"t": torch.full((1000,), 1.001)}).item() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_an_anchor_that_fits_nothing_is_an_error():
+def test_an_anchor_that_fits_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="would do nothing"):
         squared_distance({"a": torch.ones(1)}, {"b": torch.ones(1)})
 

@@ -69,7 +69,7 @@ def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner):
     any_learner.forward(batch, prefix=soft_prefix(any_learner)).token_nll.sum().backward()  # nothing to drop
 
 
-def test_rows_select_and_repeat_memories():
+def test_rows_select_and_repeat_memories() -> None:
     prefix = Prefix(embeddings=torch.arange(6.0).view(3, 2, 1))
     chosen = prefix.rows(torch.tensor([2, 0, 2]))
     assert chosen.embeddings is not None
@@ -77,7 +77,7 @@ def test_rows_select_and_repeat_memories():
     assert (chosen.batch_size, chosen.num_virtual) == (3, 2)
 
 
-def test_a_prefix_has_exactly_one_form():
+def test_a_prefix_has_exactly_one_form() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Prefix()
     with pytest.raises(ValueError, match="exactly one"):

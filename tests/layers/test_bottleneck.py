@@ -37,7 +37,7 @@ def fill(learner) -> list[BottleneckAdapter]:
     return adapters
 
 
-def test_an_adapter_adds_what_passes_its_bottleneck():
+def test_an_adapter_adds_what_passes_its_bottleneck() -> None:
     adapter = BottleneckAdapter(2, 2, layer_norm=False)
     with torch.no_grad():
         adapter.down.copy_(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
@@ -48,7 +48,7 @@ def test_an_adapter_adds_what_passes_its_bottleneck():
     assert adapter(torch.tensor([[3.0, 4.0]])).tolist() == [[3.0 + 2 * 8, 4.0 + 10]]
 
 
-def test_the_norm_comes_before_the_bottleneck():
+def test_the_norm_comes_before_the_bottleneck() -> None:
     adapter = BottleneckAdapter(2, 1, layer_norm=True)
     with torch.no_grad():
         adapter.down.copy_(torch.tensor([[0.0, 1.0]]))

@@ -107,7 +107,7 @@ def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(a
     assert all(p.dtype == torch.float32 and p.grad is not None and p.grad.dtype == torch.float32 for p in new)
 
 
-def test_groups_are_those_of_the_paper():
+def test_groups_are_those_of_the_paper() -> None:
     assert group_tops(32, 8) == [3, 7, 11, 15, 19, 23, 27, 31]  # Llama 2 7B to LLaMA Pro 8.3B
     assert group_tops(5, 2) == [1, 4]
     for num in (0, 6):

@@ -7,14 +7,14 @@ from cmt_cli.layers.lora import LoraLayers
 
 def test_update_is_the_product_of_up_and_down_scaled():
     class OneLayer(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.embed, self.q_proj = torch.nn.Embedding(2, 3), torch.nn.Linear(3, 2, bias=False)
 
         def get_input_embeddings(self):
             return self.embed
 
-        def get_output_embeddings(self):
+        def get_output_embeddings(self) -> None:
             return None
 
     model = OneLayer()

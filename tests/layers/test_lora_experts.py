@@ -35,7 +35,7 @@ def fill(parameters, seed: int) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
-def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer():
+def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer() -> None:
     hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     old, new = torch.tensor([[math.log(2), 0.0], [0.0, math.log(3)]]), torch.tensor([[math.log(4), math.log(5)]])
     first, second = gates(hidden, [old, new])
@@ -46,7 +46,7 @@ def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer
     assert torch.allclose(gates(hidden, [old * 0, new * 0])[1], torch.full((2, 1), 1 / 4))
 
 
-def test_the_update_is_the_gated_sum_of_low_rank_products():
+def test_the_update_is_the_gated_sum_of_low_rank_products() -> None:
     mixture = ExpertMixture(2, 3, rank=1, scale=2.0)
     mixture.grow(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     with torch.no_grad():

@@ -87,7 +87,7 @@ def test_a_share_of_zero_leaves_the_weights_whole(tiny_llama):
     assert tiny_llama.model.model.layers[0].self_attn.k_proj.weight.requires_grad
 
 
-def test_without_takes_out_a_direction():
+def test_without_takes_out_a_direction() -> None:
     basis = torch.tensor([[0.6], [0.8], [0.0]])
     vectors = torch.tensor([[5.0, 0.0], [0.0, 0.0], [0.0, 2.0]])  # columns
     # 0.6 * 5 = 3 along the basis: (5, 0, 0) - 3 (0.6, 0.8, 0)

@@ -213,7 +213,7 @@ def test_a_row_gets_the_prompts_of_its_nearest_keys_in_their_order(any_learner):
     assert torch.equal(any_learner.forward(batch).token_nll, expected)
 
 
-def test_the_nearest_keys_by_hand():
+def test_the_nearest_keys_by_hand() -> None:
     cosines = torch.tensor([[0.9, 0.8, -0.5], [0.0, 0.5, 0.6]])
     assert nearest(cosines, 2, None).tolist() == [[0, 1], [2, 1]]
     usage = torch.tensor([0.8, 0.1, 0.1])  # distances times use: .08 .02 .15 and .8 .05 .04

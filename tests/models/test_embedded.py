@@ -9,7 +9,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.models import embedded
 
 
-def test_the_embedded_model_loads_frozen_and_names_its_weights():
+def test_the_embedded_model_loads_frozen_and_names_its_weights() -> None:
     learner = embedded.load(device="cpu", dtype="fp32", embedded=True)
     assert learner.name == "tiny"
     assert len(learner.revision) == 12

@@ -23,7 +23,7 @@ def all_rows(learner: Learner):
     return [row for example in EXAMPLES for row in learner.rows(example)]
 
 
-def test_examples_do_not_cancel():
+def test_examples_do_not_cancel() -> None:
     theta = torch.tensor([1.0, 2.0], requires_grad=True)
     unused = torch.tensor([5.0], requires_grad=True)
     inputs = torch.tensor([[3.0, 0.0], [-3.0, 1.0]])  # gradients of theta . x are the inputs
@@ -36,7 +36,7 @@ def test_examples_do_not_cancel():
     assert mean_of_gradients([], parameters, torch.abs)["theta"].tolist() == [0.0, 0.0]
 
 
-def test_the_fisher_of_a_coin_is_its_information():
+def test_the_fisher_of_a_coin_is_its_information() -> None:
     logit = torch.tensor(0.4, requires_grad=True)
     p = logit.detach().sigmoid()
     outcomes = (torch.rand(4000, generator=torch.Generator().manual_seed(0)) < p).float()

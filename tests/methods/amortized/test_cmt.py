@@ -84,7 +84,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny_llama, changes)
     assert all(torch.allclose(whole[n], pieces[n], atol=1e-5, rtol=1e-3) for n in whole)
 
 
-def test_matching_loss_on_two_questions_of_one_document():
+def test_matching_loss_on_two_questions_of_one_document() -> None:
     logits = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])  # three questions, two documents
     gold = torch.tensor([0, 0, 1])
     e = math.e
@@ -94,7 +94,7 @@ def test_matching_loss_on_two_questions_of_one_document():
     assert math.isclose(float(matching_loss(logits, gold, none)), (to_document + to_question) / 2, rel_tol=1e-6)
 
 
-def test_further_negatives_count_for_questions_only():
+def test_further_negatives_count_for_questions_only() -> None:
     logits, gold = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
     negatives = torch.tensor([[2.0, -math.inf], [0.0, 0.0]])  # the first question's second negative is its own document
     e = math.e
@@ -103,7 +103,7 @@ def test_further_negatives_count_for_questions_only():
     assert math.isclose(float(matching_loss(logits, gold, negatives)), (to_document + to_question) / 2, rel_tol=1e-6)
 
 
-def test_past_keys_keep_the_newest_and_know_whose_they_are():
+def test_past_keys_keep_the_newest_and_know_whose_they_are() -> None:
     past = PastKeys(limit=3)
     queries = torch.eye(2)
     assert past.cosines(queries, ["a", "b"])[0].shape == (2, 0)

@@ -43,6 +43,6 @@ def test_a_killed_run_continues_bit_for_bit(make_learner, family):
     assert_survives_a_kill(lambda: make_learner(family), lambda: IncLora(trainable=LORA))
 
 
-def test_a_choice_without_adapters_is_refused():
+def test_a_choice_without_adapters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=lora"):
         IncLora(trainable=Full(num_frozen_blocks=0))

@@ -117,6 +117,6 @@ def test_it_joins_other_methods(make_learner):
     assert same(trainable_values(learners[0]), trainable_values(learners[1]))
 
 
-def test_a_choice_without_experts_is_refused():
+def test_a_choice_without_experts_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=lora_experts"):
         MixtureOfExperts(trainable=Full(num_frozen_blocks=0), output_regularization=0.0)

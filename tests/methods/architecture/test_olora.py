@@ -16,14 +16,14 @@ def pair(down, up=((0.0,),)) -> LowRankPair:
     return LowRankPair(nn.Parameter(torch.tensor(down)), nn.Parameter(torch.tensor(up)))
 
 
-def test_overlap_is_the_sum_of_absolute_inner_products_of_rows():
+def test_overlap_is_the_sum_of_absolute_inner_products_of_rows() -> None:
     old = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 0.0]])
     new = torch.tensor([[3.0, 4.0, -1.0], [0.0, 5.0, 0.0]])
     assert overlap(old, new).item() == abs(3 - 2) + 0 + abs(-4) + abs(-5)
     assert overlap(old, torch.tensor([[2.0, 0.0, -1.0]])).item() == 0  # orthogonal rows
 
 
-def test_all_old_adapters_and_all_layers_count():
+def test_all_old_adapters_and_all_layers_count() -> None:
     first = [pair([[1.0, 0.0]]), pair([[0.0, 1.0]])]
     second = [pair([[0.0, 2.0]]), pair([[1.0, 1.0]])]
     new = [pair([[3.0, 5.0]]), pair([[7.0, -1.0]])]

@@ -83,7 +83,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner, family, projection):
     assert_survives_a_kill(lambda: make_learner(family), lambda: osf(0.3, 0.5, projection=projection))
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_settings_that_cannot_work_are_refused() -> None:
     for shares in ((), (0.5, 1.0), (-0.1,)):
         with pytest.raises(UserError, match="preserved_shares"):
             osf(*shares)

@@ -157,6 +157,6 @@ def test_more_tasks_than_there_is_room_for_are_refused(tiny_llama):
         method.before_task(tiny_llama, TASKS[1])
 
 
-def test_another_choice_of_parameters_is_refused():
+def test_another_choice_of_parameters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=prompt"):
         ProgressivePrompts(trainable=Full(num_frozen_blocks=0), reparametrization=None)

@@ -155,7 +155,7 @@ def test_diversification_counts_choices_and_holds_them_against_prompts_in_traini
     assert torch.equal(method.pool.usage, shares(counts))
 
 
-def test_shares_by_hand():
+def test_shares_by_hand() -> None:
     assert shares(torch.tensor([3, 0, 1])).tolist() == pytest.approx([4 / 7, 1 / 7, 2 / 7])
 
 

@@ -14,14 +14,14 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, s
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
 
-def test_orthogonal_rows_by_hand():
+def test_orthogonal_rows_by_hand() -> None:
     found = orthogonal_rows(torch.tensor([[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]]))
     by_gram_schmidt = torch.tensor([[0.6, 0.8, 0.0], [0.8, -0.6, 0.0]])  # (1, 0, 0) - 0.6 (0.6, 0.8, 0), normalized
     assert torch.allclose(found, by_gram_schmidt, atol=1e-6)
     assert torch.allclose(orthogonal_rows(found), found, atol=1e-6)  # unique: already orthonormal rows stay
 
 
-def test_merging_by_hand():
+def test_merging_by_hand() -> None:
     assert merged(torch.tensor([8.0]), torch.tensor([2.0]), 1).item() == 2.0  # the first task replaces the zeros
     assert merged(torch.tensor([8.0]), torch.tensor([2.0]), 4).item() == 5.0  # 8 - 6 / 2
 
@@ -54,6 +54,6 @@ def test_a_killed_run_continues_bit_for_bit(make_learner, family):
     assert_survives_a_kill(lambda: make_learner(family), lambda: Slao(trainable=LORA))
 
 
-def test_a_choice_without_adapters_is_refused():
+def test_a_choice_without_adapters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=lora"):
         Slao(trainable=Full(num_frozen_blocks=0))

@@ -28,7 +28,7 @@ def distillation(weight: float = 0.7, temperature: float = 2.0, trainable=FULL) 
     return Distillation(trainable=trainable, weight=weight, temperature=temperature)
 
 
-def test_divergence_by_hand():
+def test_divergence_by_hand() -> None:
     # At T = 2: teacher (1/2, 1/2), student (3/4, 1/4); KL = 1/2 ln(2/3) + 1/2 ln 2.
     teacher, student = torch.tensor([0.0, 0.0]), torch.tensor([2 * torch.tensor(3.0).log(), 0.0])
     expected = 0.5 * torch.tensor(2 / 3).log() + 0.5 * torch.tensor(2.0).log()
@@ -101,6 +101,6 @@ def test_a_killed_run_continues_bit_for_bit(make_learner):
     assert_survives_a_kill(make_learner, distillation)
 
 
-def test_a_temperature_of_zero_is_refused():
+def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(UserError, match=r"method.temperature=0"):
         distillation(temperature=0)

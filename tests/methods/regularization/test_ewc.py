@@ -43,7 +43,7 @@ def penalty_of(method, learner) -> torch.Tensor:
     return method.penalties(learner, batch, learner.forward(batch))["ewc"]
 
 
-def test_ways_to_keep_several_tasks_by_hand():
+def test_ways_to_keep_several_tasks_by_hand() -> None:
     old, latest = {"a": torch.tensor([8.0])}, {"a": torch.tensor([2.0]), "grown": torch.tensor([4.0])}
     mean = running_mean(old, latest, 3)
     assert mean["a"].item() == (2 + 8 * 3) / 4 and mean["grown"].item() == 1
@@ -96,7 +96,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner, changes):
     assert_survives_a_kill(make_learner, lambda: ewc(**changes))
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(UserError, match=r"accumulation='onlin'.*online"):
         ewc(accumulation="onlin")
     with pytest.raises(UserError, match="labels"):

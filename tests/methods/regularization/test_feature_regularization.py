@@ -25,14 +25,14 @@ def features(weight: float = 0.7, layers=(0, -1), distance: str = "mse", trainab
     return FeatureRegularization(trainable=trainable, weight=weight, layers=layers, distance=distance)
 
 
-def test_distances_by_hand():
+def test_distances_by_hand() -> None:
     old, latest = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[3.0, 6.0], [0.0, 2.0]])
     assert token_distance(old, latest, "mse").tolist() == [2.0, 2.5]
     assert token_distance(old, 2 * old, "cosine").tolist() == pytest.approx([0, 0], abs=1e-6)
     assert token_distance(old, latest, "cosine").tolist() == pytest.approx([1 - 33 / (5 * 45**0.5), 1])
 
 
-def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing():
+def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
     distances = torch.tensor([[1.0, 3.0, 99.0], [4.0, 4.0, 4.0]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert mean_distance(distances, mask, torch.tensor([3, 1])).item() == (3 * 2 + 1 * 4) / 4

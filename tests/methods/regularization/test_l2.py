@@ -56,7 +56,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner):
     assert_survives_a_kill(make_learner, lambda: L2(trainable=FULL, weight=0.3))
 
 
-def test_a_negative_weight_is_refused():
+def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(UserError, match=r"method.weight=-1"):
         L2(trainable=FULL, weight=-1)
     with pytest.raises(UserError):

@@ -274,7 +274,7 @@ def test_a_newer_state_is_dropped(tiny_llama):
     assert all(torch.equal(value, tiny_llama.state_dict()[name]) for name, value in saved[1].items())
 
 
-def test_what_is_no_classification_is_refused():
+def test_what_is_no_classification_is_refused() -> None:
     with pytest.raises(UserError, match=r"3 distinct answers, more than method\.head\.max_labels=2"):
         labels_of(TASKS[1], 2)
     with pytest.raises(UserError, match="the example 'd' of task 'documents' has no question"):
