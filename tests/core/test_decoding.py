@@ -2,6 +2,7 @@
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def random_prefix(learner: Learner, form: str) -> Prefix:
     return Prefix(layers=tuple(pairs))
 
 
-def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner):
+def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
     eos_id = an_end_token(any_learner)
     expected = [greedy_without_cache(any_learner, ids, eos_id, 8) for ids in encoded(any_learner)]
     assert run(any_learner, encoded(any_learner), decoding(), eos_id) == expected
@@ -75,7 +76,7 @@ def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner):
 @pytest.mark.parametrize(
     "beams", [{}, {"num_beams": 4}, {"num_beams": 6, "num_beam_groups": 3, "diversity_penalty": 5.0}]
 )
-def test_batch_and_padding_change_no_token(any_learner, form, beams):
+def test_batch_and_padding_change_no_token(any_learner: Learner, form: str | None, beams: dict[str, Any]) -> None:
     prefix = None if form is None else random_prefix(any_learner, form)
     prompts, eos_id, settings = encoded(any_learner), an_end_token(any_learner), decoding(**beams)
     together = run(any_learner, prompts, settings, eos_id, prefix)
@@ -84,7 +85,7 @@ def test_batch_and_padding_change_no_token(any_learner, form, beams):
         assert run(any_learner, [prompt], settings, eos_id, row) == [together[i]]
 
 
-def test_batch_size_changes_no_answer(any_learner):
+def test_batch_size_changes_no_answer(any_learner: Learner) -> None:
     prompts = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)]
     prefix = random_prefix(any_learner, "embeddings")
     answers = [any_learner.generate(prompts, decoding(batch_size=size), prefix) for size in (1, 2, 5)]
@@ -105,7 +106,7 @@ def library_config(num_beams: int, eos_id: int) -> GenerationConfig:
 
 
 @pytest.mark.parametrize("num_beams", [2, 5])
-def test_one_group_equals_the_librarys_beam_search(any_learner, num_beams):
+def test_one_group_equals_the_librarys_beam_search(any_learner: Learner, num_beams: int) -> None:
     eos_id = an_end_token(any_learner)
     config = library_config(num_beams, eos_id)
     for prompt in encoded(any_learner):
@@ -155,7 +156,7 @@ def sampled_without_cache(learner: Learner, prompt: list[int], uniforms: list[fl
     return ids[len(prompt) :]
 
 
-def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner):
+def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
     prompts = encoded(any_learner)
     uniforms = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(3))
     expected = [sampled_without_cache(any_learner, *pair, 5) for pair in zip(prompts, uniforms.tolist(), strict=True)]
@@ -166,7 +167,7 @@ def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner):
         assert sampled(any_learner, [prompt], uniforms[i : i + 1], 5, eos_id) == [together[i]]
 
 
-def test_sampling_of_one_token_is_greedy(any_learner):
+def test_sampling_of_one_token_is_greedy(any_learner: Learner) -> None:
     prompts, eos_id = encoded(any_learner), an_end_token(any_learner)
     uniforms = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(0))
     assert sampled(any_learner, prompts, uniforms, 1, eos_id) == run(any_learner, prompts, decoding(), eos_id)
@@ -200,7 +201,7 @@ def best_by_enumeration(model: TableModel, vocab: int, first: int, max_new: int)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_wide_beams_find_the_best_of_all_sequences(seed):
+def test_wide_beams_find_the_best_of_all_sequences(seed: int) -> None:
     model, prompts = TableModel(5, seed), torch.tensor([[1], [3]])
     settings = decoding(num_beams=64, max_new_tokens=3)
     found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 4)
@@ -220,7 +221,7 @@ def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens(
     assert equal.tokens.flatten().tolist() == [0, 0, 0]
 
 
-def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner):
+def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner: Learner) -> None:
     eos_id, prompts = an_end_token(any_learner), encoded(any_learner)
     groups = decoding(num_beams=12, num_beam_groups=4)
     assert run(any_learner, prompts, groups, eos_id) == run(any_learner, prompts, decoding(num_beams=3), eos_id)
@@ -253,7 +254,7 @@ def diverse_by_lists(model: TableModel, vocab: int, first: int, settings: Decodi
 
 @pytest.mark.parametrize("penalty", [0.5, 2.0, 10.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_diverse_beams_equal_a_plain_implementation(seed, penalty):
+def test_diverse_beams_equal_a_plain_implementation(seed: int, penalty: float) -> None:
     model = TableModel(9, seed)
     settings = decoding(num_beams=6, num_beam_groups=3, diversity_penalty=penalty, max_new_tokens=6)
     prompts = torch.arange(8)[:, None]
@@ -277,7 +278,9 @@ def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text(
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_answers_say_whether_the_end_token_came_before_the_last_step(any_learner, monkeypatch, num_beams):
+def test_answers_say_whether_the_end_token_came_before_the_last_step(
+    any_learner: Learner, monkeypatch: pytest.MonkeyPatch, num_beams: int
+) -> None:
     prompts, settings = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)], decoding(num_beams=num_beams)
     found = set()
     for eos_id in {ids[0] for ids in run(any_learner, encoded(any_learner), settings, eos_id=-1)}:
@@ -296,6 +299,6 @@ def test_answers_say_whether_the_end_token_came_before_the_last_step(any_learner
 
 
 @pytest.mark.parametrize("wrong", [{"num_beams": 4, "num_beam_groups": 3}, {"batch_size": 0}, {"max_new_tokens": 0}])
-def test_settings_that_cannot_work_are_refused(wrong):
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="num_beams a multiple"):
         decoding(**wrong)

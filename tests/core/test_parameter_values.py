@@ -46,7 +46,7 @@ def test_an_anchor_that_fits_nothing_is_an_error() -> None:
         squared_distance({"a": torch.ones(1)}, {"b": torch.ones(1)})
 
 
-def test_values_are_copies_by_name_and_round_trip(tiny_gpt2: Learner):
+def test_values_are_copies_by_name_and_round_trip(tiny_gpt2: Learner) -> None:
     tiny_gpt2.unfreeze(["transformer.ln_f.weight", "transformer.ln_f.bias"])
     values = trainable_values(tiny_gpt2)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def student_and_teacher(any_learner: Learner) -> tuple[Learner, Learner, dict[st
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_gradient_right(
     student_and_teacher, autocast: bool
-):
+) -> None:
     student, teacher, values = student_and_teacher
     batch = student.collate([student.rows(e)[0] for e in ROWS])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):  # whose cache of casts would outlive the swap
@@ -98,7 +98,7 @@ def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_grad
         assert torch.equal(gradient, value)
 
 
-def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher):
+def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher) -> None:
     student, _, values = student_and_teacher
     before = {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
     with swapped_in(student, values):
@@ -107,7 +107,7 @@ def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher
     assert before == {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
 
 
-def test_the_student_comes_back_after_an_error(student_and_teacher):
+def test_the_student_comes_back_after_an_error(student_and_teacher) -> None:
     student, _, values = student_and_teacher
     expected = student.state_dict()
     with pytest.raises(RuntimeError, match="stop"), swapped_in(student, values):
@@ -116,7 +116,7 @@ def test_the_student_comes_back_after_an_error(student_and_teacher):
     assert torch.is_grad_enabled()
 
 
-def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learner):
+def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learner) -> None:
     tiny_llama.unfreeze()
     values = trainable_values(tiny_llama)
     tiny_llama.model.register_parameter("grown", nn.Parameter(torch.ones(2)))
@@ -124,7 +124,7 @@ def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learne
         pass
 
 
-def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher):
+def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher) -> None:
     student, _, values = student_and_teacher
     name = next(iter(values))
     trainable_parameters(student)[name].requires_grad_(False)

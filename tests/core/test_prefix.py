@@ -24,7 +24,7 @@ def key_value_prefix(learner: Learner) -> Prefix:
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner, make_prefix):
+def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner: Learner, make_prefix) -> None:
     pairs = zip(FRONT, ROWS, strict=True)
     whole = [Row(row.id, (*front, *row.input_ids), 3 + row.num_prompt_tokens) for front, row in pairs]
     expected = any_learner.forward(any_learner.collate(whole), hidden_states=True)
@@ -39,7 +39,7 @@ def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner, make_pref
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner, make_prefix):
+def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner: Learner, make_prefix) -> None:
     prefix = make_prefix(any_learner)
     leaves = [prefix.embeddings] if prefix.embeddings is not None else [t for pair in prefix.layers for t in pair]
     for leaf in leaves:
@@ -49,7 +49,7 @@ def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner, make_prefi
     assert all(parameter.grad is None for parameter in any_learner.model.parameters())
 
 
-def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
+def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama: Learner) -> None:
     prefix = key_value_prefix(tiny_llama)
     first = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
     second = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
@@ -58,7 +58,7 @@ def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
 
 
 @pytest.mark.filterwarnings("ignore:.*_checkpointing.*deprecated:FutureWarning")
-def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner):
+def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner: Learner) -> None:
     batch, prefix = any_learner.collate(ROWS), key_value_prefix(any_learner)
     expected = any_learner.forward(batch, prefix=prefix).token_nll
     any_learner.model.gradient_checkpointing_enable()

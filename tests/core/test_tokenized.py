@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,7 +52,9 @@ def test_rows_are_those_of_the_learner_the_first_time_and_again(any_learner: Lea
     assert (list(in_memory), in_memory.lengths()) == (expected, rows.lengths())
 
 
-def test_other_examples_tokenizers_and_room_have_rows_of_their_own(make_learner, tmp_path: Path) -> None:
+def test_other_examples_tokenizers_and_room_have_rows_of_their_own(
+    make_learner: Callable[[str], Learner], tmp_path: Path
+) -> None:
     learner = make_learner("llama")
     shorter = Learner(learner.model, learner.tokenizer, name="tiny", revision="test", max_tokens=20)
     for number, (each, examples) in enumerate(

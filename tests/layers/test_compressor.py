@@ -1,8 +1,11 @@
 """Compressors: memories do not depend on padding, long texts are segmented, the base model stays frozen."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers.compressor import SelfCompression, T5Compression
 
 
@@ -12,7 +15,7 @@ def self_compression(**changes) -> SelfCompression:
 
 
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
-def test_memory_does_not_depend_on_the_batch_it_is_computed_in(family, request):
+def test_memory_does_not_depend_on_the_batch_it_is_computed_in(family: str, request: pytest.FixtureRequest) -> None:
     learner = request.getfixturevalue(family)
     compressor = self_compression().build(learner, 0)
     short, long = [5, 6, 7], [8, 9, 10, 11, 12, 13, 14]
@@ -21,14 +24,14 @@ def test_memory_does_not_depend_on_the_batch_it_is_computed_in(family, request):
     assert torch.allclose(together[1], compressor([long])[0], atol=1e-5)
 
 
-def test_gradients_reach_the_compressor_and_not_the_base_model(tiny_llama):
+def test_gradients_reach_the_compressor_and_not_the_base_model(tiny_llama: Learner) -> None:
     compressor = self_compression().build(tiny_llama, 0)
     compressor([[5, 6, 7]]).sum().backward()
     assert compressor.soft_tokens.grad.abs().sum() > 0
     assert all(p.grad is None for p in tiny_llama.model.parameters())
 
 
-def test_long_text_is_segmented_with_overlap_and_nothing_is_lost(tiny_llama):
+def test_long_text_is_segmented_with_overlap_and_nothing_is_lost(tiny_llama: Learner) -> None:
     text = "the quick brown fox jumps over the lazy dog " * 8
     ids = tiny_llama.encode(text)
     segments = self_compression().build(tiny_llama, 0).segments(text)
@@ -37,7 +40,7 @@ def test_long_text_is_segmented_with_overlap_and_nothing_is_lost(tiny_llama):
     assert rebuilt == ids
 
 
-def test_t5_memory_is_masked_against_padding(tiny_llama, tmp_path):
+def test_t5_memory_is_masked_against_padding(tiny_llama: Learner, tmp_path: Path) -> None:
     from transformers import T5Config, T5Model
 
     torch.manual_seed(0)

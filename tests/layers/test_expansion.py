@@ -1,6 +1,7 @@
 """A grown model computes what it computed before, has its blocks in their places, and trains only what is new."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,14 +20,14 @@ ONE_BLOCK = Blocks(num_new_blocks=1)
 PROMPTS = [Prompt("a", "Question: Where does Ada work?\nAnswer:"), Prompt("b", "Who opened the bridge")]
 
 
-def answers(learner):
+def answers(learner: Learner):
     decoding = Decoding(
         max_new_tokens=8, batch_size=2, stop_text=None, num_beams=1, num_beam_groups=1, diversity_penalty=0.0
     )
     return [answer.text for answer in learner.generate(PROMPTS, decoding)]
 
 
-def wake(learner, expansion, index):
+def wake(learner: Learner, expansion, index):
     """Give the new parameters values, as training would."""
     with torch.no_grad():
         for parameter in expansion.parameters(learner, index):
@@ -34,7 +35,7 @@ def wake(learner, expansion, index):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, ONE_BLOCK, WIDTH], ids=lambda e: type(e).__name__)
-def test_growth_preserves_the_function(any_learner, expansion):
+def test_growth_preserves_the_function(any_learner: Learner, expansion) -> None:
     before, said = logits(any_learner), answers(any_learner)
     likely = any_learner.loglikelihood(PROMPTS, [" Turin", " the mayor"])
     for index in range(2):
@@ -47,7 +48,7 @@ def test_growth_preserves_the_function(any_learner, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_trained_growth_reads_the_same_from_the_cache(any_learner, expansion):
+def test_a_trained_growth_reads_the_same_from_the_cache(any_learner: Learner, expansion) -> None:
     """Cached keys and values of the new blocks have places of their own."""
     expansion.grow(any_learner, 0)
     wake(any_learner, expansion, 0)
@@ -62,7 +63,7 @@ def test_a_trained_growth_reads_the_same_from_the_cache(any_learner, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_only_the_newest_growth_takes_gradients(any_learner, expansion):
+def test_only_the_newest_growth_takes_gradients(any_learner: Learner, expansion) -> None:
     old = dict(any_learner.model.named_parameters())
     first = expansion.grow(any_learner, 0)
     second = expansion.grow(any_learner, 1)
@@ -75,7 +76,9 @@ def test_only_the_newest_growth_takes_gradients(any_learner, expansion):
     assert all(parameter.dtype == torch.float32 for parameter in second)
 
 
-def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(make_learner):
+def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
+    make_learner: Callable[[str], Learner],
+) -> None:
     learner = make_learner("qwen3")
     blocks = decoder_blocks(learner.model)
     old = list(blocks)
@@ -94,7 +97,7 @@ def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(any_learner, expansion):
+def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(any_learner: Learner, expansion) -> None:
     any_learner.model.to(torch.bfloat16)
     any_learner.dtype = torch.bfloat16
     batch = any_learner.collate([Row("a", (5, 6, 7, 8), 1)])
@@ -115,14 +118,14 @@ def test_groups_are_those_of_the_paper() -> None:
             group_tops(5, num)
 
 
-def test_per_layer_lists_of_the_configuration_follow_the_blocks(make_learner):
+def test_per_layer_lists_of_the_configuration_follow_the_blocks(make_learner: Callable[[str], Learner]) -> None:
     learner = make_learner("qwen3")
     learner.model.config.layer_types = ["sliding_attention", "full_attention"]
     BLOCKS.grow(learner, 0)
     assert learner.model.config.layer_types == ["sliding_attention"] * 2 + ["full_attention"] * 2
 
 
-def test_widening_adds_copies_of_old_units_inputs(make_learner):
+def test_widening_adds_copies_of_old_units_inputs(make_learner: Callable[[str], Learner]) -> None:
     for family, names in (("llama", ("gate_proj", "up_proj", "down_proj")), ("gpt2", ("c_fc", "c_proj"))):
         learner = make_learner(family)
         WIDTH.grow(learner, 0)
@@ -135,7 +138,7 @@ def test_widening_adds_copies_of_old_units_inputs(make_learner):
             assert not getattr(units, names[-1]).weight.any()
 
 
-def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama):
+def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama: Learner) -> None:
     WIDTH.grow(tiny_llama, 0)
     wake(tiny_llama, WIDTH, 0)
     mlp = decoder_blocks(tiny_llama.model)[0].mlp
@@ -159,7 +162,7 @@ def grown_from(config, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_gpt_neox_and_scaled_attention_keep_their_function(expansion):
+def test_gpt_neox_and_scaled_attention_keep_their_function(expansion) -> None:
     sizes = {"vocab_size": 50, "max_position_embeddings": 16}
     neox = GPTNeoXConfig(
         **sizes,
@@ -175,7 +178,7 @@ def test_gpt_neox_and_scaled_attention_keep_their_function(expansion):
         assert torch.equal(before, after)
 
 
-def test_what_cannot_be_grown_is_refused(make_learner):
+def test_what_cannot_be_grown_is_refused(make_learner: Callable[[str], Learner]) -> None:
     learner = make_learner("llama")
     block = decoder_blocks(learner.model)[1]
     block.mlp.down_proj.weight = torch.nn.Parameter(torch.zeros(32, 64, dtype=torch.uint8), requires_grad=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers import lora_experts
 from cmt_cli.layers.architecture import linear_layers
@@ -23,7 +25,7 @@ def experts(**changes) -> LoraExperts:
     return LoraExperts(**({"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
 
 
-def logits(learner):
+def logits(learner: Learner):
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
@@ -58,7 +60,9 @@ def test_the_update_is_the_gated_sum_of_low_rank_products() -> None:
     assert mixture(torch.tensor([3.0, 4.0])).tolist() == pytest.approx(expected)
 
 
-def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added_to_its_weights(any_learner):
+def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added_to_its_weights(
+    any_learner: Learner,
+) -> None:
     merged, base = any_learner.frozen_copy(), logits(any_learner)
     experts().grow(any_learner)
     experts().grow(any_learner)
@@ -73,7 +77,7 @@ def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added
     assert not torch.allclose(logits(any_learner), base, atol=1e-2)
 
 
-def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_group_alone(any_learner):
+def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_group_alone(any_learner: Learner) -> None:
     base = before = logits(any_learner)
     for seed in range(4):
         added = experts().grow(any_learner)
@@ -85,7 +89,7 @@ def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_grou
     assert lora_experts.num_groups(any_learner) == 4
 
 
-def test_the_newest_group_can_be_left_out_and_taken_away(any_learner):
+def test_the_newest_group_can_be_left_out_and_taken_away(any_learner: Learner) -> None:
     fill(experts().grow(any_learner), 0)
     before = logits(any_learner)
     fill(experts().grow(any_learner), 1)
@@ -97,7 +101,7 @@ def test_the_newest_group_can_be_left_out_and_taken_away(any_learner):
     assert torch.equal(logits(any_learner), before)
 
 
-def test_routers_and_experts_of_every_layer_take_gradients(any_learner):
+def test_routers_and_experts_of_every_layer_take_gradients(any_learner: Learner) -> None:
     added = experts().grow(any_learner)
     fill(added, 0)
     any_learner.model(input_ids=IDS).logits.square().sum().backward()
@@ -105,7 +109,7 @@ def test_routers_and_experts_of_every_layer_take_gradients(any_learner):
     assert sum(p.grad is not None for p in any_learner.model.parameters()) == len(added)
 
 
-def test_the_start_is_seeded_and_differs_between_groups(make_learner):
+def test_the_start_is_seeded_and_differs_between_groups(make_learner: Callable[[str], Learner]) -> None:
     downs = [experts(seed=seed).grow(make_learner("llama"))[0] for seed in (0, 0, 1)]
     assert torch.equal(downs[0], downs[1]) and not torch.equal(downs[0], downs[2])
     assert 0 < downs[0].abs().max() <= downs[0].shape[1] ** -0.5
@@ -113,7 +117,7 @@ def test_the_start_is_seeded_and_differs_between_groups(make_learner):
     assert not torch.equal(experts().grow(learner)[0], experts().grow(learner)[0])
 
 
-def test_a_frozen_copy_has_experts_of_its_own(any_learner):
+def test_a_frozen_copy_has_experts_of_its_own(any_learner: Learner) -> None:
     added = experts().grow(any_learner)
     fill(added, 0)
     before, teacher = logits(any_learner), any_learner.frozen_copy()
@@ -123,7 +127,7 @@ def test_a_frozen_copy_has_experts_of_its_own(any_learner):
     assert not torch.allclose(logits(any_learner), before)
 
 
-def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama):
+def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     added = experts().apply(tiny_llama)
@@ -132,11 +136,11 @@ def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama):
     assert all(p.dtype is torch.float32 and p.grad is not None for p in added)
 
 
-def test_another_method_finds_no_linear_layer_in_an_expert(any_learner):
+def test_another_method_finds_no_linear_layer_in_an_expert(any_learner: Learner) -> None:
     num = len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner.frozen_copy()))
     experts().apply(any_learner)
     assert len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner)) == num
 
 
-def test_a_fit_of_a_mixture_that_does_not_grow_continues_bit_for_bit(make_learner):
+def test_a_fit_of_a_mixture_that_does_not_grow_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: FineTune(trainable=experts()))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.orthogonal_subspace import SingularSubspace, split_layers, trained_factors, without
@@ -19,7 +20,7 @@ def frozen_directions(weight, share):
     return left[:, :k].float(), right[:k].T.float()
 
 
-def test_splitting_and_merging_preserve_the_function(any_learner):
+def test_splitting_and_merging_preserve_the_function(any_learner: Learner) -> None:
     before = logits(any_learner)
     SUBSPACE.apply(any_learner)
     names = set(linear_layers(any_learner.model, "all"))
@@ -32,7 +33,7 @@ def test_splitting_and_merging_preserve_the_function(any_learner):
         torch.testing.assert_close(logits(any_learner), before, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_are_orthogonal_to_the_frozen_directions(any_learner):
+def test_gradients_are_orthogonal_to_the_frozen_directions(any_learner: Learner) -> None:
     SUBSPACE.apply(any_learner)
     weights = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
     SUBSPACE.split(any_learner, 0.3)
@@ -47,7 +48,7 @@ def test_gradients_are_orthogonal_to_the_frozen_directions(any_learner):
         assert layer.get_base_layer().weight.grad is None
 
 
-def test_only_the_trained_parts_take_gradients(any_learner):
+def test_only_the_trained_parts_take_gradients(any_learner: Learner) -> None:
     SUBSPACE.apply(any_learner)
     SUBSPACE.split(any_learner, 0.5)
     names = {name for name, p in any_learner.model.named_parameters() if p.requires_grad}
@@ -58,7 +59,7 @@ def test_only_the_trained_parts_take_gradients(any_learner):
     assert names == set(any_learner.state_dict())
 
 
-def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_learner):
+def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_learner: Learner) -> None:
     """U_high^T W' = S_high V_high^T and W' V_high = U_high S_high for any values of the trained parts."""
     SUBSPACE.apply(any_learner)
     old = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
@@ -77,7 +78,7 @@ def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_le
             assert part.abs().max() < 1e-4 * change.abs().max()
 
 
-def test_a_share_of_zero_leaves_the_weights_whole(tiny_llama):
+def test_a_share_of_zero_leaves_the_weights_whole(tiny_llama: Learner) -> None:
     SUBSPACE.apply(tiny_llama)
     SUBSPACE.split(tiny_llama, 0.0)
     assert not split_layers(tiny_llama.model) and len(tiny_llama.trainable()) == 14
@@ -94,14 +95,14 @@ def test_without_takes_out_a_direction() -> None:
     torch.testing.assert_close(without(vectors, basis), torch.tensor([[3.2, 0.0], [-2.4, 0.0], [0.0, 2.0]]))
 
 
-def test_quantized_weights_are_refused(tiny_llama):
+def test_quantized_weights_are_refused(tiny_llama: Learner) -> None:
     layer = tiny_llama.model.model.layers[0].self_attn.q_proj
     layer.weight = torch.nn.Parameter(torch.zeros(32, 32, dtype=torch.uint8), requires_grad=False)
     with pytest.raises(UserError, match=r"q_proj' is quantized.*model\.quantization=null"):
         SUBSPACE.apply(tiny_llama)
 
 
-def test_a_half_precision_model_trains_in_float32(any_learner):
+def test_a_half_precision_model_trains_in_float32(any_learner: Learner) -> None:
     any_learner.model.to(torch.bfloat16)
     any_learner.dtype = torch.bfloat16
     batch = any_learner.collate(any_learner.rows(Example("a", "", "Ada works in Turin.")))

@@ -1,8 +1,11 @@
 """Adapters are parameters of the model: they compute W + alpha / rank B A, are saved, and grow without a trace."""
 
+from collections.abc import Callable
+
 import torch
 
 from cmt_cli.core.exceptions import Interrupted
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes, Example
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.architecture import linear_layers
@@ -18,7 +21,7 @@ def lora(**changes) -> Lora:
     return Lora(**({"rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
 
 
-def logits(learner):
+def logits(learner: Learner):
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
@@ -31,7 +34,7 @@ def fill(pairs, seed: int) -> None:
             pair.up.copy_(torch.randn(pair.up.shape, generator=generator) * 0.1)
 
 
-def test_the_adapted_model_is_the_base_model_with_the_product_added_to_its_weights(any_learner):
+def test_the_adapted_model_is_the_base_model_with_the_product_added_to_its_weights(any_learner: Learner) -> None:
     merged, base = any_learner.frozen_copy(), logits(any_learner)
     adapters = [lora().grow(any_learner, 0), lora().grow(any_learner, 1)]
     for seed, pairs in enumerate(adapters):
@@ -45,7 +48,7 @@ def test_the_adapted_model_is_the_base_model_with_the_product_added_to_its_weigh
     assert not torch.allclose(logits(any_learner), base, atol=1e-2)
 
 
-def test_an_adapter_starts_as_nothing_and_alone_is_trained(any_learner):
+def test_an_adapter_starts_as_nothing_and_alone_is_trained(any_learner: Learner) -> None:
     before = logits(any_learner)
     added = lora().apply(any_learner)
     assert torch.equal(logits(any_learner), before)
@@ -61,14 +64,14 @@ def test_an_adapter_starts_as_nothing_and_alone_is_trained(any_learner):
     assert torch.equal(logits(any_learner), before)
 
 
-def test_the_start_is_seeded(make_learner):
+def test_the_start_is_seeded(make_learner: Callable[[str], Learner]) -> None:
     downs = [lora(seed=seed).grow(make_learner("llama"), 0)[0].down for seed in (0, 0, 1)]
     assert torch.equal(downs[0], downs[1])
     assert not torch.equal(downs[0], downs[2])
     assert downs[0].abs().max() <= downs[0].shape[1] ** -0.5
 
 
-def test_the_learners_state_is_the_adapter_and_restores_it(any_learner):
+def test_the_learners_state_is_the_adapter_and_restores_it(any_learner: Learner) -> None:
     fresh = any_learner.frozen_copy()
     pairs = lora().grow(any_learner, 0)
     fill(pairs, 0)
@@ -79,7 +82,7 @@ def test_the_learners_state_is_the_adapter_and_restores_it(any_learner):
     assert torch.equal(logits(fresh), logits(any_learner))
 
 
-def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner):
+def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     def fit(session):
         learner, method = make_learner("gpt2"), FineTune(trainable=lora())
         method.before_stream(learner, Episodes(), None)
@@ -96,7 +99,7 @@ def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner):
     assert all(torch.equal(whole[name], continued[name]) for name in whole)
 
 
-def test_a_half_precision_base_keeps_the_adapter_in_float32(tiny_llama):
+def test_a_half_precision_base_keeps_the_adapter_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     added = lora().apply(tiny_llama)

@@ -1,12 +1,15 @@
 """Soft prompts and key/value prefixes: the same logits as peft's, as real tokens', and as an explicit prefix."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Row
+from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.pooled_prompts import Pool, nearest, question_means
@@ -24,11 +27,11 @@ GREEDY = Decoding(max_new_tokens=4, batch_size=8, num_beams=1, num_beam_groups=1
 QUESTIONS = [Prompt("long", "Question: Where does Ada Lovelace work?\nAnswer:"), Prompt("short", "Who?")]
 
 
-def drawn(learner) -> list[int]:
+def drawn(learner: Learner) -> list[int]:
     return drawn_tokens(learner, 3, num_common=300, seed=0)
 
 
-def disturbed(learner, trainable) -> None:
+def disturbed(learner: Learner, trainable) -> None:
     """Add the trainable and move it away from where it starts, so that it is not what real tokens would be."""
     generator = torch.Generator().manual_seed(1)
     for parameter in trainable.apply(learner):
@@ -40,7 +43,7 @@ def rows_behind(ids: list[int]) -> list[Row]:
 
 
 @pytest.mark.parametrize("trainable", [PROMPT, PREFIX], ids=["prompt", "prefix"])
-def test_it_starts_as_the_drawn_tokens_do(any_learner, trainable):
+def test_it_starts_as_the_drawn_tokens_do(any_learner: Learner, trainable) -> None:
     expected = any_learner.forward(any_learner.collate(rows_behind(drawn(any_learner))))
     trainable.apply(any_learner)
     actual = any_learner.forward(any_learner.collate(ROWS))
@@ -48,24 +51,24 @@ def test_it_starts_as_the_drawn_tokens_do(any_learner, trainable):
     torch.testing.assert_close(actual.token_nll, expected.token_nll[:, 3:], **TOLERANCE)
 
 
-def test_a_text_is_repeated_or_cut_to_the_prompt(tiny_llama):
+def test_a_text_is_repeated_or_cut_to_the_prompt(tiny_llama: Learner) -> None:
     ids = tiny_llama.encode("a name")
     prompt = SoftPrompt(num_virtual=len(ids) + 1, text="a name", num_common=300, seed=0)
     (value,) = prompt.apply(tiny_llama)
     assert torch.equal(value, tiny_llama.model.get_input_embeddings().weight[torch.tensor([*ids, ids[0]])])
 
 
-def test_special_tokens_are_never_drawn(tiny_llama):
+def test_special_tokens_are_never_drawn(tiny_llama: Learner) -> None:
     assert set(drawn_tokens(tiny_llama, 200, num_common=5, seed=0)) == {2, 3, 4}  # 0 and 1 open and close sequences
 
 
-def peft_logits(model, batch):
+def peft_logits(model, batch: Batch):
     with torch.no_grad():
         return model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_soft_prompt_is_pefts(make_learner, family):
+def test_a_soft_prompt_is_pefts(make_learner: Callable[[str], Learner], family: str) -> None:
     ours, theirs = make_learner(family), make_learner(family)
     disturbed(ours, PROMPT)
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
@@ -80,7 +83,7 @@ def test_a_soft_prompt_is_pefts(make_learner, family):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])  # peft has no head width of its own, as Qwen 3's
 @pytest.mark.parametrize("trainable", [PREFIX, NETWORK], ids=["values", "network"])
-def test_a_key_value_prefix_is_pefts(make_learner, family, trainable):
+def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], family: str, trainable) -> None:
     ours, theirs = make_learner(family), make_learner(family)
     disturbed(ours, trainable)
     wrapped = get_peft_model(theirs.model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
@@ -94,7 +97,7 @@ def test_a_key_value_prefix_is_pefts(make_learner, family, trainable):
     torch.testing.assert_close(outputs.logits[real], expected[real], **TOLERANCE)
 
 
-def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner):
+def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner: Learner) -> None:
     NETWORK.apply(any_learner)
     source, config = any_learner.prefix_source, any_learner.model.config
     hidden = torch.tanh(source.inputs @ source.network.inner.weight.T + source.network.inner.bias)
@@ -107,7 +110,7 @@ def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner):
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_gradients_reach_what_is_trained_and_nothing_else(any_learner, trainable):
+def test_gradients_reach_what_is_trained_and_nothing_else(any_learner: Learner, trainable) -> None:
     parameters = trainable.apply(any_learner)
     any_learner.forward(any_learner.collate(ROWS)).token_nll.sum().backward()
     learns = [name for name, p in any_learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
@@ -121,7 +124,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(any_learner, trainable
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_what_is_generated_is_what_is_likeliest(any_learner, trainable):
+def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable) -> None:
     disturbed(any_learner, trainable)
     ids = [any_learner.prompt_ids(question.text) for question in QUESTIONS]
     width = max(map(len, ids))
@@ -138,7 +141,7 @@ def test_what_is_generated_is_what_is_likeliest(any_learner, trainable):
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner, trainable):
+def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner: Learner, trainable) -> None:
     trainable.apply(any_learner)
     batch = any_learner.collate(ROWS)
     before = any_learner.forward(batch).token_nll
@@ -150,7 +153,7 @@ def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner, trainab
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama, trainable):
+def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama: Learner, trainable) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     parameters = trainable.apply(tiny_llama)
@@ -160,7 +163,7 @@ def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama, trainable):
     assert len(tiny_llama.generate(QUESTIONS, GREEDY)) == 2
 
 
-def test_an_explicit_prefix_takes_the_place_of_the_models_own(any_learner):
+def test_an_explicit_prefix_takes_the_place_of_the_models_own(any_learner: Learner) -> None:
     batch = any_learner.collate(ROWS)
     given = Prefix(embeddings=any_learner.model.get_input_embeddings()(torch.tensor([[7, 8]] * 2)))
     expected = any_learner.forward(batch, prefix=given).token_nll
@@ -168,7 +171,7 @@ def test_an_explicit_prefix_takes_the_place_of_the_models_own(any_learner):
     assert torch.equal(any_learner.forward(batch, prefix=given).token_nll, expected)
 
 
-def test_virtual_tokens_that_leave_no_room_are_refused(tiny_llama):
+def test_virtual_tokens_that_leave_no_room_are_refused(tiny_llama: Learner) -> None:
     for trainable in (
         SoftPrompt(num_virtual=65, text=None, num_common=300, seed=0),
         PrefixKeyValues(num_virtual=65, reparametrization=None, num_common=300, seed=0),
@@ -179,13 +182,13 @@ def test_virtual_tokens_that_leave_no_room_are_refused(tiny_llama):
 
 
 @pytest.mark.parametrize("wrong", [{"num_virtual": 0}, {"text": ""}, {"num_common": 2}])
-def test_settings_that_give_no_prompt_are_refused(tiny_llama, wrong):
+def test_settings_that_give_no_prompt_are_refused(tiny_llama: Learner, wrong: dict[str, Any]) -> None:
     settings = {"num_virtual": 3, "text": None, "num_common": 300, "seed": 0}
     with pytest.raises(UserError):
         SoftPrompt(**(settings | wrong)).apply(tiny_llama)
 
 
-def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_learner):
+def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_learner: Learner) -> None:
     model = any_learner.model
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([ids]), output_hidden_states=True) for ids in ([31, 32], [41])]
@@ -200,7 +203,7 @@ def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_le
     )
 
 
-def test_a_row_gets_the_prompts_of_its_nearest_keys_in_their_order(any_learner):
+def test_a_row_gets_the_prompts_of_its_nearest_keys_in_their_order(any_learner: Learner) -> None:
     POOL.apply(any_learner)
     pool, batch = any_learner.prefix_source, any_learner.collate(ROWS)
     asked = torch.tensor([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()

@@ -1,11 +1,15 @@
 """A composition calls its members' hooks in order; with one member it is that member."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.parameter_values import swapped_in
+from cmt_cli.core.stream import Task
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full, Unchanged
@@ -76,7 +80,7 @@ class OtherWay(Marked):
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> torch.Tensor:
         return torch.full_like(outputs.token_nll, 3.0)
 
-    def learn(self, learner, task, fit):
+    def learn(self, learner: Learner, task: Task, fit):
         self.calls.append("own way")
 
 
@@ -88,7 +92,7 @@ def plain() -> FineTune:
     return FineTune(trainable=LORA)
 
 
-def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
+def test_hooks_are_called_in_order_and_joined(tiny_llama: Learner, tmp_path: Path) -> None:
     calls: list[str] = []
     a, b, weighing = Marked("a", calls), OtherWay("b", calls), Weighing(trainable=Unchanged())
     members = {"b": b, "first": plain(), "a": a, "weighing": weighing}
@@ -113,7 +117,7 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_members_that_are_off_leave_fine_tuning(make_learner, family):
+def test_members_that_are_off_leave_fine_tuning(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
     methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=0.0)), plain()]
     for learner, method in zip(learners, methods, strict=True):
@@ -123,7 +127,7 @@ def test_members_that_are_off_leave_fine_tuning(make_learner, family):
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner):
+def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
     methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=5.0)), L2(trainable=LORA, weight=5.0)]
     for learner, method in zip(learners, methods, strict=True):
@@ -134,7 +138,7 @@ def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner)
     assert methods[0].storage_bytes() == methods[1].storage_bytes() > 0
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     def growing() -> Compose:
         return composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), off=FineTune(trainable=Unchanged()))
 
@@ -145,7 +149,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner):
     assert_survives_a_kill(lambda: make_learner("llama"), anchored)
 
 
-def test_what_cannot_be_joined_is_refused(tiny_llama):
+def test_what_cannot_be_joined_is_refused(tiny_llama: Learner) -> None:
     off = FineTune(trainable=Unchanged())
     with pytest.raises(UserError, match="name each of them once"):
         Compose(methods={"a": plain()}, order=["a", "b"])
@@ -171,7 +175,7 @@ def test_what_cannot_be_joined_is_refused(tiny_llama):
         learn(tiny_llama, started(tiny_llama, off), TASKS[0])
 
 
-def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names():
+def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names() -> None:
     def expansion(expansion: str, grows: str) -> ModelExpansion:
         return ModelExpansion(expansion=expansion, num_new_blocks=1, num_new_units=4, grows=grows, seed=0)
 
@@ -188,7 +192,7 @@ def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names():
 class OwnWay(FineTune):
     """Learns in its own way."""
 
-    def learn(self, learner, task, fit):
+    def learn(self, learner: Learner, task: Task, fit):
         return
 
 
@@ -199,11 +203,11 @@ class Polite(FineTune):
 class Proud(FineTune):
     """Answers in its own way."""
 
-    def predictor(self, learner, task_index):
+    def predictor(self, learner: Learner, task_index):
         return self
 
 
-def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama):
+def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama: Learner) -> None:
     proud = Proud(trainable=Unchanged())
     method = composed(first=plain(), a=Polite(trainable=Unchanged()), b=proud)
     assert method.predictor(tiny_llama, 0) is proud
@@ -221,7 +225,9 @@ ANCHORED = {
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_training(tiny_llama, name):
+def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_training(
+    tiny_llama: Learner, name
+) -> None:
     method = composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), **{name: ANCHORED[name]()})
     with pytest.raises(UserError, match="nothing is trainable before the first task"):
         started(tiny_llama, method)
@@ -230,14 +236,16 @@ def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_t
 class Exchanging(FineTune):
     """Trains one half of the adapter's matrices in one task and the other half in the next."""
 
-    def before_task(self, learner, task):
+    def before_task(self, learner: Learner, task: Task):
         super().before_task(learner, task)
         for i, parameter in enumerate(peft_lora.parameters(peft_lora.adapter(learner, 0))):
             parameter.requires_grad_(i % 2 == task.index % 2)
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_first_step(tiny_llama, name):
+def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_first_step(
+    tiny_llama: Learner, name
+) -> None:
     method = started(tiny_llama, composed(first=Exchanging(trainable=LORA), **{name: ANCHORED[name]()}))
     learn(tiny_llama, method, TASKS[0])
     with pytest.raises(UserError, match="none of those trained in task 'south' was trained before"):
@@ -245,7 +253,7 @@ def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_fir
 
 
 @pytest.mark.parametrize("growing", [True, False])
-def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama, growing):
+def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama: Learner, growing: bool) -> None:
     """O-LoRA adds an adapter before the task and SLAO changes its own; the teacher is the model before either."""
     first = OLora(trainable=LORA, orthogonality=0.0, norm=0.0) if growing else Slao(trainable=LORA)
     teaching = Distillation(trainable=Unchanged(), weight=1.0, temperature=1.0)
@@ -263,7 +271,7 @@ def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama, growing)
     assert teaching.storage_bytes() == sum(4 * parameter.numel() for parameter in tiny_llama.trainable())
 
 
-def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama):
+def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama: Learner) -> None:
     def stored() -> DER:
         return DER(
             trainable=Unchanged(),

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.methods.amortized.amortization import encode_batch, make_items
 from cmt_cli.methods.amortized.cmt_objective import PastKeys, matching_loss
@@ -21,7 +23,9 @@ def prompts(*indices: int) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
-def test_language_model_is_frozen_through_meta_training_and_learning(family, request):
+def test_language_model_is_frozen_through_meta_training_and_learning(
+    family: str, request: pytest.FixtureRequest
+) -> None:
     learner = request.getfixturevalue(family)
     before = {name: p.clone() for name, p in learner.model.named_parameters()}
     method = cmt()
@@ -33,7 +37,7 @@ def test_language_model_is_frozen_through_meta_training_and_learning(family, req
     assert learner.state_dict() == {}  # nothing of the model to store
 
 
-def test_meta_training_lowers_the_loss(tiny_llama):
+def test_meta_training_lowers_the_loss(tiny_llama: Learner) -> None:
     method = cmt(gumbel_scale=0.0, gold_probability=1.0)
     method.before_stream(tiny_llama, episodes(), Steps(0))
     objective = method.objective(tiny_llama, make_items(tiny_llama, method.amortizer, episodes().train, 0))
@@ -46,7 +50,7 @@ def test_meta_training_lowers_the_loss(tiny_llama):
     assert loss() < 0.7 * first
 
 
-def test_everything_off_is_numerically_mac(tiny_llama):
+def test_everything_off_is_numerically_mac(tiny_llama: Learner) -> None:
     plain, reference = cmt(**OFF), mac()
     for method in (plain, reference):
         method.before_stream(tiny_llama, episodes(), Steps(4))
@@ -58,7 +62,7 @@ def test_everything_off_is_numerically_mac(tiny_llama):
     assert torch.equal(ours, theirs)
 
 
-def test_top_k_of_all_without_prior_attends_like_mac(tiny_llama):
+def test_top_k_of_all_without_prior_attends_like_mac(tiny_llama: Learner) -> None:
     # lambda -> 0 leaves plain cross-attention to every memory, from the mean memory instead of the question's states
     method = cmt(top_k=5, prior_strength=1e-9)
     method.before_stream(tiny_llama, episodes(), Steps(2))
@@ -71,7 +75,7 @@ def test_top_k_of_all_without_prior_attends_like_mac(tiny_llama):
 
 
 @pytest.mark.parametrize("changes", [{}, OFF], ids=["all on", "all off"])
-def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny_llama, changes):
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny_llama: Learner, changes) -> None:
     gradients = []
     for micro_batch_size in (8, 3):
         method = cmt(**changes)
@@ -119,7 +123,7 @@ def test_past_keys_keep_the_newest_and_know_whose_they_are() -> None:
     assert is_own.tolist() == [[True, False, False], [False, False, True]]
 
 
-def test_questions_of_one_document_share_its_memory(tiny_llama):
+def test_questions_of_one_document_share_its_memory(tiny_llama: Learner) -> None:
     method = cmt()
     method.before_stream(tiny_llama, episodes(), Steps(0))
     items = make_items(tiny_llama, method.amortizer, episodes().train, 0)
@@ -128,7 +132,7 @@ def test_questions_of_one_document_share_its_memory(tiny_llama):
     assert batch.gold.tolist() == [0, 1, 0]
 
 
-def test_state_round_trips_and_drops_newer_memories(tiny_llama, tmp_path):
+def test_state_round_trips_and_drops_newer_memories(tiny_llama: Learner, tmp_path: Path) -> None:
     method = cmt()
     method.attach(tmp_path)
     method.before_stream(tiny_llama, episodes(), Steps(2))
@@ -145,7 +149,7 @@ def test_state_round_trips_and_drops_newer_memories(tiny_llama, tmp_path):
     assert resumed.predictor(tiny_llama, 0).generate(prompts(0, 1, 2), GREEDY) == expected
 
 
-def test_removed_document_is_not_recalled(tiny_llama):
+def test_removed_document_is_not_recalled(tiny_llama: Learner) -> None:
     method = cmt(top_k=4)
     method.before_stream(tiny_llama, episodes(), Steps(0))
     method.learn(tiny_llama, task(0, 1, 2, 3), Steps(0))
@@ -154,7 +158,7 @@ def test_removed_document_is_not_recalled(tiny_llama):
     assert {name for name, _ in answer.documents} == {"d0", "d2", "d3"}
 
 
-def test_a_document_with_a_new_text_replaces_the_old_one(tiny_llama):
+def test_a_document_with_a_new_text_replaces_the_old_one(tiny_llama: Learner) -> None:
     method = cmt()
     method.before_stream(tiny_llama, episodes(), Steps(0))
     method.learn(tiny_llama, task(0, 1), Steps(0))
@@ -166,7 +170,7 @@ def test_a_document_with_a_new_text_replaces_the_old_one(tiny_llama):
     assert not torch.allclose(method.bank.memories(torch.tensor([row])), before[:1])
 
 
-def test_with_an_empty_bank_the_base_model_answers(tiny_llama):
+def test_with_an_empty_bank_the_base_model_answers(tiny_llama: Learner) -> None:
     method = cmt()
     method.before_stream(tiny_llama, episodes(), Steps(2))
     ours = method.predictor(tiny_llama, -1).generate(prompts(0, 1), GREEDY)

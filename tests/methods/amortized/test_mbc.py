@@ -2,6 +2,7 @@
 
 import torch
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.methods.amortized.mbc import HistogramRecall, Mbc
 from tests.methods.amortized_parts import Steps, episodes, parts, task
 
@@ -21,7 +22,7 @@ def mbc() -> Mbc:
     )
 
 
-def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama):
+def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(4))
     method.learn(tiny_llama, task(0, 1, 2, 3, 4), Steps(0))
@@ -33,7 +34,7 @@ def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama):
     assert torch.allclose(recalled, expected, atol=1e-5)
 
 
-def test_state_round_trips(tiny_llama):
+def test_state_round_trips(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(2))
     method.learn(tiny_llama, task(0, 1), Steps(0))
@@ -45,7 +46,7 @@ def test_state_round_trips(tiny_llama):
     assert resumed.storage_bytes() == method.storage_bytes() == 2 * 2 * 2 + 6 * tiny_llama.hidden_size * 4
 
 
-def test_a_document_costs_two_bytes_per_slot(tiny_llama):
+def test_a_document_costs_two_bytes_per_slot(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(0))
     empty = method.storage_bytes()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.methods.distillation.distillation import Distillation, softened_divergence
 from cmt_cli.training.supervised import SupervisedObjective
@@ -37,7 +40,7 @@ def test_divergence_by_hand() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_divergence_equals_torchs(temperature):
+def test_divergence_equals_torchs(temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
     teacher, student = (torch.randn(3, 5, 11, generator=generator) for _ in range(2))
     expected = F.kl_div(
@@ -50,8 +53,8 @@ def test_divergence_equals_torchs(temperature):
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner, trainable):
-    def expected(teacher, batch, student):
+def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner: Learner, trainable) -> None:
+    def expected(teacher: Learner, batch: Batch, student: Learner):
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask).logits
         scored = (batch.labels[:, 1:] != IGNORED).nonzero().tolist()
@@ -65,7 +68,7 @@ def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner, t
     assert_equals_a_second_model(any_learner, distillation(trainable=trainable), "distillation", expected)
 
 
-def test_micro_batches_do_not_change_it(tiny_llama):
+def test_micro_batches_do_not_change_it(tiny_llama: Learner) -> None:
     method = distillation()
     run(tiny_llama, method, TASKS[:1])
     moved(tiny_llama)
@@ -81,7 +84,7 @@ def test_micro_batches_do_not_change_it(tiny_llama):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_it_keeps_predictions_nearer_to_the_teachers(make_learner):
+def test_it_keeps_predictions_nearer_to_the_teachers(make_learner: Callable[[str], Learner]) -> None:
     drift = []
     for weight in (0.0, 10.0):
         learner, method = make_learner("llama"), distillation(weight)
@@ -92,12 +95,12 @@ def test_it_keeps_predictions_nearer_to_the_teachers(make_learner):
     assert drift[1] < 0.5 * drift[0]
 
 
-def test_without_weight_it_is_finetuning(make_learner):
+def test_without_weight_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
     for family in ("llama", "gpt2"):
         assert_is_finetuning(make_learner, family, distillation(0.0))
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(make_learner, distillation)
 
 

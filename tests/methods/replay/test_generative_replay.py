@@ -173,7 +173,7 @@ BOTH = ["questions", "texts"]
         (" \n", True, ["texts"], None),
     ],
 )
-def test_a_sample_is_taken_apart_at_the_separator(text, ended, kinds, expected) -> None:
+def test_a_sample_is_taken_apart_at_the_separator(text: str, ended: bool, kinds, expected) -> None:
     found = generation().parsed(text, ended=ended, learned=Learned("m", tuple(kinds), "\nAnswer:"))
     assert found == (None if expected is None else PseudoExample("m", *expected))
 
