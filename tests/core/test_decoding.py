@@ -33,7 +33,9 @@ def encoded(learner: Learner) -> list[list[int]]:
     return [learner.prompt_ids(sentence) for sentence in SENTENCES]
 
 
-def run(learner: Learner, prompts: list[list[int]], settings: Decoding, eos_id: int, prefix=None) -> list[list[int]]:
+def run(
+    learner: Learner, prompts: list[list[int]], settings: Decoding, eos_id: int, prefix: Prefix | None = None
+) -> list[list[int]]:
     ids, mask = left_padded(prompts, learner.pad_id)
     with torch.no_grad():
         return decode(learner.model, torch.tensor(ids), torch.tensor(mask), prefix, settings, eos_id)
@@ -133,7 +135,9 @@ def test_a_row_is_drawn_with_its_own_numbers_after_others_have_left() -> None:
     assert choose(logits, torch.tensor([0, 2]), 1).tolist() == [1, 0]
 
 
-def sampled(learner: Learner, prompts: list[list[int]], uniforms: torch.Tensor, top_k: int, eos_id: int):
+def sampled(
+    learner: Learner, prompts: list[list[int]], uniforms: torch.Tensor, top_k: int, eos_id: int
+) -> list[list[int]]:
     ids, mask = left_padded(prompts, learner.pad_id)
     inputs = model_inputs(learner.model, torch.tensor(ids), torch.tensor(mask), None)
     with torch.no_grad():
@@ -180,7 +184,14 @@ class TableModel:
         logits = torch.randn(12, vocab, vocab, generator=torch.Generator().manual_seed(seed))
         self.log_p = (2 * logits).log_softmax(dim=-1)
 
-    def __call__(self, *, input_ids, attention_mask, past_key_values=None, **_: object) -> SimpleNamespace:
+    def __call__(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        past_key_values: SimpleNamespace | None = None,
+        **_: object,
+    ) -> SimpleNamespace:
         cache = past_key_values or SimpleNamespace(batch_repeat_interleave=lambda n: None, reorder_cache=lambda i: None)
         return SimpleNamespace(logits=self.log_p[attention_mask.shape[1], input_ids], past_key_values=cache)
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_
 
 
 @pytest.mark.parametrize("make", [lambda: byte_level_tokenizer(adds_bos=True), sentencepiece_like_tokenizer])
-def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(tiny_llama: Learner, make) -> None:
+def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(
+    tiny_llama: Learner, make: Callable[[], Any]
+) -> None:
     learner = with_tokenizer(tiny_llama, make())
     (row,) = learner.rows(QUESTION)
     bos = learner.tokenizer.bos_token_id

@@ -19,6 +19,7 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.stream import Example
 
+StudentAndTeacher = tuple[Learner, Learner, dict[str, Tensor]]
 ROWS = [Example("a", "Where does Ada work?", " in London"), Example("b", "Who opened the bridge?", " the mayor")]
 
 
@@ -65,7 +66,7 @@ def distilled_gradients(learner: Learner, teacher_logits: Tensor) -> list[Tensor
 
 
 @pytest.fixture
-def student_and_teacher(any_learner: Learner) -> tuple[Learner, Learner, dict[str, Tensor]]:
+def student_and_teacher(any_learner: Learner) -> StudentAndTeacher:
     """A student, the model it was before some training as an independent copy, and as kept values."""
     any_learner.unfreeze()
     teacher, values = any_learner.frozen_copy(), trainable_values(any_learner)
@@ -78,7 +79,7 @@ def student_and_teacher(any_learner: Learner) -> tuple[Learner, Learner, dict[st
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_gradient_right(
-    student_and_teacher, autocast: bool
+    student_and_teacher: StudentAndTeacher, autocast: bool
 ) -> None:
     student, teacher, values = student_and_teacher
     batch = student.collate([student.rows(e)[0] for e in ROWS])
@@ -98,7 +99,7 @@ def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_grad
         assert torch.equal(gradient, value)
 
 
-def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher) -> None:
+def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     before = {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
     with swapped_in(student, values):
@@ -107,7 +108,7 @@ def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher
     assert before == {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
 
 
-def test_the_student_comes_back_after_an_error(student_and_teacher) -> None:
+def test_the_student_comes_back_after_an_error(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     expected = student.state_dict()
     with pytest.raises(RuntimeError, match="stop"), swapped_in(student, values):
@@ -124,7 +125,7 @@ def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learne
         pass
 
 
-def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher) -> None:
+def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     name = next(iter(values))
     trainable_parameters(student)[name].requires_grad_(False)

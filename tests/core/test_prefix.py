@@ -1,5 +1,7 @@
 """A prefix must act exactly as the tokens that it stands for."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -24,7 +26,9 @@ def key_value_prefix(learner: Learner) -> Prefix:
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner: Learner, make_prefix) -> None:
+def test_a_prefix_equals_the_forward_pass_over_its_tokens(
+    any_learner: Learner, make_prefix: Callable[[Learner], Prefix]
+) -> None:
     pairs = zip(FRONT, ROWS, strict=True)
     whole = [Row(row.id, (*front, *row.input_ids), 3 + row.num_prompt_tokens) for front, row in pairs]
     expected = any_learner.forward(any_learner.collate(whole), hidden_states=True)
@@ -39,7 +43,9 @@ def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner: Learner, 
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner: Learner, make_prefix) -> None:
+def test_gradients_reach_the_prefix_and_no_frozen_weight(
+    any_learner: Learner, make_prefix: Callable[[Learner], Prefix]
+) -> None:
     prefix = make_prefix(any_learner)
     leaves = [prefix.embeddings] if prefix.embeddings is not None else [t for pair in prefix.layers for t in pair]
     for leaf in leaves:

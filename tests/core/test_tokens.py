@@ -35,7 +35,7 @@ def test_windows_with_gaps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("start", [[], [9]])
-def test_text_windows_score_every_token_but_a_texts_first_exactly_once(start) -> None:
+def test_text_windows_score_every_token_but_a_texts_first_exactly_once(start: list[int]) -> None:
     ids = list(range(10))
     pieces = text_windows(ids, start=start, max_tokens=4)
     scored = [token for tokens, num_context in pieces for token in tokens[max(num_context, 1) :]]

@@ -8,7 +8,7 @@ torch. Elsewhere it is skipped; closed forms of the same formulas are in `test_c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.parameter_values import squared_distance, trainable_parameters
 from cmt_cli.core.result import ScoreMatrix
@@ -42,7 +42,7 @@ FAMILIES = ["llama", "gpt2"]
 class Scores(nn.Module):
     """A language model as avalanche's kind: from `[batch, 2, seq]`, ids and labels, to the labelled tokens' logits."""
 
-    def __init__(self, model) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         for module in model.modules():  # some plugins switch to training mode
@@ -58,12 +58,12 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels[labels != IGNORED])
 
 
-def pairs(learner: Learner, rows) -> tuple[Tensor, Tensor, int]:
+def pairs(learner: Learner, rows: Sequence[Row]) -> tuple[Tensor, Tensor, int]:
     batch = learner.collate(rows)
     return torch.stack([batch.input_ids, batch.labels], dim=1), batch.labels[:, 1:], 0
 
 
-def rows_of(learner: Learner, task: Task):
+def rows_of(learner: Learner, task: Task) -> list[Row]:
     return [row for example in task.train for row in learner.rows(example)]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -22,11 +23,11 @@ EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", ""
 PLACES = [["block"], ["mlp"], ["attention", "mlp"]]
 
 
-def bottleneck(**changes) -> Bottleneck:
+def bottleneck(**changes: Any) -> Bottleneck:
     return Bottleneck(**({"width": 3, "places": ["block"], "layer_norm": True, "seed": 0} | changes))
 
 
-def logits(learner: Learner):
+def logits(learner: Learner) -> Tensor:
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
@@ -68,7 +69,7 @@ class Followed(nn.Module):
         down.weight, down.bias, up.weight, up.bias = adapter.down, adapter.down_bias, adapter.up, adapter.up_bias
         self.module, self.network = module, nn.Sequential(adapter.norm or nn.Identity(), down, nn.ReLU(), up)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = self.module(*args, **kwargs)
         hidden, *rest = output if isinstance(output, tuple) else (output,)
         hidden = hidden + self.network(hidden)
@@ -79,7 +80,7 @@ class Followed(nn.Module):
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_adapted_model_is_the_base_model_with_a_network_behind_the_places(
-    make_learner: Callable[[str], Learner], family: str, places, layer_norm: bool
+    make_learner: Callable[[str], Learner], family: str, places: list[str], layer_norm: bool
 ) -> None:
     learner, other = make_learner(family), make_learner(family)
     base = logits(learner)
@@ -98,7 +99,7 @@ def test_the_adapted_model_is_the_base_model_with_a_network_behind_the_places(
 
 
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
-def test_adapters_start_as_nothing_and_alone_are_trained(any_learner: Learner, places) -> None:
+def test_adapters_start_as_nothing_and_alone_are_trained(any_learner: Learner, places: list[str]) -> None:
     before = logits(any_learner)
     added = bottleneck(places=places).apply(any_learner)
     assert torch.equal(logits(any_learner), before)

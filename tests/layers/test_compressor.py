@@ -1,6 +1,7 @@
 """Compressors: memories do not depend on padding, long texts are segmented, the base model stays frozen."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.layers.compressor import SelfCompression, T5Compression
 
 
-def self_compression(**changes) -> SelfCompression:
+def self_compression(**changes: Any) -> SelfCompression:
     settings = {"num_slots": 2, "rank": 2, "alpha": 2.0, "targets": "all", "max_tokens": 16, "stride": 12}
     return SelfCompression(**{**settings, **changes})
 

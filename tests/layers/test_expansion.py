@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
 from cmt_cli.core.decoding import Decoding
@@ -12,7 +14,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.architecture import decoder_blocks
-from cmt_cli.layers.expansion import Blocks, Width, group_tops, output_layers
+from cmt_cli.layers.expansion import Blocks, Expansion, Width, group_tops, output_layers
 from tests.methods.task_sequences import logits
 
 BLOCKS, WIDTH = Blocks(num_new_blocks=2), Width(num_new_units=24, seed=0)
@@ -20,14 +22,14 @@ ONE_BLOCK = Blocks(num_new_blocks=1)
 PROMPTS = [Prompt("a", "Question: Where does Ada work?\nAnswer:"), Prompt("b", "Who opened the bridge")]
 
 
-def answers(learner: Learner):
+def answers(learner: Learner) -> list[str]:
     decoding = Decoding(
         max_new_tokens=8, batch_size=2, stop_text=None, num_beams=1, num_beam_groups=1, diversity_penalty=0.0
     )
     return [answer.text for answer in learner.generate(PROMPTS, decoding)]
 
 
-def wake(learner: Learner, expansion, index):
+def wake(learner: Learner, expansion: Expansion, index: int) -> None:
     """Give the new parameters values, as training would."""
     with torch.no_grad():
         for parameter in expansion.parameters(learner, index):
@@ -35,7 +37,7 @@ def wake(learner: Learner, expansion, index):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, ONE_BLOCK, WIDTH], ids=lambda e: type(e).__name__)
-def test_growth_preserves_the_function(any_learner: Learner, expansion) -> None:
+def test_growth_preserves_the_function(any_learner: Learner, expansion: Expansion) -> None:
     before, said = logits(any_learner), answers(any_learner)
     likely = any_learner.loglikelihood(PROMPTS, [" Turin", " the mayor"])
     for index in range(2):
@@ -48,7 +50,7 @@ def test_growth_preserves_the_function(any_learner: Learner, expansion) -> None:
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_trained_growth_reads_the_same_from_the_cache(any_learner: Learner, expansion) -> None:
+def test_a_trained_growth_reads_the_same_from_the_cache(any_learner: Learner, expansion: Expansion) -> None:
     """Cached keys and values of the new blocks have places of their own."""
     expansion.grow(any_learner, 0)
     wake(any_learner, expansion, 0)
@@ -63,7 +65,7 @@ def test_a_trained_growth_reads_the_same_from_the_cache(any_learner: Learner, ex
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_only_the_newest_growth_takes_gradients(any_learner: Learner, expansion) -> None:
+def test_only_the_newest_growth_takes_gradients(any_learner: Learner, expansion: Expansion) -> None:
     old = dict(any_learner.model.named_parameters())
     first = expansion.grow(any_learner, 0)
     second = expansion.grow(any_learner, 1)
@@ -97,7 +99,9 @@ def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(any_learner: Learner, expansion) -> None:
+def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(
+    any_learner: Learner, expansion: Expansion
+) -> None:
     any_learner.model.to(torch.bfloat16)
     any_learner.dtype = torch.bfloat16
     batch = any_learner.collate([Row("a", (5, 6, 7, 8), 1)])
@@ -150,7 +154,7 @@ def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama: Learner) -> None:
     torch.testing.assert_close(mlp(hidden), whole(hidden))
 
 
-def grown_from(config, expansion):
+def grown_from(config: Any, expansion: Expansion) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -162,7 +166,7 @@ def grown_from(config, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_gpt_neox_and_scaled_attention_keep_their_function(expansion) -> None:
+def test_gpt_neox_and_scaled_attention_keep_their_function(expansion: Expansion) -> None:
     sizes = {"vocab_size": 50, "max_position_embeddings": 16}
     neox = GPTNeoXConfig(
         **sizes,

@@ -10,7 +10,7 @@ from cmt_cli.layers.label_head import LabelHead
 CPU = torch.device("cpu")
 
 
-def head(*, is_cosine=True, num_reserved=0):
+def head(*, is_cosine: bool = True, num_reserved: int = 0) -> LabelHead:
     return LabelHead(2, is_cosine=is_cosine, num_reserved=num_reserved, seed=0)
 
 

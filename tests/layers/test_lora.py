@@ -1,6 +1,7 @@
 """Low-rank updates are switched on for a block of computation and leave the frozen model alone elsewhere."""
 
 import torch
+from torch import nn
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.lora import LoraLayers
@@ -12,7 +13,7 @@ def test_update_is_the_product_of_up_and_down_scaled() -> None:
             super().__init__()
             self.embed, self.q_proj = torch.nn.Embedding(2, 3), torch.nn.Linear(3, 2, bias=False)
 
-        def get_input_embeddings(self):
+        def get_input_embeddings(self) -> nn.Embedding:
             return self.embed
 
         def get_output_embeddings(self) -> None:

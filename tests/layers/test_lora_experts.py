@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
@@ -21,16 +23,16 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", "", "The mayor of Turin moved to Oslo.")]
 
 
-def experts(**changes) -> LoraExperts:
+def experts(**changes: Any) -> LoraExperts:
     return LoraExperts(**({"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
 
 
-def logits(learner: Learner):
+def logits(learner: Learner) -> Tensor:
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
 
-def fill(parameters, seed: int) -> None:
+def fill(parameters: Iterable[nn.Parameter], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in parameters:

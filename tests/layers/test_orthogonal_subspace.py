@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -13,7 +14,7 @@ from tests.methods.task_sequences import logits
 SUBSPACE = SingularSubspace(targets="all")
 
 
-def frozen_directions(weight, share):
+def frozen_directions(weight: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Return the left and right directions `[size, k]` of the k largest singular values."""
     left, _, right = torch.linalg.svd(weight.detach().double())
     k = int(share * min(weight.shape))

@@ -1,15 +1,17 @@
 """Adapters are parameters of the model: they compute W + alpha / rank B A, are saved, and grow without a trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes, Example
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.architecture import linear_layers
-from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.training.sessions import MemorySession, budget, trainer
 
@@ -17,16 +19,16 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", "", "The mayor of Turin moved to Oslo.")]
 
 
-def lora(**changes) -> Lora:
+def lora(**changes: Any) -> Lora:
     return Lora(**({"rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
 
 
-def logits(learner: Learner):
+def logits(learner: Learner) -> Tensor:
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
 
-def fill(pairs, seed: int) -> None:
+def fill(pairs: Iterable[LowRankPair], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for pair in pairs:
@@ -83,7 +85,7 @@ def test_the_learners_state_is_the_adapter_and_restores_it(any_learner: Learner)
 
 
 def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
-    def fit(session):
+    def fit(session: MemorySession) -> dict[str, Tensor] | None:
         learner, method = make_learner("gpt2"), FineTune(trainable=lora())
         method.before_stream(learner, Episodes(), None)
         bound = trainer(task=budget(num_steps=4, batch_size=1, learning_rate=1e-2)).bind(learner, method, session)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from torch import Tensor
 
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
@@ -15,6 +16,7 @@ from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.pooled_prompts import Pool, nearest, question_means
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt, drawn_tokens
+from cmt_cli.layers.trainable import Trainable
 
 TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
 ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded
@@ -31,7 +33,7 @@ def drawn(learner: Learner) -> list[int]:
     return drawn_tokens(learner, 3, num_common=300, seed=0)
 
 
-def disturbed(learner: Learner, trainable) -> None:
+def disturbed(learner: Learner, trainable: Trainable) -> None:
     """Add the trainable and move it away from where it starts, so that it is not what real tokens would be."""
     generator = torch.Generator().manual_seed(1)
     for parameter in trainable.apply(learner):
@@ -43,7 +45,7 @@ def rows_behind(ids: list[int]) -> list[Row]:
 
 
 @pytest.mark.parametrize("trainable", [PROMPT, PREFIX], ids=["prompt", "prefix"])
-def test_it_starts_as_the_drawn_tokens_do(any_learner: Learner, trainable) -> None:
+def test_it_starts_as_the_drawn_tokens_do(any_learner: Learner, trainable: Trainable) -> None:
     expected = any_learner.forward(any_learner.collate(rows_behind(drawn(any_learner))))
     trainable.apply(any_learner)
     actual = any_learner.forward(any_learner.collate(ROWS))
@@ -62,7 +64,7 @@ def test_special_tokens_are_never_drawn(tiny_llama: Learner) -> None:
     assert set(drawn_tokens(tiny_llama, 200, num_common=5, seed=0)) == {2, 3, 4}  # 0 and 1 open and close sequences
 
 
-def peft_logits(model, batch: Batch):
+def peft_logits(model: Any, batch: Batch) -> Tensor:
     with torch.no_grad():
         return model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
 
@@ -83,7 +85,7 @@ def test_a_soft_prompt_is_pefts(make_learner: Callable[[str], Learner], family: 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])  # peft has no head width of its own, as Qwen 3's
 @pytest.mark.parametrize("trainable", [PREFIX, NETWORK], ids=["values", "network"])
-def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], family: str, trainable) -> None:
+def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], family: str, trainable: Trainable) -> None:
     ours, theirs = make_learner(family), make_learner(family)
     disturbed(ours, trainable)
     wrapped = get_peft_model(theirs.model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
@@ -110,7 +112,7 @@ def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner: Lear
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_gradients_reach_what_is_trained_and_nothing_else(any_learner: Learner, trainable) -> None:
+def test_gradients_reach_what_is_trained_and_nothing_else(any_learner: Learner, trainable: Trainable) -> None:
     parameters = trainable.apply(any_learner)
     any_learner.forward(any_learner.collate(ROWS)).token_nll.sum().backward()
     learns = [name for name, p in any_learner.model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
@@ -124,7 +126,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(any_learner: Learner, 
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable) -> None:
+def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable: Trainable) -> None:
     disturbed(any_learner, trainable)
     ids = [any_learner.prompt_ids(question.text) for question in QUESTIONS]
     width = max(map(len, ids))
@@ -141,7 +143,7 @@ def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable)
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner: Learner, trainable) -> None:
+def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner: Learner, trainable: Trainable) -> None:
     trainable.apply(any_learner)
     batch = any_learner.collate(ROWS)
     before = any_learner.forward(batch).token_nll
@@ -153,7 +155,7 @@ def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner: Learner
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama: Learner, trainable) -> None:
+def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama: Learner, trainable: Trainable) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     parameters = trainable.apply(tiny_llama)

@@ -62,7 +62,7 @@ def run(learner: Learner, method: Method, tasks: Sequence[Task] = TASKS) -> list
     return [learn(learner, method, task) for task in tasks]
 
 
-def batch_of(learner: Learner, task: Task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
+from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.stream import Task
 from cmt_cli.layers import peft_lora
@@ -41,7 +43,7 @@ class Marked(FineTune):
         super().__init__(trainable=Unchanged())
         self.name, self.calls = name, calls
 
-    def attach(self, folder):
+    def attach(self, folder: Path) -> None:
         self.folder = folder
 
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
@@ -57,10 +59,10 @@ class Marked(FineTune):
     def lr_scale(self, step: int, num_steps: int) -> float:
         return 0.5
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"calls": list(self.calls)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.calls[:] = state["calls"]
 
     def storage_bytes(self) -> int:
@@ -80,11 +82,11 @@ class OtherWay(Marked):
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> torch.Tensor:
         return torch.full_like(outputs.token_nll, 3.0)
 
-    def learn(self, learner: Learner, task: Task, fit):
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         self.calls.append("own way")
 
 
-def composed(**members) -> Compose:
+def composed(**members: Any) -> Compose:
     return Compose(methods=members, order=list(members))
 
 
@@ -192,7 +194,7 @@ def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names() 
 class OwnWay(FineTune):
     """Learns in its own way."""
 
-    def learn(self, learner: Learner, task: Task, fit):
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         return
 
 
@@ -203,7 +205,7 @@ class Polite(FineTune):
 class Proud(FineTune):
     """Answers in its own way."""
 
-    def predictor(self, learner: Learner, task_index):
+    def predictor(self, learner: Learner, task_index: int) -> Predictor:
         return self
 
 
@@ -226,7 +228,7 @@ ANCHORED = {
 
 @pytest.mark.parametrize("name", list(ANCHORED))
 def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_training(
-    tiny_llama: Learner, name
+    tiny_llama: Learner, name: str
 ) -> None:
     method = composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), **{name: ANCHORED[name]()})
     with pytest.raises(UserError, match="nothing is trainable before the first task"):
@@ -236,7 +238,7 @@ def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_t
 class Exchanging(FineTune):
     """Trains one half of the adapter's matrices in one task and the other half in the next."""
 
-    def before_task(self, learner: Learner, task: Task):
+    def before_task(self, learner: Learner, task: Task) -> None:
         super().before_task(learner, task)
         for i, parameter in enumerate(peft_lora.parameters(peft_lora.adapter(learner, 0))):
             parameter.requires_grad_(i % 2 == task.index % 2)
@@ -244,7 +246,7 @@ class Exchanging(FineTune):
 
 @pytest.mark.parametrize("name", list(ANCHORED))
 def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_first_step(
-    tiny_llama: Learner, name
+    tiny_llama: Learner, name: str
 ) -> None:
     method = started(tiny_llama, composed(first=Exchanging(trainable=LORA), **{name: ANCHORED[name]()}))
     learn(tiny_llama, method, TASKS[0])

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.models import hub, huggingface
 
@@ -21,7 +22,7 @@ CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 
 
-def load(folder: Path | str, **changes: Any):
+def load(folder: Path | str, **changes: Any) -> Learner:
     settings: dict[str, Any] = {
         "revision": "main",
         "dtype": "auto",
@@ -70,13 +71,13 @@ def test_eager_attention_gives_the_same_answers_scores(checkpoints: dict[str, Pa
 
 
 @pytest.mark.parametrize("revision", ["main", "0123456789abcdef0123456789abcdef01234567"])
-def test_a_cached_model_loads_without_a_network_and_its_commit_is_recorded(hub_cache, revision: str) -> None:
+def test_a_cached_model_loads_without_a_network_and_its_commit_is_recorded(hub_cache: str, revision: str) -> None:
     learner = load("someone/tiny", revision=revision)
     assert learner.name == "someone/tiny"
     assert learner.revision == hub_cache
 
 
-def test_a_cache_without_the_weights_counts_as_absent(hub_cache, tmp_path: Path) -> None:
+def test_a_cache_without_the_weights_counts_as_absent(hub_cache: str, tmp_path: Path) -> None:
     for weights in tmp_path.rglob("*.safetensors"):
         weights.unlink()
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set.*hf download someone/tiny"):
@@ -92,7 +93,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
 
 
 def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(
-    hub_cache, monkeypatch: pytest.MonkeyPatch
+    hub_cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused(monkeypatch, ConnectionRefusedError())
     started = time.monotonic()
@@ -116,7 +117,7 @@ def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypa
     assert time.monotonic() - started < 0.9
 
 
-def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gated_missing_and_unknown_models_are_told_apart(hub_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -139,7 +140,7 @@ def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "~/no_such_folder", "a/b/c", "not a name!"])
-def test_a_name_that_is_no_model_is_refused(hub_cache, name: str) -> None:
+def test_a_name_that_is_no_model_is_refused(hub_cache: str, name: str) -> None:
     with pytest.raises(UserError, match=r"folder|hub cache"):
         load(name)
 
@@ -200,7 +201,7 @@ def test_the_memory_estimate_of_four_bits_keeps_embeddings_and_head_in_half_prec
 
 
 def test_the_memory_estimate_reads_the_configuration_alone(
-    hub_cache, tmp_path: Path, checkpoints: dict[str, Path]
+    hub_cache: str, tmp_path: Path, checkpoints: dict[str, Path]
 ) -> None:
     expected = huggingface.estimate_bytes(str(checkpoints["gpt2"]), "fp32", None)
     for weights in tmp_path.rglob("*.safetensors"):
@@ -210,7 +211,7 @@ def test_the_memory_estimate_reads_the_configuration_alone(
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_model_configurations_name_every_argument_and_a_license(path) -> None:
+def test_model_configurations_name_every_argument_and_a_license(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     config = yaml.safe_load(text)
     module, function = config.pop("_target_").rsplit(".", 1)

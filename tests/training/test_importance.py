@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Learner, Row
 from cmt_cli.training.importance import (
     importance,
     mean_nll,
@@ -19,7 +19,7 @@ from tests.methods.gradient_parts import TASKS
 EXAMPLES = TASKS[0].train
 
 
-def all_rows(learner: Learner):
+def all_rows(learner: Learner) -> list[Row]:
     return [row for example in EXAMPLES for row in learner.rows(example)]
 
 

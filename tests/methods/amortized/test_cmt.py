@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_top_k_of_all_without_prior_attends_like_mac(tiny_llama: Learner) -> Non
 
 
 @pytest.mark.parametrize("changes", [{}, OFF], ids=["all on", "all off"])
-def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny_llama: Learner, changes) -> None:
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tiny_llama: Learner, changes: dict[str, Any]) -> None:
     gradients = []
     for micro_batch_size in (8, 3):
         method = cmt(**changes)

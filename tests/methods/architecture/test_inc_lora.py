@@ -1,14 +1,15 @@
 """One adapter per task: growing changes nothing, old adapters stay, their sum answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers import peft_lora
-from cmt_cli.layers.peft_lora import Lora
+from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.sequential.finetune import FineTune
@@ -17,7 +18,7 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, l
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
 
-def values(pairs):
+def values(pairs: Sequence[LowRankPair]) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in peft_lora.parameters(pairs)]
 
 

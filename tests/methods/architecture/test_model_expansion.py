@@ -15,7 +15,7 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, l
 CASES = [(expansion, grows) for expansion in ("blocks", "width") for grows in ("once", "each_task")]
 
 
-def grown(expansion="blocks", grows="each_task", num_new_blocks=2):
+def grown(expansion: str = "blocks", grows: str = "each_task", num_new_blocks: int = 2) -> ModelExpansion:
     return ModelExpansion(expansion=expansion, num_new_blocks=num_new_blocks, num_new_units=8, grows=grows, seed=0)
 
 
@@ -60,7 +60,7 @@ def test_growing_once_keeps_training_the_same_parameters(
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize(("expansion", "grows"), CASES)
 def test_a_killed_run_continues_bit_for_bit(
-    make_learner: Callable[[str], Learner], family: str, expansion, grows
+    make_learner: Callable[[str], Learner], family: str, expansion: str, grows: str
 ) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: grown(expansion, grows))
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.parameter_values import trainable_values
 from cmt_cli.core.stream import Task
 from cmt_cli.layers import lora_experts
@@ -27,11 +28,11 @@ def moe(output_regularization: float = 0.0) -> MixtureOfExperts:
     return MixtureOfExperts(trainable=EXPERTS, output_regularization=output_regularization)
 
 
-def batch_of(learner: Learner, task: Task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 
-def values(learner: Learner, group):
+def values(learner: Learner, group: int) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in lora_experts.group(learner, group)]
 
 

@@ -1,6 +1,6 @@
 """The overlap of a new adapter with the old ones is a hand-computed sum; without it O-LoRA is incremental LoRA."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, s
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
 
-def pair(down, up=((0.0,),)) -> LowRankPair:
+def pair(down: Sequence[Sequence[float]], up: Sequence[Sequence[float]] = ((0.0,),)) -> LowRankPair:
     return LowRankPair(nn.Parameter(torch.tensor(down)), nn.Parameter(torch.tensor(up)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -16,7 +17,7 @@ from tests.layers.test_orthogonal_subspace import frozen_directions
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
 
 
-def osf(*shares, projection="gradients"):
+def osf(*shares: float, projection: str = "gradients") -> Osf:
     return Osf(targets="all", preserved_shares=shares, projection=projection)
 
 
@@ -24,7 +25,7 @@ def osf(*shares, projection="gradients"):
 class Targets:
     """The linear layers' weights, without anything of OSF."""
 
-    def apply(self, learner: Learner):
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
         return learner.unfreeze(f"{name}.weight" for name in linear_layers(learner.model, "all"))
 
 

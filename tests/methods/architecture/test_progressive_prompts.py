@@ -39,7 +39,7 @@ def values(method: ProgressivePrompts) -> list[torch.Tensor]:
 
 
 @WIDTHS
-def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner: Learner, width) -> None:
+def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     learn(any_learner, method, TASKS[0])
     (first,) = values(method)
@@ -54,7 +54,7 @@ def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner: Le
 
 
 @WIDTHS
-def test_a_told_task_is_answered_as_right_after_it_was_learned(any_learner: Learner, width) -> None:
+def test_a_told_task_is_answered_as_right_after_it_was_learned(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     base = any_learner.loglikelihood(told(None), [" Oslo"])
     assert method.predictor(any_learner, -1).loglikelihood(told(0), [" Oslo"]) == base
@@ -105,12 +105,16 @@ def test_each_task_starts_from_other_tokens(tiny_llama: Learner) -> None:
 
 @WIDTHS
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], family: str, width) -> None:
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, width: int | None
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: make(width))
 
 
 @WIDTHS
-def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner: Callable[[str], Learner], width) -> None:
+def test_a_state_from_the_middle_of_a_task_makes_the_same_model(
+    make_learner: Callable[[str], Learner], width: int | None
+) -> None:
     learner, fresh = make_learner("gpt2"), make_learner("gpt2")
     method = started(learner, make(width))
     learn(learner, method, TASKS[0])

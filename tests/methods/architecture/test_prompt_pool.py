@@ -1,6 +1,7 @@
 """L2P: prompts chosen by keys, keys pulled to the questions that chose them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ import torch.nn.functional as F
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.method import Method
 from cmt_cli.core.stream import Episodes, Example, Prompt, Task
 from cmt_cli.layers.pooled_prompts import Pool, question_means
 from cmt_cli.layers.prompts import SoftPrompt
@@ -42,11 +44,11 @@ def make(pull: float = 0.5, *, diversify: bool = False, pool: Pool = POOL) -> Pr
     return PromptPool(trainable=pool, pull=pull, diversify=diversify)
 
 
-def batch_of(learner: Learner, task: Task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 
-def learned(learner: Learner, method, task: Task, **settings):
+def learned(learner: Learner, method: Method, task: Task, **settings: Any) -> None:
     method.before_task(learner, task)
     made = trainer(task=budget(num_steps=3, batch_size=3, learning_rate=1e-2), **settings)
     method.learn(learner, task, made.bind(learner, method, MemorySession()))

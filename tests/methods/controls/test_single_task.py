@@ -13,7 +13,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.parameter_values import trainable_values
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.layers.trainable import Full, Trainable, Unchanged
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.controls.per_task import text_nll
@@ -30,7 +30,7 @@ QUESTION = "Question: Where?\nAnswer:"
 
 @pytest.mark.parametrize("trainable", CHOICES.values(), ids=list(CHOICES))
 def test_every_tasks_model_is_fine_tuning_of_the_base_model_on_it_alone(
-    make_learner: Callable[[str], Learner], trainable
+    make_learner: Callable[[str], Learner], trainable: Trainable
 ) -> None:
     learner = make_learner("gpt2")
     method = started(learner, SingleTask(trainable=trainable))
@@ -101,11 +101,11 @@ def test_a_killed_run_continues_bit_for_bit_and_answers_old_questions_alike(
 ) -> None:
     learners, methods = [], []
 
-    def new_learner():
+    def new_learner() -> Learner:
         learners.append(make_learner(family))
         return learners[-1]
 
-    def new_method():
+    def new_method() -> SingleTask:
         methods.append(SingleTask(trainable=LORA))
         return methods[-1]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.stream import Example
 from cmt_cli.memory.example_buffer import PerTask, Reservoir
 from cmt_cli.methods.distillation.der import DER
 from cmt_cli.training.supervised import SupervisedObjective
@@ -18,8 +21,8 @@ from tests.methods.gradient_parts import FULL, TASKS, assert_is_finetuning, asse
 VOCAB = 384
 
 
-def der(**changes) -> DER:
-    values = {
+def der(**changes: Any) -> DER:
+    values: dict[str, Any] = {
         "trainable": FULL,
         "buffer": PerTask(examples_per_task=2, seed=0),
         "alpha": 0.3,
@@ -32,7 +35,7 @@ def der(**changes) -> DER:
     return DER(**(values | changes))
 
 
-def one_step(learner: Learner, method, size: int = 99):
+def one_step(learner: Learner, method: DER, size: int = 99) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Return the terms and gradients of one effective batch of the second task."""
     learner.model.zero_grad()
     method.before_task(learner, TASKS[1])
@@ -41,7 +44,7 @@ def one_step(learner: Learner, method, size: int = 99):
     return terms, [p.grad.clone() for p in learner.trainable()]
 
 
-def logits_and_labels(learner: Learner, example):
+def logits_and_labels(learner: Learner, example: Example) -> tuple[Tensor, Tensor]:
     (row,) = learner.rows(example)
     batch = learner.collate([row])
     scored = batch.labels[0, 1:] != IGNORED
@@ -83,7 +86,7 @@ def test_the_loss_with_whole_outputs_is_the_papers(any_learner: Learner, distanc
 
 
 @pytest.mark.parametrize("top_k", [8, VOCAB])
-def test_micro_batches_do_not_change_it(make_learner: Callable[[str], Learner], top_k) -> None:
+def test_micro_batches_do_not_change_it(make_learner: Callable[[str], Learner], top_k: int) -> None:
     learner, method = make_learner("llama"), der(top_k=top_k)
     run(learner, method, TASKS[:1])
     moved(learner)

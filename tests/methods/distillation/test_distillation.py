@@ -7,10 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.distillation import Distillation, softened_divergence
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import (
@@ -27,7 +29,7 @@ from tests.methods.gradient_parts import (
 )
 
 
-def distillation(weight: float = 0.7, temperature: float = 2.0, trainable=FULL) -> Distillation:
+def distillation(weight: float = 0.7, temperature: float = 2.0, trainable: Trainable = FULL) -> Distillation:
     return Distillation(trainable=trainable, weight=weight, temperature=temperature)
 
 
@@ -53,8 +55,8 @@ def test_divergence_equals_torchs(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner: Learner, trainable) -> None:
-    def expected(teacher: Learner, batch: Batch, student: Learner):
+def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner: Learner, trainable: Trainable) -> None:
+    def expected(teacher: Learner, batch: Batch, student: Learner) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask).logits
         scored = (batch.labels[:, 1:] != IGNORED).nonzero().tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full
+from cmt_cli.layers.trainable import Full, Trainable
 from cmt_cli.methods.distillation.distillation_pseudo import DistillationPseudo
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods import gradient_parts
@@ -23,7 +24,9 @@ FULL = Full(num_frozen_blocks=0)
 LORA = Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
 
 
-def distilled(weight: float = 0.7, lm_weight: float = 0.25, *, trainable=FULL, **changes) -> DistillationPseudo:
+def distilled(
+    weight: float = 0.7, lm_weight: float = 0.25, *, trainable: Trainable = FULL, **changes: Any
+) -> DistillationPseudo:
     return DistillationPseudo(
         trainable=trainable,
         generation=generation(**{name: value for name, value in changes.items() if name != "temperature"}),
@@ -52,7 +55,9 @@ def divergences(learner: Learner, teacher: Learner, read: str, target: str, *, e
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_loss_and_its_gradient_are_means_of_separate_forward_passes(any_learner: Learner, trainable) -> None:
+def test_the_loss_and_its_gradient_are_means_of_separate_forward_passes(
+    any_learner: Learner, trainable: Trainable
+) -> None:
     method = distilled(trainable=trainable)
     in_the_second_task(any_learner, method)
     teacher = any_learner.frozen_copy()
@@ -125,7 +130,7 @@ def test_the_teacher_counts_as_stored_and_there_is_none_in_the_first_task(tiny_g
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], trainable) -> None:
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], trainable: Trainable) -> None:
     for family in ("llama", "gpt2"):
         assert_survives_a_kill(lambda family=family: make_learner(family), lambda: distilled(trainable=trainable))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -25,8 +26,8 @@ from tests.methods.gradient_parts import (
 )
 
 
-def ewc(**changes) -> EWC:
-    values = {
+def ewc(**changes: Any) -> EWC:
+    values: dict[str, Any] = {
         "trainable": FULL,
         "weight": 10.0,
         "accumulation": "per_task",
@@ -38,12 +39,12 @@ def ewc(**changes) -> EWC:
     return EWC(**(values | changes))
 
 
-def fisher_of(learner: Learner, task: Task):
+def fisher_of(learner: Learner, task: Task) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     rows = [row for example in task.train for row in learner.rows(example)]
     return importance(learner, rows, mean_nll, torch.square), trainable_values(learner)
 
 
-def penalty_of(method, learner: Learner) -> torch.Tensor:
+def penalty_of(method: EWC, learner: Learner) -> torch.Tensor:
     batch = batch_of(learner, TASKS[1])
     return method.penalties(learner, batch, learner.forward(batch))["ewc"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.regularization.feature_regularization import FeatureRegularization, mean_distance, token_distance
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import (
@@ -24,7 +26,9 @@ from tests.methods.gradient_parts import (
 )
 
 
-def features(weight: float = 0.7, layers=(0, -1), distance: str = "mse", trainable=FULL) -> FeatureRegularization:
+def features(
+    weight: float = 0.7, layers: Sequence[int] = (0, -1), distance: str = "mse", trainable: Trainable = FULL
+) -> FeatureRegularization:
     return FeatureRegularization(trainable=trainable, weight=weight, layers=layers, distance=distance)
 
 
@@ -44,9 +48,9 @@ def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
 
 @pytest.mark.parametrize(("distance", "trainable"), [("mse", FULL), ("cosine", FULL), ("mse", LORA)])
 def test_the_penalty_and_its_gradient_are_those_of_a_second_model(
-    any_learner: Learner, distance: str, trainable
+    any_learner: Learner, distance: str, trainable: Trainable
 ) -> None:
-    def expected(teacher: Learner, batch: Batch, student: Learner):
+    def expected(teacher: Learner, batch: Batch, student: Learner) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
         labelled = (batch.labels[:, 1:] >= 0).sum(dim=1).tolist()

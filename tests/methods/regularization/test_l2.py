@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
@@ -22,7 +23,7 @@ from tests.methods.gradient_parts import (
 )
 
 
-def distance(one, other) -> float:
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return sum(float((one[name] - other[name]).square().sum()) for name in one)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.parameter_values import trainable_parameters, trainable_values
@@ -27,7 +28,7 @@ def mas(weight: float = 2.0) -> MAS:
     return MAS(trainable=FULL, weight=weight, num_samples=8, seed=0)
 
 
-def omega_of(learner: Learner, task: Task):
+def omega_of(learner: Learner, task: Task) -> dict[str, Tensor]:
     rows = [row for example in task.train for row in learner.rows(example)]
     return importance(learner, rows, mean_squared_norm, torch.abs)
 

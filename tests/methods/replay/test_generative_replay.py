@@ -17,7 +17,7 @@ from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.layers.trainable import Full, Trainable, Unchanged
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.replay.generative_replay import MARKED, GenerativeReplay
 from cmt_cli.methods.replay.pseudo_examples import (
@@ -46,7 +46,7 @@ def generation(**changes: object) -> Generation:
     return Generation(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def lamol(lm_weight: float = 0.25, *, trainable=FULL, **changes: object) -> GenerativeReplay:
+def lamol(lm_weight: float = 0.25, *, trainable: Trainable = FULL, **changes: object) -> GenerativeReplay:
     return GenerativeReplay(trainable=trainable, generation=generation(**changes), lm_weight=lm_weight, seed=0)
 
 
@@ -173,7 +173,9 @@ BOTH = ["questions", "texts"]
         (" \n", True, ["texts"], None),
     ],
 )
-def test_a_sample_is_taken_apart_at_the_separator(text: str, ended: bool, kinds, expected) -> None:
+def test_a_sample_is_taken_apart_at_the_separator(
+    text: str, ended: bool, kinds: list[str], expected: tuple[str, str, bool] | None
+) -> None:
     found = generation().parsed(text, ended=ended, learned=Learned("m", tuple(kinds), "\nAnswer:"))
     assert found == (None if expected is None else PseudoExample("m", *expected))
 
@@ -271,7 +273,9 @@ def test_samples_fit_into_the_model_beside_their_marker(tiny_gpt2: Learner) -> N
 
 @pytest.mark.parametrize("trainable", [FULL, Lora(rank=2, alpha=4.0, targets="query_value", seed=0)])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], family: str, trainable) -> None:
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, trainable: Trainable
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: lamol(trainable=trainable))
 
 

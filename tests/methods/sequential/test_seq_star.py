@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.stream import Episodes, Example, Prompt, Task
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Budget
+from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
+from cmt_cli.layers.label_head import LabelHead
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full
+from cmt_cli.layers.trainable import Full, Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.methods.sequential.seq_star import BackboneSettings, HeadSettings, LabelPredictor, SeqStar, labels_of
 from cmt_cli.methods.sequential.seq_star_objective import frozen_features, prompt_rows
@@ -25,7 +29,7 @@ from tests.training.sessions import MemorySession, budget, trainer
 FULL, LORA = Full(num_frozen_blocks=0), Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
 
 
-def task(index, *labels):
+def task(index: int, *labels: str) -> Task:
     words = ["red", "round", "old", "tall", "warm"]
     examples = [
         Example(f"{index}{label}{i}", f"The {label[::-1]} is {word}.\nKind:", f" {label}")
@@ -40,8 +44,16 @@ DECODING = Decoding(max_new_tokens=4, batch_size=4, num_beams=1, num_beam_groups
 BUDGET = budget(num_epochs=2, num_steps=None, batch_size=4, learning_rate=1e-2)
 
 
-def seq_star(*, trainable=FULL, warm_up_epochs=1.0, warm_up_loss="language_model", freezes=True, made=BUDGET, **head):
-    values = {
+def seq_star(
+    *,
+    trainable: Trainable = FULL,
+    warm_up_epochs: float = 1.0,
+    warm_up_loss: str = "language_model",
+    freezes: bool = True,
+    made: Budget = BUDGET,
+    **head: Any,
+) -> SeqStar:
+    values: dict[str, Any] = {
         "kind": "cosine",
         "freezes_old_rows": True,
         "num_reserved_labels": 4,
@@ -52,27 +64,27 @@ def seq_star(*, trainable=FULL, warm_up_epochs=1.0, warm_up_loss="language_model
     return SeqStar(trainable=trainable, backbone=backbone, head=HeadSettings(**(values | head)), budget=made, seed=0)
 
 
-def started(learner: Learner, method):
+def started(learner: Learner, method: SeqStar) -> SeqStar:
     method.before_stream(learner, Episodes(), FinishedFit())
     return method
 
 
-def learn(learner: Learner, method, task: Task, session=None, **settings):
+def learn(learner: Learner, method: Method, task: Task, session: MemorySession | None = None, **settings: Any) -> None:
     method.before_task(learner, task)
     fit = trainer(**settings).bind(learner, method, session or MemorySession())
     method.learn(learner, task, fit)
     method.after_task(learner, task)
 
 
-def backbone(learner: Learner):
+def backbone(learner: Learner) -> dict[str, Tensor]:
     return {n: p.detach().clone() for n, p in learner.model.named_parameters() if not n.startswith("label_head")}
 
 
-def head_of(learner: Learner):
+def head_of(learner: Learner) -> LabelHead:
     return learner.model.label_head
 
 
-def prompts(task: Task):
+def prompts(task: Task) -> list[Prompt]:
     return [Prompt(example.id, example.prompt) for example in task.train]
 
 
@@ -134,7 +146,7 @@ def test_the_warm_up_is_fine_tuning_step_by_step(make_learner: Callable[[str], L
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("warm_up_loss", ["language_model", "labels"])
-def test_the_backbone_moves_in_the_warm_up_only(any_learner: Learner, trainable, warm_up_loss: str) -> None:
+def test_the_backbone_moves_in_the_warm_up_only(any_learner: Learner, trainable: Trainable, warm_up_loss: str) -> None:
     method = started(any_learner, seq_star(trainable=trainable, warm_up_loss=warm_up_loss))
     before = backbone(any_learner)
     session = MemorySession()
@@ -218,7 +230,7 @@ def test_a_killed_run_continues_bit_for_bit(
     assert answers(method, learner) == answers(resumed, other)
 
 
-def answers(method, learner: Learner):
+def answers(method: Method, learner: Learner) -> tuple[list[Answer], list[float]]:
     predictor = method.predictor(learner, 1)
     asked = [prompt for one in TASKS for prompt in prompts(one)]
     return predictor.generate(asked, DECODING), predictor.loglikelihood(asked, ["Irish"] * len(asked))
