@@ -101,11 +101,11 @@ def test_a_saved_configuration_is_checked_against_the_allow_list(tmp_path: Path)
 def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -> None:
     adapted = check.check(Request(("method=lora", *BASE[1:], "baselines=auto")))
     joint = check.check(Request(("method=joint", "trainable@method.trainable=lora", *BASE[1:])))
-    assert adapted.reference("joint").identity == joint.identity  # the same parameters are trained
+    assert adapted.baseline("joint").identity == joint.identity  # the same parameters are trained
     single = check.check(Request(("method=single_task", *BASE[1:])))
-    assert check.check(Request(BASE)).reference("single_task").identity == single.identity
-    assert single.reference("single_task").identity == single.identity
-    newest = adapted.reference("newest_task").config["method"]
+    assert check.check(Request(BASE)).baseline("single_task").identity == single.identity
+    assert single.baseline("single_task").identity == single.identity
+    newest = adapted.baseline("newest_task").config["method"]
     assert newest["_target_"] == "cmt_cli.methods.controls.single_task.NewestTask"
     assert newest["trainable"] == adapted.config["method"]["trainable"]
 
@@ -115,7 +115,7 @@ def test_references_do_not_change_where_a_run_is_kept() -> None:
     for changed in ("baselines=auto", "baseline_methods.joint.budget.num_epochs=1"):
         assert check.check(Request((*BASE, changed))).folder(stream("real")) == plain.folder(stream("real"))
     one = check.check(Request((*BASE, "baseline_methods.joint.budget.num_epochs=1")))
-    assert one.reference("joint").identity != plain.reference("joint").identity
+    assert one.baseline("joint").identity != plain.baseline("joint").identity
 
 
 def test_a_dry_run_tells_which_references_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

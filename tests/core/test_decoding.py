@@ -23,9 +23,17 @@ SENTENCES = [
     "In",
 ]
 
+Ranked = list[tuple[tuple[int, ...], float]]
+
 
 def decoding(**changes: object) -> Decoding:
-    settings = {"max_new_tokens": 8, "batch_size": 8, "num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
+    settings: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "batch_size": 8,
+        "num_beams": 1,
+        "num_beam_groups": 1,
+        "diversity_penalty": 0.0,
+    }
     return Decoding(**{**settings, **changes})
 
 
@@ -202,13 +210,15 @@ class TableModel:
 
 def best_by_enumeration(model: TableModel, vocab: int, first: int, max_new: int) -> list[int]:
     """Return the sequence of highest mean log-probability among all that end, or have the largest length."""
-    eos_id, scored = vocab - 1, {}
+    eos_id = vocab - 1
+    scored: dict[tuple[int, ...], float] = {}
     for length in range(1, max_new + 1):
         for sequence in itertools.product(range(vocab), repeat=length):
             whole = eos_id not in sequence[:-1] and (sequence[-1] == eos_id or length == max_new)
             if whole:
                 scored[sequence] = model.score((first, *sequence)) / length
-    return until(list(max(scored, key=lambda sequence: scored[sequence])), eos_id)
+    best = max(scored, key=lambda sequence: scored[sequence])
+    return until(list(best), eos_id)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -241,14 +251,15 @@ def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner: Lear
 def diverse_by_lists(model: TableModel, vocab: int, first: int, settings: Decoding) -> list[int]:
     """Diverse beam search for one prompt, written plainly over Python lists."""
     width, eos_id, penalty = settings.num_beams // settings.num_beam_groups, vocab - 1, settings.diversity_penalty
-    running = [[((first,), 0.0)] for _ in range(settings.num_beam_groups)]  # tokens, score with penalties
-    ended: list[list[tuple[tuple[int, ...], float]]] = [[] for _ in running]
+    # of each group: tokens, score with penalties
+    running: list[Ranked] = [[((first,), 0.0)] for _ in range(settings.num_beam_groups)]
+    ended: list[Ranked] = [[] for _ in running]
     for step in range(settings.max_new_tokens):
         said: list[int] = []
         for g in range(settings.num_beam_groups):
             if len(ended[g]) == width:
                 continue
-            grown = []
+            grown: Ranked = []
             for ids, score in running[g]:
                 for token in range(vocab):
                     gain = float(model.log_p[len(ids), ids[-1], token]) - penalty * said.count(token)

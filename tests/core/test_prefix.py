@@ -1,6 +1,7 @@
 """A prefix must act exactly as the tokens that it stands for."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix, model_inputs
 
-TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-5}
 FRONT = [[11, 12, 13], [21, 22, 23]]  # the virtual tokens of two rows
 ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded
 

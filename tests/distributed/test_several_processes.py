@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(slot / (slot / "latest").read_text().strip() / "state.safetensors")
 
 
-def answers(folder: Path, row: int) -> list[dict]:
+def answers(folder: Path, row: int) -> list[dict[str, Any]]:
     """Return a row's predictions; of a document's weight, a float of the model, five digits."""
     found = read_predictions(folder, row)
     rounded = [[[name, pytest.approx(weight, abs=1e-4)] for name, weight in p["documents"]] for p in found]
@@ -142,7 +143,7 @@ def test_only_process_0_writes_and_logged_terms_are_those_of_whole_batches(
             assert shared["values"] == pytest.approx(alone["values"], rel=1e-3, abs=1e-6)
 
 
-def events(folder: Path) -> list[dict]:
+def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 

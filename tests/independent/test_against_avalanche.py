@@ -28,6 +28,7 @@ from cmt_cli.methods.regularization.ewc import EWC
 from cmt_cli.methods.replay.agem import AGem
 from cmt_cli.training.importance import importance, mean_squared_norm
 from tests.methods.gradient_parts import FULL, TASKS, batch_of, learn, run
+from tests.present import present
 
 try:
     from avalanche.evaluation.metrics.forgetting_bwt import Forgetting
@@ -195,7 +196,7 @@ def test_agem_projection(make_learner: Callable[[str], Learner], family: str, si
         for parameter, value in zip(parameters, gradient, strict=True):
             parameter.grad = value.clone()
         adjust()
-        found.append([parameter.grad.clone() for parameter in parameters])
+        found.append([present(parameter.grad).clone() for parameter in parameters])
     for one, two, value in zip(*found, gradient, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
         assert torch.equal(one, value) == (sign > 0)

@@ -24,7 +24,8 @@ PLACES = [["block"], ["mlp"], ["attention", "mlp"]]
 
 
 def bottleneck(**changes: Any) -> Bottleneck:
-    return Bottleneck(**({"width": 3, "places": ["block"], "layer_norm": True, "seed": 0} | changes))
+    values: dict[str, Any] = {"width": 3, "places": ["block"], "layer_norm": True, "seed": 0}
+    return Bottleneck(**(values | changes))
 
 
 def logits(learner: Learner) -> Tensor:

@@ -29,6 +29,10 @@ def answers(learner: Learner) -> list[str]:
     return [answer.text for answer in learner.generate(PROMPTS, decoding)]
 
 
+def blocks_of(learner: Learner) -> Any:  # whose attributes depend on the family
+    return decoder_blocks(learner.model)
+
+
 def wake(learner: Learner, expansion: Expansion, index: int) -> None:
     """Give the new parameters values, as training would."""
     with torch.no_grad():
@@ -82,7 +86,7 @@ def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
     make_learner: Callable[[str], Learner],
 ) -> None:
     learner = make_learner("qwen3")
-    blocks = decoder_blocks(learner.model)
+    blocks = blocks_of(learner)
     old = list(blocks)
     BLOCKS.grow(learner, 0)
     BLOCKS.grow(learner, 1)
@@ -133,7 +137,7 @@ def test_widening_adds_copies_of_old_units_inputs(make_learner: Callable[[str], 
     for family, names in (("llama", ("gate_proj", "up_proj", "down_proj")), ("gpt2", ("c_fc", "c_proj"))):
         learner = make_learner(family)
         WIDTH.grow(learner, 0)
-        for block in decoder_blocks(learner.model):
+        for block in blocks_of(learner):
             base, units = block.mlp.base, block.mlp.added[0]
             rows = getattr(base, names[0]).weight if family == "llama" else getattr(base, names[0]).weight.T
             new = getattr(units, names[0]).weight
@@ -145,7 +149,7 @@ def test_widening_adds_copies_of_old_units_inputs(make_learner: Callable[[str], 
 def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama: Learner) -> None:
     WIDTH.grow(tiny_llama, 0)
     wake(tiny_llama, WIDTH, 0)
-    mlp = decoder_blocks(tiny_llama.model)[0].mlp
+    mlp = blocks_of(tiny_llama)[0].mlp
     whole = copy.deepcopy(mlp.base)
     for name, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
         parts = [getattr(mlp.base, name).weight, getattr(mlp.added[0], name).weight]
@@ -184,7 +188,7 @@ def test_gpt_neox_and_scaled_attention_keep_their_function(expansion: Expansion)
 
 def test_what_cannot_be_grown_is_refused(make_learner: Callable[[str], Learner]) -> None:
     learner = make_learner("llama")
-    block = decoder_blocks(learner.model)[1]
+    block = blocks_of(learner)[1]
     block.mlp.down_proj.weight = torch.nn.Parameter(torch.zeros(32, 64, dtype=torch.uint8), requires_grad=False)
     for expansion in (BLOCKS, WIDTH):
         with pytest.raises(UserError, match=r"quantized.*model\.quantization=null"):

@@ -7,7 +7,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import key_value_shape
 from cmt_cli.layers.injection import KeyValueInjection, MacInjection, SoftInjection
-from cmt_cli.methods.amortized.amortization import ModuleSettings
+from cmt_cli.methods.amortized.amortization import InjectionSettings
 
 SETTINGS = [SoftInjection(), KeyValueInjection(inner_width=16), MacInjection(virtual_per_layer=2, inner_width=16)]
 
@@ -15,7 +15,7 @@ SETTINGS = [SoftInjection(), KeyValueInjection(inner_width=16), MacInjection(vir
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
 def test_prefix_steers_the_frozen_model_and_takes_gradients(
-    settings: ModuleSettings, family: str, request: pytest.FixtureRequest
+    settings: InjectionSettings, family: str, request: pytest.FixtureRequest
 ) -> None:
     learner = request.getfixturevalue(family)
     layer = settings.build(learner, 3, 0)

@@ -24,7 +24,8 @@ EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", ""
 
 
 def experts(**changes: Any) -> LoraExperts:
-    return LoraExperts(**({"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
+    values: dict[str, Any] = {"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0}
+    return LoraExperts(**(values | changes))
 
 
 def logits(learner: Learner) -> Tensor:

@@ -10,8 +10,14 @@ from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.orthogonal_subspace import SingularSubspace, split_layers, trained_factors, without
 from tests.methods.task_sequences import logits
+from tests.present import present
 
 SUBSPACE = SingularSubspace(targets="all")
+
+
+def weights_of(learner: Learner) -> dict[str, Tensor]:
+    layers = linear_layers(learner.model, "all")
+    return {name: layer.get_parameter("weight").detach().clone() for name, layer in layers.items()}
 
 
 def frozen_directions(weight: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -36,14 +42,14 @@ def test_splitting_and_merging_preserve_the_function(any_learner: Learner) -> No
 
 def test_gradients_are_orthogonal_to_the_frozen_directions(any_learner: Learner) -> None:
     SUBSPACE.apply(any_learner)
-    weights = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
+    weights = weights_of(any_learner)
     SUBSPACE.split(any_learner, 0.3)
     logits_of = any_learner.model(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
     logits_of.square().sum().backward()
     for name, layer in split_layers(any_learner.model).items():
         high_left, high_right = frozen_directions(weights[name], 0.3)
         for parameter, high in zip(trained_factors(layer), (high_left, high_right.T), strict=True):
-            gradient = parameter.grad
+            gradient = present(parameter.grad)
             product = high.T @ gradient if gradient.shape[0] == high.shape[0] else gradient @ high.T
             assert product.abs().max() < 1e-4 * gradient.abs().max() * len(high)
         assert layer.get_base_layer().weight.grad is None
@@ -63,7 +69,7 @@ def test_only_the_trained_parts_take_gradients(any_learner: Learner) -> None:
 def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_learner: Learner) -> None:
     """U_high^T W' = S_high V_high^T and W' V_high = U_high S_high for any values of the trained parts."""
     SUBSPACE.apply(any_learner)
-    old = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
+    old = weights_of(any_learner)
     SUBSPACE.split(any_learner, 0.5)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -71,9 +77,9 @@ def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_le
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     SUBSPACE.project(any_learner)
     SUBSPACE.merge(any_learner)
-    for name, layer in linear_layers(any_learner.model, "all").items():
+    for name, weight in weights_of(any_learner).items():
         left, right = frozen_directions(old[name], 0.5)
-        change = layer.weight.detach() - old[name]
+        change = weight - old[name]
         assert change.abs().max() > 0.1 * old[name].abs().max()
         for part in (left.T @ change, change @ right):
             assert part.abs().max() < 1e-4 * change.abs().max()

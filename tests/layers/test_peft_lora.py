@@ -13,6 +13,8 @@ from cmt_cli.layers import peft_lora
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.running.restore import FinishedFit
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -20,7 +22,8 @@ EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", ""
 
 
 def lora(**changes: Any) -> Lora:
-    return Lora(**({"rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
+    values: dict[str, Any] = {"rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0}
+    return Lora(**(values | changes))
 
 
 def logits(learner: Learner) -> Tensor:
@@ -43,9 +46,9 @@ def test_the_adapted_model_is_the_base_model_with_the_product_added_to_its_weigh
         fill(pairs, seed)
     with torch.no_grad():
         for i, module in enumerate(linear_layers(merged.model, "query_value").values()):
-            update = sum(8.0 / 2 * pairs[i].up @ pairs[i].down for pairs in adapters)
+            update = sum((8.0 / 2 * pairs[i].up @ pairs[i].down for pairs in adapters), torch.zeros(()))
             transposed = type(module).__name__ == "Conv1D"
-            module.weight += update.T if transposed else update
+            module.get_parameter("weight").add_(update.T if transposed else update)
     assert torch.allclose(logits(any_learner), logits(merged), atol=1e-4)
     assert not torch.allclose(logits(any_learner), base, atol=1e-2)
 
@@ -87,7 +90,7 @@ def test_the_learners_state_is_the_adapter_and_restores_it(any_learner: Learner)
 def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     def fit(session: MemorySession) -> dict[str, Tensor] | None:
         learner, method = make_learner("gpt2"), FineTune(trainable=lora())
-        method.before_stream(learner, Episodes(), None)
+        method.before_stream(learner, Episodes(), FinishedFit())
         bound = trainer(task=budget(num_steps=4, batch_size=1, learning_rate=1e-2)).bind(learner, method, session)
         try:
             bound.on_examples(EXAMPLES)
@@ -95,9 +98,9 @@ def test_a_fit_that_was_killed_continues_bit_for_bit(make_learner: Callable[[str
             return None
         return learner.state_dict()
 
-    whole, stopped = fit(MemorySession()), MemorySession(stop_after=2)
+    whole, stopped = present(fit(MemorySession())), MemorySession(stop_after=2)
     assert fit(stopped) is None
-    continued = fit(MemorySession(stopped.state))
+    continued = present(fit(MemorySession(stopped.state)))
     assert all(torch.equal(whole[name], continued[name]) for name in whole)
 
 

@@ -18,7 +18,7 @@ from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt, drawn_tokens
 from cmt_cli.layers.trainable import Trainable
 
-TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-5}
 ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded
 PROMPT = SoftPrompt(num_virtual=3, text=None, num_common=300, seed=0)
 PREFIX = PrefixKeyValues(num_virtual=3, reparametrization=None, num_common=300, seed=0)
@@ -75,7 +75,7 @@ def test_a_soft_prompt_is_pefts(make_learner: Callable[[str], Learner], family: 
     disturbed(ours, PROMPT)
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     wrapped = get_peft_model(theirs.model, config).eval()
-    wrapped.prompt_encoder["default"].embedding.weight.data = ours.prefix_source.value(0).detach().clone()
+    wrapped.prompt_encoder["default"].embedding.weight.data = ours.model.prefix_source.value(0).detach().clone()
     batch = ours.collate(ROWS)
     outputs = ours.forward(batch)
     expected = peft_logits(wrapped, batch)[:, 3:][:, outputs.kept]
@@ -90,7 +90,7 @@ def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], fam
     disturbed(ours, trainable)
     wrapped = get_peft_model(theirs.model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
     batch = ours.collate(ROWS)
-    prefix = ours.prefix_source.prefix(batch.input_ids, batch.attention_mask.bool())
+    prefix = ours.model.prefix_source.prefix(batch.input_ids, batch.attention_mask.bool())
     pairs = torch.stack([torch.stack([key[0], value[0]]) for key, value in prefix.layers])  # [layers, 2, heads, 3, dim]
     wrapped.prompt_encoder["default"].embedding.weight.data = pairs.permute(3, 0, 1, 2, 4).flatten(1).detach().clone()
     outputs = ours.forward(batch)
@@ -101,7 +101,7 @@ def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], fam
 
 def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner: Learner) -> None:
     NETWORK.apply(any_learner)
-    source, config = any_learner.prefix_source, any_learner.model.config
+    source, config = any_learner.model.prefix_source, any_learner.model.config
     hidden = torch.tanh(source.inputs @ source.network.inner.weight.T + source.network.inner.bias)
     made = hidden @ source.network.outer.weight.T + source.network.outer.bias  # [virtual, layers * 2 * heads * dim]
     (first_key, _), (_, last_value) = source.prefix(torch.zeros(2, 1), torch.ones(2, 1)).layers
@@ -132,7 +132,7 @@ def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable:
     width = max(map(len, ids))
     padded = torch.tensor([[any_learner.pad_id] * (width - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-    own = any_learner.prefix_source.prefix(padded, mask.bool())
+    own = any_learner.model.prefix_source.prefix(padded, mask.bool())
     with torch.no_grad():
         continuations = decode(any_learner.model, padded, mask, own, GREEDY, any_learner.eos_id)
     for prompt, tokens in zip(ids, continuations, strict=True):
@@ -207,7 +207,7 @@ def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_le
 
 def test_a_row_gets_the_prompts_of_its_nearest_keys_in_their_order(any_learner: Learner) -> None:
     POOL.apply(any_learner)
-    pool, batch = any_learner.prefix_source, any_learner.collate(ROWS)
+    pool, batch = any_learner.model.prefix_source, any_learner.collate(ROWS)
     asked = torch.tensor([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
     queries = question_means(any_learner.model, batch.input_ids, asked)
     pool.keys.data = torch.stack([queries[0], -queries[0], queries[0] + 0.5 * queries[1], queries[1]])

@@ -13,7 +13,7 @@ from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
-from cmt_cli.methods.amortized.amortization import AmortizerSettings, ModuleSettings
+from cmt_cli.methods.amortized.amortization import AmortizerSettings, InjectionSettings
 from cmt_cli.methods.amortized.amortized import BankSettings
 from cmt_cli.methods.amortized.cmt import Cmt
 from cmt_cli.methods.amortized.cmt_objective import Techniques
@@ -23,7 +23,7 @@ BANK = BankSettings(dtype="float32", pq_bytes_per_token=2, pq_bytes_per_key=0, p
 WORDS = ["ada", "bo", "cy", "dan", "eve", "flo", "gus", "hal"]
 
 
-def parts(injection: ModuleSettings | None = None) -> AmortizerSettings:
+def parts(injection: InjectionSettings | None = None) -> AmortizerSettings:
     return AmortizerSettings(
         compressor=SelfCompression(num_slots=2, rank=2, alpha=2.0, targets="all", max_tokens=64, stride=48),
         question_compressor=None,

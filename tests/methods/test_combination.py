@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
+from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.stream import Task
@@ -29,7 +29,9 @@ from cmt_cli.methods.regularization.l2 import L2
 from cmt_cli.methods.regularization.mas import MAS
 from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.present import present
 
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
@@ -106,12 +108,12 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama: Learner, tmp_path: Pat
     assert method.mix_batch(tiny_llama, batch).ids == ("c", "d")
     method.adjust_gradients(tiny_llama)
     assert calls == ["mix a", "mix b", "adjust a", "adjust b"]
-    assert method.token_weights(tiny_llama, batch, outputs).unique().item() == 9.0
+    assert present(method.token_weights(tiny_llama, batch, outputs)).unique().item() == 9.0
     assert {k: v.item() for k, v in method.penalties(tiny_llama, batch, outputs).items()} == {"a": 1.0, "b": 1.0}
     assert method.lr_scale(0, 1) == 0.25
     assert method.storage_bytes() == 14
     assert method.needs_hidden_states and not method.needs_documents
-    method.learn(tiny_llama, TASKS[0], None)
+    method.learn(tiny_llama, TASKS[0], FinishedFit())
     assert calls[-1] == "own way"
     assert set(method.state_dict()) == {"a/calls", "b/calls"}
     method.load_state_dict({"a/calls": ["x"], "b/calls": ["x", "y"]})
@@ -205,14 +207,15 @@ class Polite(FineTune):
 class Proud(FineTune):
     """Answers in its own way."""
 
-    def predictor(self, learner: Learner, task_index: int) -> Predictor:
+    def predictor(self, learner: Learner, task_index: int) -> Any:
         return self
 
 
 def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama: Learner) -> None:
     proud = Proud(trainable=Unchanged())
     method = composed(first=plain(), a=Polite(trainable=Unchanged()), b=proud)
-    assert method.predictor(tiny_llama, 0) is proud
+    predictor: object = method.predictor(tiny_llama, 0)
+    assert predictor is proud
     with pytest.raises(UserError, match="may change 'predictor', but a and b do"):
         composed(first=plain(), a=Proud(trainable=Unchanged()), b=proud)
 
@@ -304,7 +307,7 @@ def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama: Learner) -> None:
     batch = tiny_llama.collate([row for example in TASKS[1].train for row in tiny_llama.rows(example)])
     mixed = method.mix_batch(tiny_llama, batch)
     outputs = tiny_llama.forward(mixed)
-    weights = method.token_weights(tiny_llama, mixed, outputs)
+    weights = present(method.token_weights(tiny_llama, mixed, outputs))
     labelled = mixed.labels != -100
     is_stored = torch.tensor([name.startswith("stored/") for name in mixed.ids])
     assert (len(mixed.ids), int(mixed.replayed.sum()), int(is_stored.sum())) == (8, 6, 4)

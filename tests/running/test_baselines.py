@@ -19,6 +19,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.lock import FolderInUseError
 from cmt_cli.running.reading import read_result
 from cmt_cli.running.record import Measured, with_metrics
+from tests.present import present
 from tests.running.toy import ToyLearner, ToyMethod, run_toy, toy_stream
 
 COMPARED = ("fwd_single_task", "relative_gain", "intransigence")
@@ -95,13 +96,13 @@ def test_baselines_are_made_once_and_compared_with(tmp_path: Path, capsys: pytes
     ):
         result = read_result(folder)
         assert result is not None
-        rows[name] = result.matrices["em"].rows
+        rows[name] = [[present(score) for score in row] for row in result.matrices["em"].rows]
     own, single, joint = rows["own"], rows["single_task"], rows["joint"]
     found = metrics(folder_of(made))
     assert found["fwd_single_task"].value == pytest.approx(sum(own[j + 1][j] - single[j + 1][j] for j in (1, 2)) / 2)
     assert found["relative_gain"].value == pytest.approx(sum(own[3][j] / single[j + 1][j] for j in (0, 1)) / 2)
     assert found["intransigence"].value == pytest.approx(sum(joint[j + 1][j] - own[j + 1][j] for j in range(3)) / 3)
-    assert found["f1/intransigence"].value == pytest.approx(found["intransigence"].value / 2)
+    assert found["f1/intransigence"].value == pytest.approx(present(found["intransigence"].value) / 2)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     job_run.run(made)
     assert "Baseline run" not in capsys.readouterr().err
@@ -168,11 +169,11 @@ def test_killed_inside_a_baseline_the_same_command_continues_there(
 def test_a_baseline_that_another_process_makes_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, refused = job_run._run_stream, []
+    real, refused = job_run._run_stream, list[str]()
 
     def busy_at_first(current: Job, *arguments: Any, **named: Any) -> None:
         if current.names["method"] == "joint" and len(refused) < 2:
-            refused.append(1)
+            refused.append("joint")
             raise FolderInUseError("Process 1 is writing")
         real(current, *arguments, **named)
 

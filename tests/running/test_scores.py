@@ -7,7 +7,7 @@ from cmt_cli.core.stream import TestSet
 from cmt_cli.running.scores import matrices, seen_rows
 
 TESTS = [TestSet("a", (), "em", 0), TestSet("b", (), "em", 1)]
-CELLS = {
+CELLS: dict[int, dict[str, dict[str, float | None]]] = {
     0: {"a": {"em": 0.0}, "b": {"em": 0.1}, SEEN: {"em_seen": None}},
     1: {"a": {"em": 0.5}, "b": {"em": 0.2}, SEEN: {"em_seen": 0.5}},
 }

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from cmt_cli.core import atomic
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.running import record
@@ -21,6 +20,7 @@ from cmt_cli.running.checkpoint import Slot
 from cmt_cli.running.reading import read_events, read_result
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.signals import StoppedBySignal
+from tests.present import present
 from tests.running.test_run_with_real_parts import Bomb
 from tests.running.test_run_with_real_parts import run as run_real
 from tests.running.toy import ToyEvaluator, ToyScore, record_without_times, run_toy, toy_stream
@@ -59,10 +59,10 @@ def test_the_tests_of_the_tasks_so_far_are_asked_every_n_of_six_steps(tmp_path: 
     assert asked == {task: {2: tests[: task + 1], 4: tests[: task + 1]} for task in range(3)}
     result = read_result(tmp_path)
     assert result is not None
-    rows = result.matrices["em"].rows
+    rows = [[present(score) for score in row] for row in result.matrices["em"].rows]
     low = []
     for old in (0, 1):
-        inside = [steps[task][step][f"batch-{old}"]["em"] for task in range(old + 1, 3) for step in (2, 4)]
+        inside = [present(steps[task][step][f"batch-{old}"]["em"]) for task in range(old + 1, 3) for step in (2, 4)]
         low.append(min(*(rows[i][old] for i in range(old + 2, 4)), *inside))
     assert result.metrics["min_acc"].value == pytest.approx(sum(low) / 2)
     assert result.metrics["worst_case_accuracy"].value == pytest.approx((rows[3][2] + sum(low)) / 3)
@@ -99,8 +99,8 @@ def test_cut_off_before_any_of_its_writes_the_scores_inside_are_the_same(
     def go(folder: Path) -> None:
         run_toy(folder, stream=toy_stream(2), evaluator=Drawing(every_steps=1))
 
-    monkeypatch.setattr(atomic.os, "replace", replace)
-    monkeypatch.setattr(atomic.os, "fsync", lambda handle: None)
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(record, "git_commit", lambda: None)
     go(tmp_path / "whole")
     expected, steps = record_without_times(tmp_path / "whole"), read_steps(tmp_path / "whole")

@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path: Path, damage: str) -> None:
     slot.save({"w": torch.ones(100)}, tag="new")
     tensors, values = tmp_path / "2" / "state.safetensors", tmp_path / "2" / "state.json"
     content = tensors.read_bytes()
-    actions = {
+    actions: dict[str, Callable[[], object]] = {
         "flip": lambda: tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
         "truncate": lambda: tensors.write_bytes(content[:50]),
         "remove tensors": tensors.unlink,
@@ -150,7 +151,7 @@ def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(handle: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
 
 
 def test_a_file_system_without_kernel_locks_has_one_writer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core import atomic
 from cmt_cli.core.exceptions import NonFiniteLoss, UserError
 from cmt_cli.running import checkpoint, record
 from cmt_cli.running.reading import read_events, read_predictions, read_result
@@ -86,8 +85,8 @@ def cut_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     def start(number: int) -> None:
         limit[0], count[0] = number, 0
 
-    monkeypatch.setattr(atomic.os, "replace", replace)
-    monkeypatch.setattr(atomic.os, "fsync", lambda handle: None)  # nothing but time depends on it here
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # nothing but time depends on it here
     monkeypatch.setattr(record, "git_commit", lambda: None)
     limit.append(start)  # type: ignore[arg-type]
     yield limit

@@ -3,12 +3,15 @@
 import torch
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.mac import BankRecall, Mac
 from tests.methods.amortized_parts import Steps, episodes, mac, task
+from tests.present import present
 
 
 def recalled(method: Mac, states: torch.Tensor, window: int | None) -> torch.Tensor:
-    return BankRecall(method.amortizer, method.bank, window)(states, [None] * len(states))[0]
+    recall = BankRecall(method.amortizer, method.bank, window)
+    return present(recall(states, [Prompt("", "")] * len(states))[0])
 
 
 def test_cached_keys_and_values_equal_projecting_the_memories_again(tiny_llama: Learner) -> None:

@@ -3,6 +3,7 @@
 import torch
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.mbc import HistogramRecall, Mbc
 from tests.methods.amortized_parts import Steps, episodes, parts, task
 
@@ -30,7 +31,7 @@ def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama: 
     states = method.amortizer.encode_questions([[5, 6, 7], [8, 9]])
     bank = method.codebook.codes[codes]  # [docs, slots, width]
     expected = method.amortizer.aggregator(states, method.amortizer.aggregator.project(bank)[None])
-    recalled, _ = HistogramRecall(method, method.codebook.histogram(codes))(states, [None, None])
+    recalled, _ = HistogramRecall(method, method.codebook.histogram(codes))(states, [Prompt("", "")] * 2)
     assert torch.allclose(recalled, expected, atol=1e-5)
 
 

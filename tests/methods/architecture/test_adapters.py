@@ -10,7 +10,6 @@ import torch
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.bottleneck import Bottleneck
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.architecture.adapters import Adapters, as_text
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
@@ -25,7 +24,7 @@ def adapters(trainable: Bottleneck = BLOCKS, *, learns_questions: bool = True) -
 
 @pytest.mark.parametrize("trainable", [BLOCKS, HOULSBY], ids=["block", "attention+mlp"])
 def test_a_tasks_adapter_is_fine_tuning_of_one_adapter_on_it_alone(
-    make_learner: Callable[[str], Learner], trainable: Trainable
+    make_learner: Callable[[str], Learner], trainable: Bottleneck
 ) -> None:
     learner = make_learner("llama")
     method = started(learner, adapters(trainable, learns_questions=False))

@@ -49,4 +49,4 @@ def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learne
 
 def test_a_choice_without_adapters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=lora"):
-        IncLora(trainable=Full(num_frozen_blocks=0))
+        IncLora(trainable=Full(num_frozen_blocks=0))  # type: ignore[arg-type]

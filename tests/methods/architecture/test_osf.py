@@ -13,7 +13,7 @@ from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.orthogonal_subspace import split_layers, trained_factors
 from cmt_cli.methods.architecture.osf import Osf
 from cmt_cli.methods.sequential.finetune import FineTune
-from tests.layers.test_orthogonal_subspace import frozen_directions
+from tests.layers.test_orthogonal_subspace import frozen_directions, weights_of
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
 
 
@@ -56,11 +56,11 @@ def test_more_directions_are_frozen_with_each_task_and_the_last_share_stays(tiny
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
 def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_learner: Learner, projection: str) -> None:
     method = started(any_learner, osf(0.5, projection=projection))
-    old = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
+    old = weights_of(any_learner)
     learn(any_learner, method, TASKS[0])
     leaked, learned = 0.0, 0.0
-    for name, layer in linear_layers(any_learner.model, "all").items():
-        change = layer.weight.detach() - old[name]
+    for name, weight in weights_of(any_learner).items():
+        change = weight - old[name]
         leaked += float((frozen_directions(old[name], 0.5)[0].T @ change).square().sum())
         learned += float(change.square().sum())
     assert learned > 1e-3

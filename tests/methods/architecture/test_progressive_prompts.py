@@ -19,6 +19,7 @@ from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.present import present
 
 PROMPT = SoftPrompt(num_virtual=3, text=None, num_common=300, seed=0)
 GREEDY = Decoding(max_new_tokens=3, batch_size=8, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -83,7 +84,7 @@ def test_the_first_task_is_prompt_tuning(make_learner: Callable[[str], Learner],
 def test_the_network_adds_to_the_prompt_and_is_folded_into_it(any_learner: Learner) -> None:
     method = started(any_learner, make(8))
     method.before_task(any_learner, TASKS[0])
-    (prompt,), network = method.prompts.prompts.values(), method.prompts.network
+    (prompt,), network = method.prompts.prompts.values(), present(method.prompts.network)
     hidden = torch.tanh(prompt @ network.inner.weight.T + network.inner.bias)
     acting = (prompt + hidden @ network.outer.weight.T + network.outer.bias).detach()
     torch.testing.assert_close(method.prompts.value(0), acting)
@@ -166,4 +167,4 @@ def test_more_tasks_than_there_is_room_for_are_refused(tiny_llama: Learner) -> N
 
 def test_another_choice_of_parameters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=prompt"):
-        ProgressivePrompts(trainable=Full(num_frozen_blocks=0), reparametrization=None)
+        ProgressivePrompts(trainable=Full(num_frozen_blocks=0), reparametrization=None)  # type: ignore[arg-type]

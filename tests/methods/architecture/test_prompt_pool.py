@@ -18,6 +18,7 @@ from cmt_cli.methods.architecture.prompt_pool import PromptPool, shares
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import assert_survives_a_kill, same, started
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 POOL = Pool(num_prompts=5, num_virtual=2, num_chosen=2, num_common=300, seed=0)
@@ -71,7 +72,8 @@ def test_the_pull_by_hand(any_learner: Learner) -> None:
     torch.testing.assert_close(found, expected)
     (gradient,) = torch.autograd.grad(found, method.pool.keys, retain_graph=True)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, method.pool.keys)[0])
-    assert torch.autograd.grad(found, method.pool.prompts, allow_unused=True) == (None,)
+    (unused,) = torch.autograd.grad(found, method.pool.prompts, allow_unused=True)
+    assert unused is None
 
 
 def test_a_pool_of_one_without_pull_is_prompt_tuning_step_by_step(
@@ -86,7 +88,7 @@ def test_a_pool_of_one_without_pull_is_prompt_tuning_step_by_step(
     for task in TASKS:
         learned(plain, prompt, task)
         learned(any_learner, pool, task)
-        torch.testing.assert_close(pool.pool.prompts[0], plain.prefix_source.value(0), rtol=0.0, atol=1e-6)
+        torch.testing.assert_close(pool.pool.prompts[0], plain.model.prefix_source.value(0), rtol=0.0, atol=1e-6)
     assert torch.equal(pool.pool.keys, keys)
 
 
@@ -150,7 +152,7 @@ def test_diversification_counts_choices_and_holds_them_against_prompts_in_traini
     method = started(any_learner, make(pull=0.5, diversify=True))
     assert method.storage_bytes() == 5 * 8
     method.before_task(any_learner, TASKS[0])
-    assert method.pool.usage.tolist() == pytest.approx([0.2] * 5)
+    assert present(method.pool.usage).tolist() == pytest.approx([0.2] * 5)
     batch = batch_of(any_learner, TASKS[0])
     chosen = method.pool.choice(batch.input_ids, batch.is_prompt)
     method.after_task(any_learner, TASKS[0])
@@ -159,7 +161,7 @@ def test_diversification_counts_choices_and_holds_them_against_prompts_in_traini
     assert counts.sum() == 2 * 3  # two choices for each of three examples
     assert method.pool.usage is None
     method.before_task(any_learner, TASKS[1])
-    assert torch.equal(method.pool.usage, shares(counts))
+    assert torch.equal(present(method.pool.usage), shares(counts))
 
 
 def test_shares_by_hand() -> None:
@@ -194,7 +196,8 @@ def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner: Ca
 
 def test_wrong_settings_are_refused(tiny_llama: Learner) -> None:
     with pytest.raises(UserError, match="pool of prompts"):
-        PromptPool(trainable=SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0), pull=1.0, diversify=False)
+        prompt = SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0)
+        PromptPool(trainable=prompt, pull=1.0, diversify=False)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"method\.pull=-1"):
         make(pull=-1.0)
     with pytest.raises(UserError, match="num_chosen=6"):

@@ -17,6 +17,7 @@ from cmt_cli.memory.example_buffer import PerTask, Reservoir
 from cmt_cli.methods.distillation.der import DER
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import FULL, TASKS, assert_is_finetuning, assert_survives_a_kill, learn, moved, run
+from tests.present import present
 
 VOCAB = 384
 
@@ -41,7 +42,7 @@ def one_step(learner: Learner, method: DER, size: int = 99) -> tuple[dict[str, T
     method.before_task(learner, TASKS[1])
     objective = SupervisedObjective(learner, method, TASKS[1].train)
     terms = objective.backward([0, 1, 2], micro_batch_size=size, step=0, num_steps=1)
-    return terms, [p.grad.clone() for p in learner.trainable()]
+    return terms, [present(p.grad).clone() for p in learner.trainable()]
 
 
 def logits_and_labels(learner: Learner, example: Example) -> tuple[Tensor, Tensor]:
@@ -69,7 +70,8 @@ def test_the_loss_with_whole_outputs_is_the_papers(any_learner: Learner, distanc
     old = [kept[name.split("/")[2]] for name in again.ids[3:]]
 
     pairs = [logits_and_labels(any_learner, example) for example in TASKS[1].train]
-    new_nll = F.cross_entropy(*(torch.cat(part) for part in zip(*pairs, strict=True)))
+    latest, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
+    new_nll = F.cross_entropy(latest, labels)
     pairs = [logits_and_labels(any_learner, example) for example in old]
     latest, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.distillation.distillation import Distillation, softened_divergence
@@ -27,6 +27,7 @@ from tests.methods.gradient_parts import (
     moved,
     run,
 )
+from tests.present import present
 
 
 def distillation(weight: float = 0.7, temperature: float = 2.0, trainable: Trainable = FULL) -> Distillation:
@@ -56,11 +57,11 @@ def test_divergence_equals_torchs(temperature: float) -> None:
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
 def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner: Learner, trainable: Trainable) -> None:
-    def expected(teacher: Learner, batch: Batch, student: Learner) -> Tensor:
+    def expected(teacher: Learner, batch: Batch, student: Outputs) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask).logits
         scored = (batch.labels[:, 1:] != IGNORED).nonzero().tolist()
-        total = 0.0
+        total = torch.zeros(())
         for row, position in scored:  # the logits at t predict token t + 1
             column = student.kept.tolist().index(position)
             new, before = student.logits[row, column] / 2, old[row, position] / 2
@@ -79,7 +80,7 @@ def test_micro_batches_do_not_change_it(tiny_llama: Learner) -> None:
     for size in (3, 1):
         tiny_llama.model.zero_grad()
         found = objective.backward([0, 1, 2], micro_batch_size=size, step=0, num_steps=1)
-        terms.append((found, [p.grad.clone() for p in tiny_llama.trainable()]))
+        terms.append((found, [present(p.grad).clone() for p in tiny_llama.trainable()]))
     for name, value in terms[0][0].items():
         torch.testing.assert_close(terms[1][0][name], value, rtol=1e-5, atol=1e-6)
     for a, b in zip(terms[0][1], terms[1][1], strict=True):

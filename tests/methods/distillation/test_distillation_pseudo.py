@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full, Trainable
 from cmt_cli.methods.distillation.distillation_pseudo import DistillationPseudo
@@ -104,7 +105,7 @@ def test_the_tokens_of_pseudo_examples_are_no_targets(tiny_llama: Learner) -> No
     method = distilled(0.0, 0.0)
     in_the_second_task(tiny_llama, method)
     _, gradients = backward(tiny_llama, method, 2)
-    _, plain = backward(tiny_llama, FineTune(trainable=FULL), 2)  # type: ignore[arg-type]
+    _, plain = backward(tiny_llama, FineTune(trainable=FULL), 2)
     for one, other in zip(gradients, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -112,8 +113,13 @@ def test_the_tokens_of_pseudo_examples_are_no_targets(tiny_llama: Learner) -> No
 def test_the_teacher_is_shown_the_pseudo_rows_only(tiny_llama: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     method = distilled()
     in_the_second_task(tiny_llama, method)
-    forward, shown = tiny_llama.forward, []
-    monkeypatch.setattr(tiny_llama, "forward", lambda batch, **given: (shown.append(batch), forward(batch, **given))[1])
+    forward, shown = tiny_llama.forward, list[Batch]()
+
+    def noted(batch: Batch, **given: Any) -> Outputs:
+        shown.append(batch)
+        return forward(batch, **given)
+
+    monkeypatch.setattr(tiny_llama, "forward", noted)
     backward(tiny_llama, method, 100)
     student, teacher = shown
     assert len(student.ids) == 8
@@ -132,7 +138,7 @@ def test_the_teacher_counts_as_stored_and_there_is_none_in_the_first_task(tiny_g
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
 def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], trainable: Trainable) -> None:
     for family in ("llama", "gpt2"):
-        assert_survives_a_kill(lambda family=family: make_learner(family), lambda: distilled(trainable=trainable))
+        assert_survives_a_kill(partial(make_learner, family), lambda: distilled(trainable=trainable))
 
 
 def test_without_pseudo_examples_and_lm_part_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
@@ -141,6 +147,6 @@ def test_without_pseudo_examples_and_lm_part_it_is_finetuning(make_learner: Call
 
 
 @pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"temperature": 0.0}, {"lm_weight": -0.1}, {"top_k": 0}])
-def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         distilled(**wrong)

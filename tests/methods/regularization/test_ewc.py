@@ -75,7 +75,7 @@ def test_the_penalty_after_two_tasks(any_learner: Learner, accumulation: str) ->
         "online": [({n: f + 0.5 * first[0][n] for n, f in second[0].items()}, second[1])],
     }[accumulation]
     expected = sum(5.0 * (f[n] * (theta[n] - a[n]) ** 2).double().sum() for f, a in terms for n in theta)
-    assert penalty_of(method, any_learner).item() == pytest.approx(expected.item(), rel=1e-4)
+    assert penalty_of(method, any_learner).item() == pytest.approx(float(expected), rel=1e-4)
     assert method.storage_bytes() == len(terms) * 2 * sum(4 * value.numel() for value in theta.values())
 
 

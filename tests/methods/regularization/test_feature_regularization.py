@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.regularization.feature_regularization import FeatureRegularization, mean_distance, token_distance
 from cmt_cli.training.supervised import SupervisedObjective
@@ -50,7 +50,7 @@ def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
 def test_the_penalty_and_its_gradient_are_those_of_a_second_model(
     any_learner: Learner, distance: str, trainable: Trainable
 ) -> None:
-    def expected(teacher: Learner, batch: Batch, student: Learner) -> Tensor:
+    def expected(teacher: Learner, batch: Batch, student: Outputs) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
         labelled = (batch.labels[:, 1:] >= 0).sum(dim=1).tolist()

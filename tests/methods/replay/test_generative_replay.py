@@ -14,6 +14,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Method
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.peft_lora import Lora
@@ -32,6 +33,7 @@ from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods import gradient_parts
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 FULL = Full(num_frozen_blocks=0)
@@ -84,13 +86,11 @@ def parts_by_hand(learner: Learner) -> dict[str, list[Tensor]]:
     }
 
 
-def backward(
-    learner: Learner, method: GenerativeReplay, micro_batch_size: int
-) -> tuple[dict[str, Tensor], list[Tensor]]:
+def backward(learner: Learner, method: Method, micro_batch_size: int) -> tuple[dict[str, Tensor], list[Tensor]]:
     learner.model.zero_grad()
     objective = SupervisedObjective(learner, method, TASKS[1].train)
     terms = objective.backward([0, 1], micro_batch_size=micro_batch_size, step=0, num_steps=1)
-    return terms, [p.grad.clone() for p in learner.trainable()]
+    return terms, [present(p.grad).clone() for p in learner.trainable()]
 
 
 def test_the_loss_and_its_gradient_are_two_means_of_separate_forward_passes(any_learner: Learner) -> None:
@@ -107,7 +107,7 @@ def test_the_loss_and_its_gradient_are_two_means_of_separate_forward_passes(any_
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_micro_batches_do_not_change_it(any_learner: Learner, size: int) -> None:
-    results = []
+    results: list[tuple[dict[str, Tensor], list[Tensor]]] = []
     for micro_batch_size in (100, size):
         method = lamol()
         learner = any_learner
@@ -200,7 +200,7 @@ def test_a_model_that_has_learned_the_examples_writes_them(tiny_llama: Learner) 
 def test_past_tasks_share_the_pseudo_examples_evenly(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, lamol(ratio=3.5))
     texts = [Task(name, i, [Example(name, "", f"The {name} is far away.")]) for i, name in enumerate(("sea", "sun"))]
-    for task in (*texts, Task("moon", 2, texts[0].train * 2)):
+    for task in (*texts, Task("moon", 2, list(texts[0].train) * 2)):
         method.before_task(tiny_gpt2, task)
         if task.index < 2:
             method.after_task(tiny_gpt2, task)

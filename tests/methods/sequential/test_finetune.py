@@ -5,10 +5,12 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes
 from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.running.restore import FinishedFit
 
 
 def prepared(learner: Learner, num_frozen_blocks: int) -> set[str]:
-    FineTune(trainable=Full(num_frozen_blocks=num_frozen_blocks)).before_stream(learner, Episodes(), fit=None)
+    method = FineTune(trainable=Full(num_frozen_blocks=num_frozen_blocks))
+    method.before_stream(learner, Episodes(), FinishedFit())
     return {name for name, parameter in learner.model.named_parameters() if parameter.requires_grad}
 
 
