@@ -9,6 +9,7 @@ import torch
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import swapped_in
 from cmt_cli.core.stream import Task
@@ -220,7 +221,7 @@ def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama: Le
         composed(first=plain(), a=Proud(trainable=Unchanged()), b=proud)
 
 
-ANCHORED = {
+ANCHORED: dict[str, Callable[[], Method]] = {
     "l2": lambda: L2(trainable=Unchanged(), weight=1.0),
     "mas": lambda: MAS(trainable=Unchanged(), weight=1.0, num_samples=4, seed=0),
     "ewc": lambda: EWC(

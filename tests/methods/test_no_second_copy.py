@@ -36,7 +36,7 @@ class WeightSized(TorchDispatchMode):
     """Counts the bytes of new tensors that have the shape of a weight matrix, transposed or not, or hold one flat."""
 
     def __init__(self, weights: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._shapes = {tuple(sorted(weight.shape)) for weight in weights}
         self._flat = min(weight.numel() for weight in weights)
         self._known = {weight.untyped_storage().data_ptr() for weight in weights}
