@@ -51,7 +51,7 @@ def test_a_job_holds_plain_values_only() -> None:
     assert "hydra" not in checked.config
 
 
-def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> None:
+def test_folder_names_show_generated_data_and_validation_split() -> None:
     checked = check.check(Request(BASE))
     name = checked.folder(stream("real")).name
     assert name.startswith("frozen-streamingqa-tiny-")
@@ -60,7 +60,7 @@ def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> No
     assert both == name.replace("streamingqa-", "streamingqa-generated-validation-")
 
 
-def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
+def test_the_folder_ignores_paths_and_loggers() -> None:
     def folder(*overrides: str) -> str:
         return check.check(Request((*BASE, *overrides))).folder(stream("real")).name
 
@@ -98,7 +98,7 @@ def test_a_saved_configuration_is_checked_against_the_allow_list(tmp_path: Path)
         job.load(folder, ())
 
 
-def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -> None:
+def test_a_baseline_has_the_identity_of_an_ordinary_run() -> None:
     adapted = check.check(Request(("method=lora", *BASE[1:], "baselines=auto")))
     joint = check.check(Request(("method=joint", "trainable@method.trainable=lora", *BASE[1:])))
     assert adapted.baseline("joint").identity == joint.identity  # the same parameters are trained
@@ -110,7 +110,7 @@ def test_a_reference_is_found_by_the_settings_of_the_ordinary_run_that_it_is() -
     assert newest["trainable"] == adapted.config["method"]["trainable"]
 
 
-def test_references_do_not_change_where_a_run_is_kept() -> None:
+def test_baselines_do_not_change_where_a_run_is_kept() -> None:
     plain = check.check(Request(BASE))
     for changed in ("baselines=auto", "baseline_methods.joint.budget.num_epochs=1"):
         assert check.check(Request((*BASE, changed))).folder(stream("real")) == plain.folder(stream("real"))

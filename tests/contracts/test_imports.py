@@ -82,7 +82,7 @@ def test_heavy_libraries_stay_in_their_places(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] in LIGHT], ids=str)
-def test_streams_and_the_command_line_import_nothing_heavy_at_import_time(path: Path) -> None:
+def test_streams_and_commands_import_nothing_heavy(path: Path) -> None:
     found = {module.split(".")[0] for module in imports(path, nested=False)}
     assert not found & {"torch", "transformers", "wandb", "datasets"}
 

@@ -137,7 +137,7 @@ def test_top_k_draws_by_the_shares_of_the_likeliest_tokens() -> None:
     assert drawn.bincount(minlength=4).tolist() == pytest.approx([300, 100, 200, 400], abs=1)
 
 
-def test_a_row_is_drawn_with_its_own_numbers_after_others_have_left() -> None:
+def test_a_row_keeps_its_uniforms_when_others_end() -> None:
     choose = top_k_choice(torch.tensor([[0.1, 0.9], [0.9, 0.1], [0.1, 0.1]]), 2)
     logits = torch.zeros(2, 2)
     assert choose(logits, torch.tensor([0, 2]), 1).tolist() == [1, 0]
@@ -229,7 +229,7 @@ def test_wide_beams_find_the_best_of_all_sequences(seed: int) -> None:
     assert found == [best_by_enumeration(model, 5, first, 3) for first in (1, 3)]
 
 
-def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens() -> None:
+def test_later_beam_groups_avoid_the_tokens_of_earlier_ones() -> None:
     # one step, 4 tokens; a group of one beam takes the likeliest token that no earlier group has taken
     settings = decoding(num_beams=3, num_beam_groups=3, diversity_penalty=10.0, max_new_tokens=2)
     beams = Beams.start(1, settings, 3, torch.device("cpu"))
@@ -284,13 +284,13 @@ def test_diverse_beams_equal_a_plain_implementation(seed: int, penalty: float) -
     assert found == [diverse_by_lists(model, 9, first, settings) for first in range(8)]
 
 
-def test_text_after_the_stop_text_is_dropped_and_leading_space_is_not_a_stop() -> None:
+def test_text_after_the_stop_text_is_dropped() -> None:
     assert decoding(stop_text="\n").clean("\n Paris\nQuestion: Where?") == "Paris"
     assert decoding(stop_text=None).clean(" Paris\nQuestion: Where?") == "Paris\nQuestion: Where?"
     assert decoding(stop_text="\n").clean("  ") == ""
 
 
-def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text() -> None:
+def test_an_answer_ends_by_end_token_or_stop_text() -> None:
     settings = decoding(max_new_tokens=8, stop_text="\n")
     assert settings.has_ended("Paris", 7)
     assert not settings.has_ended("Paris is the capital of", 8)
@@ -300,7 +300,7 @@ def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text(
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_answers_say_whether_the_end_token_came_before_the_last_step(
+def test_answers_tell_whether_the_end_token_was_generated(
     any_learner: Learner, monkeypatch: pytest.MonkeyPatch, num_beams: int
 ) -> None:
     prompts, settings = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)], decoding(num_beams=num_beams)

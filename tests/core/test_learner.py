@@ -22,7 +22,7 @@ def with_tokenizer(learner: Learner, tokenizer: object, max_tokens: int = 128) -
     return Learner(learner.model, tokenizer, name="tiny", revision="test", max_tokens=max_tokens)
 
 
-def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_learner: Learner) -> None:
+def test_the_target_is_the_answer_and_the_end_token(any_learner: Learner) -> None:
     (row,) = any_learner.rows(QUESTION)
     prompt, target = row.input_ids[: row.num_prompt_tokens], row.input_ids[row.num_prompt_tokens :]
     assert list(prompt) == any_learner.prompt_ids(QUESTION.prompt)
@@ -31,9 +31,7 @@ def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_
 
 
 @pytest.mark.parametrize("make", [lambda: byte_level_tokenizer(adds_bos=True), sentencepiece_like_tokenizer])
-def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(
-    tiny_llama: Learner, make: Callable[[], Any]
-) -> None:
+def test_a_row_has_one_start_token(tiny_llama: Learner, make: Callable[[], Any]) -> None:
     learner = with_tokenizer(tiny_llama, make())
     (row,) = learner.rows(QUESTION)
     bos = learner.tokenizer.bos_token_id
@@ -53,7 +51,7 @@ def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2: Learner) -
     assert tiny_gpt2.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_a_long_prompt_loses_its_front_and_keeps_start_token_and_answer(tiny_llama: Learner) -> None:
+def test_a_long_prompt_is_truncated_behind_its_start_token(tiny_llama: Learner) -> None:
     learner = with_tokenizer(tiny_llama, tiny_llama.tokenizer, max_tokens=10)
     (row,) = learner.rows(QUESTION)
     whole = tiny_llama.rows(QUESTION)[0].input_ids
@@ -62,7 +60,7 @@ def test_a_long_prompt_loses_its_front_and_keeps_start_token_and_answer(tiny_lla
     assert learner.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_an_answer_that_is_too_long_is_cut_at_its_end(tiny_gpt2: Learner) -> None:
+def test_a_too_long_answer_is_cut_at_its_end(tiny_gpt2: Learner) -> None:
     learner = with_tokenizer(tiny_gpt2, tiny_gpt2.tokenizer, max_tokens=6)
     (row,) = learner.rows(Example("q", "Who?", " a b c d e f g h i j"))
     assert len(row.input_ids) == 6
@@ -173,7 +171,7 @@ def test_state_holds_what_was_ever_unfrozen_and_restores_it(make_learner: Callab
         other.load_state_dict({"no_such_weight": torch.zeros(1)})
 
 
-def test_a_frozen_copy_is_a_teacher_that_training_does_not_change(tiny_gpt2: Learner) -> None:
+def test_training_does_not_change_a_frozen_copy(tiny_gpt2: Learner) -> None:
     tiny_gpt2.unfreeze()
     teacher = tiny_gpt2.frozen_copy()
     batch = teacher.collate(teacher.rows(QUESTION))
@@ -186,7 +184,7 @@ def test_a_frozen_copy_is_a_teacher_that_training_does_not_change(tiny_gpt2: Lea
     assert tiny_gpt2.trainable() != []
 
 
-def test_a_half_precision_model_with_float32_trained_weights_learns_and_answers(any_learner: Learner) -> None:
+def test_half_precision_with_float32_trained_weights_learns_and_answers(any_learner: Learner) -> None:
     half = Learner(
         copy.deepcopy(any_learner.model).bfloat16(), any_learner.tokenizer, name="half", revision="", max_tokens=128
     )

@@ -18,7 +18,7 @@ def test_a_label_at_the_first_position_is_never_scored() -> None:
     assert mean_over_tokens(torch.zeros(1, 2), labels) == 0.0
 
 
-def test_token_nll_scores_token_t_at_position_t_by_the_logits_before_it() -> None:
+def test_token_nll_scores_each_token_by_the_logits_before() -> None:
     # two tokens with probabilities 3/4 and 1/4, at both kept positions of both rows
     logits = torch.tensor([0.75, 0.25]).log().expand(2, 2, 2)
     nll = token_nll(logits, LABELS, kept_positions(LABELS))
@@ -35,7 +35,7 @@ def test_token_nll_without_labels_is_zero_and_differentiable() -> None:
     assert nll.sum() == 0
 
 
-def test_the_mean_divides_by_the_labelled_tokens_of_the_whole_batch_also_with_weights() -> None:
+def test_the_mean_divides_by_the_batchs_labelled_tokens() -> None:
     nll = torch.tensor([[0.0, 2.0, 0.0, 4.0], [0.0, 0.0, 0.0, 6.0]])
     assert mean_over_tokens(nll, LABELS) == 4.0
     weights = torch.tensor([[1.0, 0.5, 1.0, 0.0], [1.0, 1.0, 1.0, 2.0]])

@@ -78,9 +78,7 @@ def student_and_teacher(any_learner: Learner) -> StudentAndTeacher:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_gradient_right(
-    student_and_teacher: StudentAndTeacher, autocast: bool
-) -> None:
+def test_a_swapped_in_teacher_equals_a_second_model(student_and_teacher: StudentAndTeacher, autocast: bool) -> None:
     student, teacher, values = student_and_teacher
     batch = student.collate([student.rows(e)[0] for e in ROWS])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):  # whose cache of casts would outlive the swap

@@ -56,7 +56,7 @@ def test_gradients_reach_the_prefix_and_no_frozen_weight(
     assert all(parameter.grad is None for parameter in any_learner.model.parameters())
 
 
-def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama: Learner) -> None:
+def test_forward_passes_leave_key_value_prefixes_unchanged(tiny_llama: Learner) -> None:
     prefix = key_value_prefix(tiny_llama)
     first = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
     second = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)

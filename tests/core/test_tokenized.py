@@ -38,7 +38,7 @@ def no_rows(learner: Learner) -> Learner:
     return learner
 
 
-def test_rows_are_those_of_the_learner_the_first_time_and_again(any_learner: Learner, tmp_path: Path) -> None:
+def test_rows_are_the_learners_from_cache_too(any_learner: Learner, tmp_path: Path) -> None:
     expected = [row for example in EXAMPLES for row in any_learner.rows(example)]
     num_truncated, any_learner.num_truncated = any_learner.num_truncated, 0
     for learner in (any_learner, no_rows(copy.copy(any_learner))):

@@ -17,7 +17,7 @@ def test_common_length_counts_the_shared_start() -> None:
     assert common_length([], [1]) == 0
 
 
-def test_windows_overlap_by_less_than_their_length_and_cover_every_token() -> None:
+def test_windows_overlap_and_cover_every_token() -> None:
     assert windows([1, 2, 3, 4, 5], max_tokens=3, stride=2) == [[1, 2, 3], [3, 4, 5]]
     assert windows([1, 2, 3, 4, 5, 6], max_tokens=3, stride=2) == [[1, 2, 3], [3, 4, 5], [5, 6]]
     assert windows([1, 2], max_tokens=3, stride=3) == [[1, 2]]
@@ -35,7 +35,7 @@ def test_windows_with_gaps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("start", [[], [9]])
-def test_text_windows_score_every_token_but_a_texts_first_exactly_once(start: list[int]) -> None:
+def test_text_windows_score_each_token_once(start: list[int]) -> None:
     ids = list(range(10))
     pieces = text_windows(ids, start=start, max_tokens=4)
     scored = [token for tokens, num_context in pieces for token in tokens[max(num_context, 1) :]]
@@ -61,7 +61,7 @@ def test_length_batches_hold_each_index_once_and_respect_the_budget() -> None:
     assert list(length_batches([], max_tokens=10)) == []
 
 
-def test_prompts_of_like_lengths_are_continued_together_and_none_is_padded_to_more_than_double() -> None:
+def test_no_prompt_is_padded_to_more_than_double() -> None:
     lengths = [5, 1, 9, 2, 2, 30]
     assert list(like_lengths(lengths, max_items=8, num_new=0)) == [[1, 3, 4], [0, 2], [5]]
     assert list(like_lengths(lengths, max_items=2, num_new=0)) == [[1, 3], [4], [0, 2], [5]]

@@ -80,7 +80,7 @@ class Followed(nn.Module):
 @pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_adapted_model_is_the_base_model_with_a_network_behind_the_places(
+def test_bottlenecks_apply_a_network_behind_their_places(
     make_learner: Callable[[str], Learner], family: str, places: list[str], layer_norm: bool
 ) -> None:
     learner, other = make_learner(family), make_learner(family)
@@ -169,7 +169,7 @@ def test_another_method_finds_no_linear_layer_in_an_adapter(any_learner: Learner
     assert len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner)) == num
 
 
-def test_a_fit_of_one_adapter_that_was_killed_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
+def test_a_killed_adapter_fit_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: FineTune(trainable=bottleneck()))
 
 

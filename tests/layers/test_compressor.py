@@ -17,7 +17,7 @@ def self_compression(**changes: Any) -> SelfCompression:
 
 
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
-def test_memory_does_not_depend_on_the_batch_it_is_computed_in(family: str, request: pytest.FixtureRequest) -> None:
+def test_memory_does_not_depend_on_its_batch(family: str, request: pytest.FixtureRequest) -> None:
     learner = request.getfixturevalue(family)
     compressor = self_compression().build(learner, 0)
     short, long = [5, 6, 7], [8, 9, 10, 11, 12, 13, 14]

@@ -82,7 +82,7 @@ def test_only_the_newest_growth_takes_gradients(any_learner: Learner, expansion:
     assert all(parameter.dtype == torch.float32 for parameter in second)
 
 
-def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
+def test_new_blocks_stand_behind_their_groups(
     make_learner: Callable[[str], Learner],
 ) -> None:
     learner = make_learner("qwen3")
@@ -103,7 +103,7 @@ def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(
+def test_half_precision_growth_is_float32_and_preserves_the_function(
     any_learner: Learner, expansion: Expansion
 ) -> None:
     any_learner.model.to(torch.bfloat16)

@@ -40,7 +40,7 @@ def fill(parameters: Iterable[nn.Parameter], seed: int) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
-def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer() -> None:
+def test_gates_are_a_softmax_without_newer_experts() -> None:
     hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     old, new = torch.tensor([[math.log(2), 0.0], [0.0, math.log(3)]]), torch.tensor([[math.log(4), math.log(5)]])
     first, second = gates(hidden, [old, new])
@@ -63,7 +63,7 @@ def test_the_update_is_the_gated_sum_of_low_rank_products() -> None:
     assert mixture(torch.tensor([3.0, 4.0])).tolist() == pytest.approx(expected)
 
 
-def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added_to_its_weights(
+def test_constant_gates_equal_products_added_to_the_weights(
     any_learner: Learner,
 ) -> None:
     merged, base = any_learner.frozen_copy(), logits(any_learner)
@@ -80,7 +80,7 @@ def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added
     assert not torch.allclose(logits(any_learner), base, atol=1e-2)
 
 
-def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_group_alone(any_learner: Learner) -> None:
+def test_growth_preserves_logits_and_trains_the_new_group(any_learner: Learner) -> None:
     base = before = logits(any_learner)
     for seed in range(4):
         added = experts().grow(any_learner)
@@ -145,5 +145,5 @@ def test_another_method_finds_no_linear_layer_in_an_expert(any_learner: Learner)
     assert len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner)) == num
 
 
-def test_a_fit_of_a_mixture_that_does_not_grow_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
+def test_a_killed_mixture_fit_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: FineTune(trainable=experts()))

@@ -66,7 +66,7 @@ def test_only_the_trained_parts_take_gradients(any_learner: Learner) -> None:
     assert names == set(any_learner.state_dict())
 
 
-def test_projecting_leaves_the_frozen_part_of_the_merged_weight_as_it_was(any_learner: Learner) -> None:
+def test_projecting_preserves_the_frozen_part_of_the_weight(any_learner: Learner) -> None:
     """U_high^T W' = S_high V_high^T and W' V_high = U_high S_high for any values of the trained parts."""
     SUBSPACE.apply(any_learner)
     old = weights_of(any_learner)

@@ -39,7 +39,7 @@ def fill(pairs: Iterable[LowRankPair], seed: int) -> None:
             pair.up.copy_(torch.randn(pair.up.shape, generator=generator) * 0.1)
 
 
-def test_the_adapted_model_is_the_base_model_with_the_product_added_to_its_weights(any_learner: Learner) -> None:
+def test_adapters_equal_their_product_added_to_the_weights(any_learner: Learner) -> None:
     merged, base = any_learner.frozen_copy(), logits(any_learner)
     adapters = [lora().grow(any_learner, 0), lora().grow(any_learner, 1)]
     for seed, pairs in enumerate(adapters):

@@ -190,7 +190,7 @@ def test_settings_that_give_no_prompt_are_refused(tiny_llama: Learner, wrong: di
         SoftPrompt(**(settings | wrong)).apply(tiny_llama)
 
 
-def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_learner: Learner) -> None:
+def test_a_query_averages_the_questions_frozen_states(any_learner: Learner) -> None:
     model = any_learner.model
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([ids]), output_hidden_states=True) for ids in ([31, 32], [41])]
@@ -205,7 +205,7 @@ def test_a_query_is_the_mean_of_the_frozen_states_over_the_question_alone(any_le
     )
 
 
-def test_a_row_gets_the_prompts_of_its_nearest_keys_in_their_order(any_learner: Learner) -> None:
+def test_rows_get_the_prompts_of_their_nearest_keys(any_learner: Learner) -> None:
     POOL.apply(any_learner)
     pool, batch = any_learner.model.prefix_source, any_learner.collate(ROWS)
     asked = torch.tensor([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()

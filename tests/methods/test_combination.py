@@ -132,7 +132,7 @@ def test_members_that_are_off_leave_fine_tuning(make_learner: Callable[[str], Le
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner: Callable[[str], Learner]) -> None:
+def test_composing_choice_and_penalty_equals_the_joint_method(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
     methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=5.0)), L2(trainable=LORA, weight=5.0)]
     for learner, method in zip(learners, methods, strict=True):
@@ -180,7 +180,7 @@ def test_what_cannot_be_joined_is_refused(tiny_llama: Learner) -> None:
         learn(tiny_llama, started(tiny_llama, off), TASKS[0])
 
 
-def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names() -> None:
+def test_values_by_name_are_refused_with_renamed_parameters() -> None:
     def expansion(expansion: str, grows: str) -> ModelExpansion:
         return ModelExpansion(expansion=expansion, num_new_blocks=1, num_new_units=4, grows=grows, seed=0)
 
@@ -212,7 +212,7 @@ class Proud(FineTune):
         return self
 
 
-def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama: Learner) -> None:
+def test_a_hooks_owner_may_stand_anywhere(tiny_llama: Learner) -> None:
     proud = Proud(trainable=Unchanged())
     method = composed(first=plain(), a=Polite(trainable=Unchanged()), b=proud)
     predictor: object = method.predictor(tiny_llama, 0)
@@ -231,9 +231,7 @@ ANCHORED: dict[str, Callable[[], Method]] = {
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_training(
-    tiny_llama: Learner, name: str
-) -> None:
+def test_anchoring_parameters_frozen_later_is_refused_before_training(tiny_llama: Learner, name: str) -> None:
     method = composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), **{name: ANCHORED[name]()})
     with pytest.raises(UserError, match="nothing is trainable before the first task"):
         started(tiny_llama, method)
@@ -249,9 +247,7 @@ class Exchanging(FineTune):
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_first_step(
-    tiny_llama: Learner, name: str
-) -> None:
+def test_anchoring_parameters_without_earlier_values_is_refused(tiny_llama: Learner, name: str) -> None:
     method = started(tiny_llama, composed(first=Exchanging(trainable=LORA), **{name: ANCHORED[name]()}))
     learn(tiny_llama, method, TASKS[0])
     with pytest.raises(UserError, match="none of those trained in task 'south' was trained before"):

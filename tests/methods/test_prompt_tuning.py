@@ -20,9 +20,7 @@ ALL = pytest.mark.parametrize("trainable", [PROMPT, PREFIX, NETWORK], ids=["prom
 
 
 @ALL
-def test_learning_lowers_the_loss_and_leaves_the_base_model_as_it_was(
-    any_learner: Learner, trainable: Trainable
-) -> None:
+def test_learning_lowers_the_loss_without_changing_the_base(any_learner: Learner, trainable: Trainable) -> None:
     base = {name: p.clone() for name, p in any_learner.model.named_parameters()}
     method = started(any_learner, FineTune(trainable=trainable))
     batch = any_learner.collate([row for example in TASKS[0].train for row in any_learner.rows(example)])

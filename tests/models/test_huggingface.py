@@ -71,7 +71,7 @@ def test_eager_attention_gives_the_same_answers_scores(checkpoints: dict[str, Pa
 
 
 @pytest.mark.parametrize("revision", ["main", "0123456789abcdef0123456789abcdef01234567"])
-def test_a_cached_model_loads_without_a_network_and_its_commit_is_recorded(hub_cache: str, revision: str) -> None:
+def test_a_cached_model_loads_offline_with_its_commit(hub_cache: str, revision: str) -> None:
     learner = load("someone/tiny", revision=revision)
     assert learner.name == "someone/tiny"
     assert learner.revision == hub_cache
@@ -92,9 +92,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
-def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(
-    hub_cache: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_the_error_is_immediate(hub_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(monkeypatch, ConnectionRefusedError())
     started = time.monotonic()
     with pytest.raises(UserError, match=r"did not answer.*hf download someone/other.*model=tiny"):
@@ -102,7 +100,7 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(
     assert time.monotonic() - started < 2
 
 
-def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connectivity_tells_a_listening_hub_from_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -190,7 +188,7 @@ def test_the_memory_estimate_equals_the_loaded_weights(checkpoints: dict[str, Pa
     assert huggingface.estimate_bytes(str(checkpoints[family]), "bf16", None) == 2 * num_parameters
 
 
-def test_the_memory_estimate_of_four_bits_keeps_embeddings_and_head_in_half_precision(
+def test_the_4bit_estimate_keeps_embeddings_in_half_precision(
     checkpoints: dict[str, Path],
 ) -> None:
     # Llama: 2 layers of q 32x32, k and v 16x32, o 32x32, three MLP matrices 64x32

@@ -69,7 +69,7 @@ def folder_of(made: Job) -> Path:
     return made.folder(toy_stream())
 
 
-def test_without_being_asked_nothing_is_made_and_the_reason_is_the_command(tmp_path: Path) -> None:
+def test_baselines_are_not_made_unless_requested(tmp_path: Path) -> None:
     made = toy_job(tmp_path)
     job_run.run(made)
     assert [path.name for path in tmp_path.iterdir()] == [folder_of(made).name]
@@ -112,7 +112,7 @@ def test_baselines_are_made_once_and_compared_with(tmp_path: Path, capsys: pytes
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_single_task_must_not_guess_the_task_where_questions_do_not_tell_it() -> None:
+def test_single_task_must_not_guess_an_untold_task() -> None:
     keys = ("single_task", "joint", "newest_task")
     untold = toy_stream()
     told = replace(untold, tests=[replace(test, gives_task=True) for test in untold.tests])
@@ -122,7 +122,7 @@ def test_single_task_must_not_guess_the_task_where_questions_do_not_tell_it() ->
     assert methods_of(untold, ()) == {}
 
 
-def test_a_baseline_is_an_ordinary_run_and_has_no_baselines_made_for_it(tmp_path: Path) -> None:
+def test_a_baseline_run_has_no_baselines_of_its_own(tmp_path: Path) -> None:
     made = toy_job(tmp_path, baselines="auto")
     baseline = made.baseline("joint")
     same = toy_job(tmp_path, method="joint", push=0.1)
@@ -210,7 +210,7 @@ def test_an_unknown_mode_is_a_mistake(tmp_path: Path) -> None:
         job_run.run(toy_job(tmp_path, baselines="all"))
 
 
-def test_the_work_of_a_baseline_is_told_in_trainings_and_examples() -> None:
+def test_a_baselines_work_is_told_in_trainings_and_examples() -> None:
     assert work("single_task", toy_stream(4)).startswith("4 trainings from the base model, 16 examples per epoch")
     assert work("joint", toy_stream(4)).endswith(
         "40 examples per epoch in all (2.5 times those of one pass over the stream)"

@@ -51,7 +51,7 @@ def test_nothing_that_is_learned_or_scored_after_tasks_changes(tmp_path: Path) -
     assert not (tmp_path / "off" / "steps").exists()
 
 
-def test_the_tests_of_the_tasks_so_far_are_asked_every_n_of_six_steps(tmp_path: Path) -> None:
+def test_learned_tasks_tests_are_evaluated_every_n_steps(tmp_path: Path) -> None:
     run_toy(tmp_path, evaluator=ToyEvaluator(every_steps=2))
     steps = read_steps(tmp_path)
     asked = {task: {step: list(scores) for step, scores in cells.items()} for task, cells in steps.items()}
@@ -85,9 +85,7 @@ class PowerCut(BaseException):
     """The process is gone."""
 
 
-def test_cut_off_before_any_of_its_writes_the_scores_inside_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_power_cuts_do_not_change_scores_inside_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, left = os.replace, [10**9]
 
     def replace(source: Path, target: Path) -> None:
@@ -142,7 +140,7 @@ def test_a_signal_while_asking_inside_a_task_loses_no_step(
 
 
 @pytest.mark.parametrize("step", [2, 9])
-def test_a_real_fit_is_the_same_with_questions_between_its_steps_and_after_a_kill(
+def test_evaluation_between_steps_does_not_change_a_fit(
     make_learner: Callable[[str], Learner], tmp_path: Path, step: int
 ) -> None:
     run_real(tmp_path / "off", make_learner("llama"))

@@ -45,7 +45,7 @@ def test_the_fisher_of_a_coin_is_its_information() -> None:
     assert fisher.item() == pytest.approx((p * (1 - p)).item(), rel=0.05)
 
 
-def test_the_empirical_fisher_is_the_mean_of_squared_gradients_of_the_models_own_loss(any_learner: Learner) -> None:
+def test_the_empirical_fisher_averages_squared_gradients(any_learner: Learner) -> None:
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_nll, torch.square)

@@ -23,7 +23,7 @@ def adapters(trainable: Bottleneck = BLOCKS, *, learns_questions: bool = True) -
 
 
 @pytest.mark.parametrize("trainable", [BLOCKS, HOULSBY], ids=["block", "attention+mlp"])
-def test_a_tasks_adapter_is_fine_tuning_of_one_adapter_on_it_alone(
+def test_a_tasks_adapter_equals_training_one_alone(
     make_learner: Callable[[str], Learner], trainable: Bottleneck
 ) -> None:
     learner = make_learner("llama")
@@ -35,7 +35,7 @@ def test_a_tasks_adapter_is_fine_tuning_of_one_adapter_on_it_alone(
         assert same(learner.state_dict(), alone.state_dict())
 
 
-def test_a_new_adapter_leaves_the_base_models_logits_and_trains_nothing_else(any_learner: Learner) -> None:
+def test_a_new_adapter_preserves_logits_and_trains_alone(any_learner: Learner) -> None:
     base = logits(any_learner)
     weights = {name: p.clone() for name, p in any_learner.model.named_parameters()}
     method = started(any_learner, adapters())
@@ -58,7 +58,7 @@ def test_questions_are_learned_with_their_answers(make_learner: Callable[[str], 
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_a_question_that_is_not_told_its_task_gets_the_adapter_that_learned_its_like(any_learner: Learner) -> None:
+def test_untold_questions_get_the_adapter_of_similar_ones(any_learner: Learner) -> None:
     questions = ["Where does Ada work?", "Who opened the bridge?"]
     method = started(any_learner, adapters())
     assert method.predictor(any_learner, -1) is any_learner

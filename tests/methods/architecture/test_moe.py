@@ -36,7 +36,7 @@ def values(learner: Learner, group: int) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in lora_experts.group(learner, group)]
 
 
-def test_growing_leaves_the_logits_unchanged_and_old_experts_and_router_rows_frozen(any_learner: Learner) -> None:
+def test_growth_preserves_logits_and_freezes_old_experts(any_learner: Learner) -> None:
     method = started(any_learner, moe())
     base = logits(any_learner)
     learn(any_learner, method, TASKS[0])
@@ -62,7 +62,7 @@ def test_the_first_task_is_fine_tuning_of_one_group(make_learner: Callable[[str]
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_the_penalty_is_the_divergence_from_the_model_before_the_task(any_learner: Learner) -> None:
+def test_the_penalty_is_the_divergence_from_the_previous_model(any_learner: Learner) -> None:
     method = started(any_learner, moe(0.5))
     learn(any_learner, method, TASKS[0])
     batch = batch_of(any_learner, TASKS[1])

@@ -42,7 +42,7 @@ def test_without_frozen_directions_it_is_fine_tuning_step_by_step(
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_more_directions_are_frozen_with_each_task_and_the_last_share_stays(tiny_llama: Learner) -> None:
+def test_each_task_freezes_more_directions(tiny_llama: Learner) -> None:
     method = started(tiny_llama, osf(0.25, 0.5))
     ranks = []
     for task in (*TASKS, type(TASKS[1])("west", 2, TASKS[0].train)):

@@ -40,7 +40,7 @@ def values(method: ProgressivePrompts) -> list[torch.Tensor]:
 
 
 @WIDTHS
-def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner: Learner, width: int | None) -> None:
+def test_prompts_are_put_newest_first_and_stay(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     learn(any_learner, method, TASKS[0])
     (first,) = values(method)
@@ -55,7 +55,7 @@ def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner: Le
 
 
 @WIDTHS
-def test_a_told_task_is_answered_as_right_after_it_was_learned(any_learner: Learner, width: int | None) -> None:
+def test_a_told_task_is_answered_as_when_learned(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     base = any_learner.loglikelihood(told(None), [" Oslo"])
     assert method.predictor(any_learner, -1).loglikelihood(told(0), [" Oslo"]) == base
@@ -81,7 +81,7 @@ def test_the_first_task_is_prompt_tuning(make_learner: Callable[[str], Learner],
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_the_network_adds_to_the_prompt_and_is_folded_into_it(any_learner: Learner) -> None:
+def test_the_network_is_folded_into_the_prompt(any_learner: Learner) -> None:
     method = started(any_learner, make(8))
     method.before_task(any_learner, TASKS[0])
     (prompt,), network = method.prompts.prompts.values(), present(method.prompts.network)
@@ -113,9 +113,7 @@ def test_a_killed_run_continues_bit_for_bit(
 
 
 @WIDTHS
-def test_a_state_from_the_middle_of_a_task_makes_the_same_model(
-    make_learner: Callable[[str], Learner], width: int | None
-) -> None:
+def test_a_state_from_mid_task_restores_the_model(make_learner: Callable[[str], Learner], width: int | None) -> None:
     learner, fresh = make_learner("gpt2"), make_learner("gpt2")
     method = started(learner, make(width))
     learn(learner, method, TASKS[0])

@@ -76,9 +76,7 @@ def test_the_pull_by_hand(any_learner: Learner) -> None:
     assert unused is None
 
 
-def test_a_pool_of_one_without_pull_is_prompt_tuning_step_by_step(
-    any_learner: Learner, make_learner: Callable[[str], Learner]
-) -> None:
+def test_one_prompt_without_pull_is_prompt_tuning(any_learner: Learner, make_learner: Callable[[str], Learner]) -> None:
     family = any_learner.model.config.model_type
     plain = make_learner(family)
     prompt = started(plain, FineTune(trainable=SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0)))
@@ -128,7 +126,7 @@ def test_batches_of_questions_are_answered_as_single_ones(any_learner: Learner) 
     assert predictor.loglikelihood(prompts, targets) == pytest.approx(alone, abs=1e-4)
 
 
-def test_a_forward_pass_over_other_rows_does_not_disturb_the_pull(tiny_llama: Learner) -> None:
+def test_forward_passes_over_other_rows_leave_the_pull(tiny_llama: Learner) -> None:
     method = started(tiny_llama, make())
     batch, other = batch_of(tiny_llama, TASKS[0]), batch_of(tiny_llama, TASKS[1])
     outputs = tiny_llama.forward(batch)
@@ -148,7 +146,7 @@ def test_one_query_is_made_for_each_batch(tiny_llama: Learner, monkeypatch: pyte
     assert calls == [False, True]  # the query without gradients, then the model
 
 
-def test_diversification_counts_choices_and_holds_them_against_prompts_in_training_only(any_learner: Learner) -> None:
+def test_diversification_penalizes_frequent_prompts_in_training_only(any_learner: Learner) -> None:
     method = started(any_learner, make(pull=0.5, diversify=True))
     assert method.storage_bytes() == 5 * 8
     method.before_task(any_learner, TASKS[0])
@@ -176,7 +174,7 @@ def test_a_killed_run_continues_bit_for_bit(
     assert_survives_a_kill(lambda: make_learner(family), lambda: make(diversify=diversify))
 
 
-def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner: Callable[[str], Learner]) -> None:
+def test_a_state_from_mid_task_restores_the_model(make_learner: Callable[[str], Learner]) -> None:
     learner, fresh = make_learner("gpt2"), make_learner("gpt2")
     method = started(learner, make(diversify=True))
     learned(learner, method, TASKS[0])

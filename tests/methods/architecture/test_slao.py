@@ -29,7 +29,7 @@ def test_merging_by_hand() -> None:
     assert merged(torch.tensor([8.0]), torch.tensor([2.0]), 4).item() == 5.0  # 8 - 6 / 2
 
 
-def test_a_task_starts_from_the_trained_matrices_and_the_merged_ones_answer(any_learner: Learner) -> None:
+def test_merged_matrices_answer_and_trained_ones_start_tasks(any_learner: Learner) -> None:
     method = started(any_learner, Slao(trainable=LORA))
     pairs = peft_lora.adapter(any_learner, 0)
     learn(any_learner, method, TASKS[0])

@@ -29,7 +29,7 @@ QUESTION = "Question: Where?\nAnswer:"
 
 
 @pytest.mark.parametrize("trainable", CHOICES.values(), ids=list(CHOICES))
-def test_every_tasks_model_is_fine_tuning_of_the_base_model_on_it_alone(
+def test_every_tasks_model_equals_fine_tuning_on_it_alone(
     make_learner: Callable[[str], Learner], trainable: Trainable
 ) -> None:
     learner = make_learner("gpt2")
@@ -72,7 +72,7 @@ def test_a_question_is_answered_by_its_tasks_model(any_learner: Learner) -> None
     assert same(trainable_values(any_learner), newest)  # back in place
 
 
-def test_an_untold_question_goes_to_the_model_that_finds_it_likeliest(tiny_llama: Learner) -> None:
+def test_untold_questions_go_to_their_likeliest_model(tiny_llama: Learner) -> None:
     method = started(tiny_llama, SingleTask(trainable=LORA))
     texts = ["Ada works in Oslo.", "Mara works in Accra."]
     losses, scores = [], []
@@ -86,7 +86,7 @@ def test_an_untold_question_goes_to_the_model_that_finds_it_likeliest(tiny_llama
     assert found == pytest.approx([scores[task][i] for i, task in enumerate(best)], rel=1e-5)
 
 
-def test_past_tasks_values_are_stored_and_the_newest_are_the_learners(tiny_llama: Learner) -> None:
+def test_only_past_tasks_values_are_stored(tiny_llama: Learner) -> None:
     method = started(tiny_llama, SingleTask(trainable=LORA))
     size = sum(4 * value.numel() for value in trainable_values(tiny_llama).values())
     learn(tiny_llama, method, TASKS[0])
@@ -96,9 +96,7 @@ def test_past_tasks_values_are_stored_and_the_newest_are_the_learners(tiny_llama
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit_and_answers_old_questions_alike(
-    make_learner: Callable[[str], Learner], family: str
-) -> None:
+def test_a_killed_run_continues_and_answers_bit_for_bit(make_learner: Callable[[str], Learner], family: str) -> None:
     learners, methods = [], []
 
     def new_learner() -> Learner:
@@ -133,7 +131,7 @@ def test_joined_with_a_method_that_grows_the_model_it_refuses(tiny_llama: Learne
         method.before_task(tiny_llama, TASKS[0])
 
 
-def test_the_reference_for_untold_questions_answers_with_the_newest_model_whatever_they_look_like(
+def test_the_newest_task_baseline_answers_with_the_newest_model(
     make_learner: Callable[[str], Learner],
 ) -> None:
     found = []

@@ -99,7 +99,7 @@ def test_micro_batches_do_not_change_it(make_learner: Callable[[str], Learner], 
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_the_model_that_gave_the_outputs_has_no_distance_from_them(any_learner: Learner) -> None:
+def test_the_unchanged_model_has_no_output_distance(any_learner: Learner) -> None:
     for distance in ("mse", "kl"):
         method = der(distance=distance, top_k=5)
         run(any_learner, method, TASKS[:1])

@@ -56,7 +56,7 @@ def test_divergence_equals_torchs(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner: Learner, trainable: Trainable) -> None:
+def test_penalty_and_gradient_equal_a_second_models(any_learner: Learner, trainable: Trainable) -> None:
     def expected(teacher: Learner, batch: Batch, student: Outputs) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask).logits

@@ -56,9 +56,7 @@ def divergences(learner: Learner, teacher: Learner, read: str, target: str, *, e
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_loss_and_its_gradient_are_means_of_separate_forward_passes(
-    any_learner: Learner, trainable: Trainable
-) -> None:
+def test_loss_and_gradient_average_separate_forward_passes(any_learner: Learner, trainable: Trainable) -> None:
     method = distilled(trainable=trainable)
     in_the_second_task(any_learner, method)
     teacher = any_learner.frozen_copy()
@@ -127,7 +125,7 @@ def test_the_teacher_is_shown_the_pseudo_rows_only(tiny_llama: Learner, monkeypa
     assert teacher.replayed.all()
 
 
-def test_the_teacher_counts_as_stored_and_there_is_none_in_the_first_task(tiny_gpt2: Learner) -> None:
+def test_the_teacher_counts_as_stored_from_task_two(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, distilled(trainable=LORA))
     method.before_task(tiny_gpt2, TASKS[0])
     assert method.storage_bytes() == 0 and not method.teacher and not method.pseudo

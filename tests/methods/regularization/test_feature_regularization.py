@@ -47,9 +47,7 @@ def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
 
 
 @pytest.mark.parametrize(("distance", "trainable"), [("mse", FULL), ("cosine", FULL), ("mse", LORA)])
-def test_the_penalty_and_its_gradient_are_those_of_a_second_model(
-    any_learner: Learner, distance: str, trainable: Trainable
-) -> None:
+def test_penalty_and_gradient_equal_a_second_models(any_learner: Learner, distance: str, trainable: Trainable) -> None:
     def expected(teacher: Learner, batch: Batch, student: Outputs) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)

@@ -27,7 +27,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return sum(float((one[name] - other[name]).square().sum()) for name in one)
 
 
-def test_the_penalty_is_the_weighted_squared_distance_from_the_previous_task(any_learner: Learner) -> None:
+def test_the_penalty_is_the_weighted_squared_distance(any_learner: Learner) -> None:
     method = L2(trainable=FULL, weight=0.5)
     (session,) = run(any_learner, method, TASKS[:1])
     assert "l2" not in session.logged[0][1]

@@ -93,7 +93,7 @@ def backward(learner: Learner, method: Method, micro_batch_size: int) -> tuple[d
     return terms, [present(p.grad).clone() for p in learner.trainable()]
 
 
-def test_the_loss_and_its_gradient_are_two_means_of_separate_forward_passes(any_learner: Learner) -> None:
+def test_loss_and_gradient_average_separate_forward_passes(any_learner: Learner) -> None:
     method = lamol()
     in_the_second_task(any_learner, method)
     terms, gradients = backward(any_learner, method, 100)
@@ -279,7 +279,7 @@ def test_a_killed_run_continues_bit_for_bit(
     assert_survives_a_kill(lambda: make_learner(family), lambda: lamol(trainable=trainable))
 
 
-def test_a_saved_task_keeps_its_pseudo_examples_whatever_the_model_would_write(tiny_gpt2: Learner) -> None:
+def test_a_saved_task_keeps_its_pseudo_examples(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, lamol())
     learn(tiny_gpt2, method, TASKS[0])
     method.before_task(tiny_gpt2, TASKS[1])
@@ -310,7 +310,7 @@ def test_as_a_member_of_a_composition_it_does_the_same(make_learner: Callable[[s
     assert same(alone.state_dict(), joined.state_dict())
 
 
-def test_without_a_separator_it_is_what_all_prompts_of_a_task_end_with() -> None:
+def test_the_separator_defaults_to_the_prompts_common_ending() -> None:
     found = generation(separator=None)
     forms = [Example(str(i), f"{name} sings.\nForm: music\nEntry:", " jazz") for i, name in enumerate(["Ada", "Bo"])]
     assert found.separator_of(forms) == "\nForm: music\nEntry:"

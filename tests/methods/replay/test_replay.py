@@ -121,7 +121,7 @@ def test_more_old_rows_than_there_are_repeat_all_of_them() -> None:
     assert drawn([], 3, First()) == []  # type: ignore[arg-type]
 
 
-def test_the_padding_control_repeats_as_many_rows_of_the_new_task(tiny_llama: Learner) -> None:
+def test_the_padding_control_repeats_new_rows_instead(tiny_llama: Learner) -> None:
     method, control = replay(), replay(repeats_new_task=True)
     for one in (method, control):
         one.before_stream(tiny_llama, Episodes(), trainer().bind(tiny_llama, one, MemorySession()))
