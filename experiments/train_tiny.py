@@ -260,7 +260,7 @@ def measure(learner: Learner, recipe: Recipe) -> dict[str, float]:
     """Return the reading accuracy on the stream period, and the chance of guessing."""
     articles = World(seed=7, facts_per_document=3, changing_facts=False).articles("stream", 200)
     changing = World(seed=7, facts_per_document=3, changing_facts=True).articles("stream", 200)
-    answers = {}
+    answers: dict[str, Counter[str]] = {}
     for article in articles:
         for question in article.questions:
             answers.setdefault(question.id.split("/")[1], Counter())[question.answers[0]] += 1

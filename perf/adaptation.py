@@ -58,6 +58,7 @@ def built(name: str, learner: Learner, folder: Path) -> BankedMethod:
     example = Example("q", "w5 w6", " w7", ("w7",), (), ("d",))
     method.before_stream(learner, Episodes(train=[Episode((Document("d", "w8 w9 w7"),), (example,))]), NoTraining())
     generator = torch.Generator().manual_seed(1)
+    block: Any
     for block in method.amortizer.aggregator.blocks:  # they start at zero, which would hide a wrong result
         for layer in (block.output, block.ffn_out):
             layer.weight.data.copy_(torch.randn(layer.weight.shape, generator=generator) * 0.02)
@@ -113,7 +114,7 @@ def measure_aggregation(mac: BankedMethod, cmt: Any, batch: int) -> list[dict[st
     memories, aggregator = mac.bank.memories(mac.bank.rows()), mac.amortizer.aggregator
     one = states[:1]
     flat, grouped = BankRecall(mac.amortizer, mac.bank, None), BankRecall(mac.amortizer, mac.bank, WINDOW)
-    ways: dict[str, tuple[Callable[[], Tensor], int]] = {
+    ways: dict[str, tuple[Callable[[], Tensor | None], int]] = {
         "released, whole bank": (lambda: released.aggregate(aggregator, one, memories), 1),
         "released, groups of 16": (lambda: released.aggregate_in_groups(aggregator, one, memories, WINDOW), 1),
         "mac, whole bank": (lambda: flat(states, prompts)[0], batch),
@@ -122,10 +123,13 @@ def measure_aggregation(mac: BankedMethod, cmt: Any, batch: int) -> list[dict[st
         "cmt, search and best 8": (lambda: cmt.recall_top_k(states, prompts)[0], batch),
         "cmt, search and best 8, one question": (lambda: cmt.recall_top_k(one, prompts[:1])[0], 1),
     }
-    rows, results = [], {}
+    rows: list[dict[str, Any]] = []
+    results: dict[str, Tensor] = {}
     for name, (call, size) in ways.items():
         note(f"aggregation: {name}")
-        results[name] = call()
+        joined = call()
+        assert joined is not None
+        results[name] = joined
         seconds = best_seconds(call, 2) / size
         rows.append({"way": name, "batch": size, "milliseconds": 1000 * seconds})
     first = {row["way"]: row for row in rows}
@@ -133,8 +137,10 @@ def measure_aggregation(mac: BankedMethod, cmt: Any, batch: int) -> list[dict[st
         row["ratio"] = first["released, whole bank"]["milliseconds"] / row["milliseconds"]
         kind = row["way"].partition(", ")[2].removesuffix(", one question")
         reference = results.get(f"released, {kind}")
-        gap = None if reference is None else (results[row["way"]][:1] - reference).abs().max()
-        row["deviation"] = None if gap is None else float(gap / (reference - one).abs().max())
+        row["deviation"] = None
+        if reference is not None:
+            gap = (results[row["way"]][:1] - reference).abs().max()
+            row["deviation"] = float(gap / (reference - one).abs().max())
     return rows
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +72,7 @@ def measure(learner: Learner, examples: Sequence[Example], *, steps: int, rounds
     order = [plan.items(step) for step in range(plan.num_steps)]
     learner.unfreeze()
     start = {key: value.clone() for key, value in learner.model.state_dict().items()}
-    loops = {
+    loops: dict[str, Callable[[], Round]] = {
         "trainer": lambda: trainer_round(learner, examples, budget),
         "maximum": lambda: trainer_round(PaddedToMaximum(learner, max(lengths)), examples, budget),
         "bare": lambda: bare_round(learner, rows, order, budget),

@@ -58,7 +58,7 @@ class Setup:
     def rows(self, indices: list[int]) -> tuple[Tensor, Tensor, Prefix]:
         """Return ids, mask and memories of some questions."""
         ids, mask = left_padded([self.questions[i] for i in indices], NEVER)
-        to = {"device": self.device}
+        to: dict[str, Any] = {"device": self.device}
         return torch.tensor(ids, **to), torch.tensor(mask, **to), self.prefix.rows(torch.tensor(indices, **to))
 
 

@@ -40,7 +40,7 @@ def patch(found: dict[str, float]) -> None:
         if not found:
             found.update(now())
 
-    GradientLoop._update = noted  # type: ignore[method-assign]
+    GradientLoop._update = noted  # type: ignore[method-assign, assignment]
 
 
 def now() -> dict[str, float]:

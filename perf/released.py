@@ -41,6 +41,7 @@ def _slot(compressor: T5Compressor, state: Tensor, t: int) -> Tensor:
 def aggregate(aggregator: CrossAttention, state: Tensor, memories: Tensor) -> Tensor:
     """Return `[1, slots, width]` for one question's state of that shape and memories `[docs, slots, width]`."""
     bank = aggregator.norm_memory(memories.flatten(0, 1))[None]
+    block: Any
     for block in aggregator.blocks:
         state = state + _attend(block, block.norm_query(state), bank)
         state = state + block.ffn_out(F.gelu(block.ffn_in(block.norm_ffn(state))))

@@ -218,6 +218,7 @@ def meta_training(job: Job, steps: int) -> dict[str, Any]:
     """Measure steps of the method's meta-training as the default configuration does them."""
     learner, method, kept = job.build("model"), job.build("method"), NoTraining()
     method.before_stream(learner, job.build("data").episodes, kept)
+    assert isinstance(kept.objective, EpisodicObjective)
     objective, session = TimedObjective(kept.objective), Session()
     job.build("trainer").bind(learner, method, session).on_objective(objective)
     seconds = (session.times[-1][0] - session.times[WARM_UP][0]) / steps

@@ -32,7 +32,7 @@ def test_a_killed_worker_of_joblib_takes_no_cell_with_it(project: Project) -> No
     assert 2 in starts(folder)
 
 
-def test_a_stopped_sweep_lets_its_cells_save_and_its_repetition_runs_the_rest(project: Project) -> None:
+def test_a_stopped_sweep_saves_its_jobs_and_can_continue(project: Project) -> None:
     sweep = project.start("run", "-m", "seed=0,1,2", "hydra/launcher=joblib", *SMALL, *LONG)
     try:
         folder = sweep_folder(project)
@@ -48,7 +48,7 @@ def test_a_stopped_sweep_lets_its_cells_save_and_its_repetition_runs_the_rest(pr
     assert "3 jobs: 3 complete" in project.cmt("sweep", "repeat", "latest")
 
 
-def test_a_local_job_that_is_told_to_stop_is_begun_again_and_goes_on(project: Project) -> None:
+def test_a_stopped_local_job_is_requeued_and_goes_on(project: Project) -> None:
     sweep = project.start("run", "-m", "seed=0", "hydra/launcher=submitit_local", *SMALL, *LONG)
     try:
         folder = sweep_folder(project)

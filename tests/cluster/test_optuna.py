@@ -29,7 +29,7 @@ def study(project: Project) -> Any:
     return optuna.load_study(study_name="mine", storage=storage)
 
 
-def test_two_sweeps_share_a_study_up_to_its_number_of_trials(project: Project) -> None:
+def test_two_sweeps_share_the_trials_of_a_study(project: Project) -> None:
     together = ("hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib")
     sweeps = [project.start("run", "-m", *SEARCH, *together, *SMALL) for _ in range(2)]
     told = [sweep.communicate(timeout=200)[0] for sweep in sweeps]
@@ -44,7 +44,7 @@ def test_two_sweeps_share_a_study_up_to_its_number_of_trials(project: Project) -
     assert sorted(numbers) == list(range(len(found)))
 
 
-def test_a_stopped_study_goes_on_with_the_trial_that_was_cut_off(project: Project) -> None:
+def test_a_stopped_study_continues_its_interrupted_trial(project: Project) -> None:
     long = [*SMALL, *LONG[1:]]
     sweep = project.start("run", "-m", *SEARCH, "hydra.sweeper.n_trials=2", *long)
     try:
@@ -62,7 +62,7 @@ def test_a_stopped_study_goes_on_with_the_trial_that_was_cut_off(project: Projec
     assert first is not None and first.num_starts == 2 and first.trial is not None and first.trial.number == 0
 
 
-def test_a_trial_below_the_others_is_pruned_after_a_task_and_its_state_kept(project: Project) -> None:
+def test_a_poor_trial_is_pruned_and_keeps_its_state(project: Project) -> None:
     storage = str(project.folder / "runs" / ".studies" / "mine.journal")
     made = optuna.create_study(study_name="mine", storage=trials.open_storage(storage), direction="maximize")
     for _ in range(2):  # what other trials had: every answer right after task 1

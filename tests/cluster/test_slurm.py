@@ -59,9 +59,7 @@ def outcome(run: Path) -> tuple[Any, str]:
     ).hexdigest()
 
 
-def test_a_preempted_cell_of_an_array_goes_on_and_ends_as_if_nothing_had_happened(
-    slurm: Slurm, on_slurm: Project
-) -> None:
+def test_a_preempted_array_job_ends_as_if_uninterrupted(slurm: Slurm, on_slurm: Project) -> None:
     sweep = on_slurm.start("run", "-m", "seed=0,1,2,3", *ON_SLURM, *SMALL, *LONG, "logger=wandb")
     try:
         folder = sweep_folder(on_slurm)
@@ -86,7 +84,7 @@ def test_a_preempted_cell_of_an_array_goes_on_and_ends_as_if_nothing_had_happene
     assert outcome(straight) == outcome(Path(preempted.folder))
 
 
-def test_a_killed_cell_ends_the_wait_only_for_itself_and_is_repeated(on_slurm: Project) -> None:
+def test_a_killed_job_stops_no_other_and_is_repeated(on_slurm: Project) -> None:
     sweep = on_slurm.start("run", "-m", "seed=0,1", *ON_SLURM, *SMALL, *LONG)
     try:
         folder = sweep_folder(on_slurm)
@@ -106,7 +104,7 @@ def test_slurms_refusal_is_told(on_slurm: Project) -> None:
     assert "Slurm refused the jobs" in told and "invalid partition" in told
 
 
-def test_a_script_of_ones_own_saves_at_the_warning_and_is_requeued(slurm: Slurm, on_slurm: Project) -> None:
+def test_a_custom_script_saves_when_warned_and_is_requeued(slurm: Slurm, on_slurm: Project) -> None:
     (text,) = [block for block in page_blocks() if block.startswith("#!/bin/bash")]
     script = on_slurm.folder / "job.sh"
     script.write_text(text.replace("seed=1", shlex.join(["seed=1", *SMALL, *LONG])))
@@ -124,7 +122,7 @@ def test_a_script_of_ones_own_saves_at_the_warning_and_is_requeued(slurm: Slurm,
     assert "cmt resume" in (on_slurm.folder / "job.out").read_text()
 
 
-def test_the_commands_of_the_page_for_users_do_what_it_says(slurm: Slurm, on_slurm: Project) -> None:
+def test_the_documented_commands_do_what_they_say(slurm: Slurm, on_slurm: Project) -> None:
     first = page_command("srun --")
     done = subprocess.run(
         [*first, *SMALL], cwd=on_slurm.folder, env=on_slurm.environment, capture_output=True, text=True

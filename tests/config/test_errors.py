@@ -99,7 +99,7 @@ def test_a_composition_is_refused_where_a_member_cannot_work(tmp_path: Path) -> 
     assert checked.config["method"]["order"] == ["lora", "needy"]
 
 
-def test_a_composition_on_the_command_line_is_built_from_its_members(tmp_path: Path) -> None:
+def test_a_composition_given_as_overrides_is_built(tmp_path: Path) -> None:
     checked = check.check(Request((*BASE, composition(tmp_path, "ewc")), config_dir=tmp_path))
     method = targets.instantiate(checked.config["method"], ())
     assert isinstance(method, Compose)

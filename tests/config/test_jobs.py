@@ -62,7 +62,7 @@ def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> No
     assert both == name.replace("streamingqa-", "streamingqa-generated-validation-")
 
 
-def test_the_folder_depends_on_settings_but_not_on_places_and_loggers() -> None:
+def test_the_folder_ignores_paths_and_loggers() -> None:
     def folder(*overrides: str) -> str:
         return command_line.job(*BASE, *overrides).folder(stream("real")).name
 

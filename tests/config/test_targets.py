@@ -94,7 +94,7 @@ def test_a_missing_keyword_is_named() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"), [("mode", "c", "'a', 'b'"), ("rate", "fast", "float"), ("rate", True, "float")]
 )
-def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(key: str, value: Any, allowed: str) -> None:
+def test_a_wrong_type_is_reported_with_the_allowed_ones(key: str, value: Any, allowed: str) -> None:
     with pytest.raises(UserError, match=rf"holder\.{key}=.*{allowed}"):
         targets.check_arguments({"holder": {**HOLDER, key: value}}, TRUSTED)
 

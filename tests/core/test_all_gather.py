@@ -54,7 +54,7 @@ def gradients(process_group: ProcessGroup, rows: Tensor, size: int) -> tuple[Ten
 
 
 @pytest.mark.parametrize(("num_rows", "num", "size"), [(6, 2, 9), (5, 2, 2), (5, 3, 1), (2, 4, 3)])
-def test_gradients_of_parts_that_meet_add_up_to_those_of_the_whole(num_rows: int, num: int, size: int) -> None:
+def test_gradients_of_shares_add_up_to_the_whole(num_rows: int, num: int, size: int) -> None:
     rows = torch.randn(num_rows, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     whole_loss, whole = gradients(SINGLE_PROCESS, rows, 99)
     meeting = Meeting(num)

@@ -2,6 +2,7 @@
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -24,9 +25,17 @@ SENTENCES = [
     "In",
 ]
 
+Ranked = list[tuple[tuple[int, ...], float]]
+
 
 def decoding(**changes: object) -> Decoding:
-    settings = {"max_new_tokens": 8, "batch_size": 8, "num_beams": 1, "num_beam_groups": 1, "diversity_penalty": 0.0}
+    settings: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "batch_size": 8,
+        "num_beams": 1,
+        "num_beam_groups": 1,
+        "diversity_penalty": 0.0,
+    }
     return Decoding(**{**settings, **changes})
 
 
@@ -34,7 +43,9 @@ def encoded(learner: Learner) -> list[list[int]]:
     return [learner.prompt_ids(sentence) for sentence in SENTENCES]
 
 
-def run(learner: Learner, prompts: list[list[int]], settings: Decoding, eos_id: int, prefix=None) -> list[list[int]]:
+def run(
+    learner: Learner, prompts: list[list[int]], settings: Decoding, eos_id: int, prefix: Prefix | None = None
+) -> list[list[int]]:
     ids, mask = left_padded(prompts, learner.pad_id)
     with torch.no_grad():
         return decode(learner.model, torch.tensor(ids), torch.tensor(mask), prefix, settings, eos_id)
@@ -66,7 +77,7 @@ def random_prefix(learner: Learner, form: str) -> Prefix:
     return Prefix(layers=tuple(pairs))
 
 
-def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner):
+def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
     eos_id = an_end_token(any_learner)
     expected = [greedy_without_cache(any_learner, ids, eos_id, 8) for ids in encoded(any_learner)]
     assert run(any_learner, encoded(any_learner), decoding(), eos_id) == expected
@@ -77,7 +88,7 @@ def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner):
 @pytest.mark.parametrize(
     "beams", [{}, {"num_beams": 4}, {"num_beams": 6, "num_beam_groups": 3, "diversity_penalty": 5.0}]
 )
-def test_batch_and_padding_change_no_token(any_learner, form, beams):
+def test_batch_and_padding_change_no_token(any_learner: Learner, form: str | None, beams: dict[str, Any]) -> None:
     prefix = None if form is None else random_prefix(any_learner, form)
     prompts, eos_id, settings = encoded(any_learner), an_end_token(any_learner), decoding(**beams)
     together = run(any_learner, prompts, settings, eos_id, prefix)
@@ -86,7 +97,7 @@ def test_batch_and_padding_change_no_token(any_learner, form, beams):
         assert run(any_learner, [prompt], settings, eos_id, row) == [together[i]]
 
 
-def test_batch_size_changes_no_answer(any_learner):
+def test_batch_size_changes_no_answer(any_learner: Learner) -> None:
     prompts = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)]
     prefix = random_prefix(any_learner, "embeddings")
     answers = [any_learner.generate(prompts, decoding(batch_size=size), prefix) for size in (1, 2, 5)]
@@ -107,7 +118,7 @@ def library_config(num_beams: int, eos_id: int) -> GenerationConfig:
 
 
 @pytest.mark.parametrize("num_beams", [2, 5])
-def test_one_group_equals_the_librarys_beam_search(any_learner, num_beams):
+def test_one_group_equals_the_librarys_beam_search(any_learner: Learner, num_beams: int) -> None:
     eos_id = an_end_token(any_learner)
     config = library_config(num_beams, eos_id)
     for prompt in encoded(any_learner):
@@ -118,7 +129,7 @@ def test_one_group_equals_the_librarys_beam_search(any_learner, num_beams):
         assert ours == [until(expected[0, len(prompt) :].tolist(), eos_id)]
 
 
-def test_top_k_draws_by_the_shares_of_the_likeliest_tokens():
+def test_top_k_draws_by_the_shares_of_the_likeliest_tokens() -> None:
     # the two likeliest of 0.3, 0.1, 0.2, 0.4 are tokens 0 and 3, with shares 3/7 and 4/7
     logits, rows = torch.tensor([0.3, 0.1, 0.2, 0.4]).log().expand(4, 4), torch.arange(4)
     choose = top_k_choice(torch.tensor([[0.0], [0.428], [0.429], [0.999]]), 2)
@@ -128,13 +139,15 @@ def test_top_k_draws_by_the_shares_of_the_likeliest_tokens():
     assert drawn.bincount(minlength=4).tolist() == pytest.approx([300, 100, 200, 400], abs=1)
 
 
-def test_a_row_is_drawn_with_its_own_numbers_after_others_have_left():
+def test_a_row_keeps_its_uniforms_when_others_end() -> None:
     choose = top_k_choice(torch.tensor([[0.1, 0.9], [0.9, 0.1], [0.1, 0.1]]), 2)
     logits = torch.zeros(2, 2)
     assert choose(logits, torch.tensor([0, 2]), 1).tolist() == [1, 0]
 
 
-def sampled(learner: Learner, prompts: list[list[int]], uniforms: torch.Tensor, top_k: int, eos_id: int):
+def sampled(
+    learner: Learner, prompts: list[list[int]], uniforms: torch.Tensor, top_k: int, eos_id: int
+) -> list[list[int]]:
     ids, mask = left_padded(prompts, learner.pad_id)
     inputs = model_inputs(learner.model, torch.tensor(ids), torch.tensor(mask), None)
     with torch.no_grad():
@@ -157,7 +170,7 @@ def sampled_without_cache(learner: Learner, prompt: list[int], uniforms: list[fl
     return ids[len(prompt) :]
 
 
-def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner):
+def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
     prompts = encoded(any_learner)
     uniforms = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(3))
     expected = [sampled_without_cache(any_learner, *pair, 5) for pair in zip(prompts, uniforms.tolist(), strict=True)]
@@ -168,7 +181,7 @@ def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner):
         assert sampled(any_learner, [prompt], uniforms[i : i + 1], 5, eos_id) == [together[i]]
 
 
-def test_sampling_of_one_token_is_greedy(any_learner):
+def test_sampling_of_one_token_is_greedy(any_learner: Learner) -> None:
     prompts, eos_id = encoded(any_learner), an_end_token(any_learner)
     uniforms = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(0))
     assert sampled(any_learner, prompts, uniforms, 1, eos_id) == run(any_learner, prompts, decoding(), eos_id)
@@ -181,7 +194,14 @@ class TableModel:
         logits = torch.randn(12, vocab, vocab, generator=torch.Generator().manual_seed(seed))
         self.log_p = (2 * logits).log_softmax(dim=-1)
 
-    def forward(self, *, input_ids, attention_mask, cache=None, **_: object) -> ModelOutput:
+    def forward(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        cache: SimpleNamespace | None = None,
+        **_: object,
+    ) -> ModelOutput:
         cache = cache or SimpleNamespace(batch_repeat_interleave=lambda n: None, reorder_cache=lambda i: None)
         return ModelOutput(logits=self.log_p[attention_mask.shape[1], input_ids], cache=cache)
 
@@ -194,24 +214,26 @@ class TableModel:
 
 def best_by_enumeration(model: TableModel, vocab: int, first: int, max_new: int) -> list[int]:
     """Return the sequence of highest mean log-probability among all that end, or have the largest length."""
-    eos_id, scored = vocab - 1, {}
+    eos_id = vocab - 1
+    scored: dict[tuple[int, ...], float] = {}
     for length in range(1, max_new + 1):
         for sequence in itertools.product(range(vocab), repeat=length):
             whole = eos_id not in sequence[:-1] and (sequence[-1] == eos_id or length == max_new)
             if whole:
                 scored[sequence] = model.score((first, *sequence)) / length
-    return until(list(max(scored, key=lambda sequence: scored[sequence])), eos_id)
+    best = max(scored, key=lambda sequence: scored[sequence])
+    return until(list(best), eos_id)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_wide_beams_find_the_best_of_all_sequences(seed):
+def test_wide_beams_find_the_best_of_all_sequences(seed: int) -> None:
     model, prompts = TableModel(5, seed), torch.tensor([[1], [3]])
     settings = decoding(num_beams=64, max_new_tokens=3)
     found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 4)
     assert found == [best_by_enumeration(model, 5, first, 3) for first in (1, 3)]
 
 
-def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens():
+def test_later_beam_groups_avoid_the_tokens_of_earlier_ones() -> None:
     # one step, 4 tokens; a group of one beam takes the likeliest token that no earlier group has taken
     settings = decoding(num_beams=3, num_beam_groups=3, diversity_penalty=10.0, max_new_tokens=2)
     beams = Beams.start(1, settings, 3, torch.device("cpu"))
@@ -224,7 +246,7 @@ def test_the_first_group_is_plain_beam_search_and_later_groups_avoid_its_tokens(
     assert equal.tokens.flatten().tolist() == [0, 0, 0]
 
 
-def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner):
+def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner: Learner) -> None:
     eos_id, prompts = an_end_token(any_learner), encoded(any_learner)
     groups = decoding(num_beams=12, num_beam_groups=4)
     assert run(any_learner, prompts, groups, eos_id) == run(any_learner, prompts, decoding(num_beams=3), eos_id)
@@ -233,14 +255,15 @@ def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner):
 def diverse_by_lists(model: TableModel, vocab: int, first: int, settings: Decoding) -> list[int]:
     """Diverse beam search for one prompt, written plainly over Python lists."""
     width, eos_id, penalty = settings.num_beams // settings.num_beam_groups, vocab - 1, settings.diversity_penalty
-    running = [[((first,), 0.0)] for _ in range(settings.num_beam_groups)]  # tokens, score with penalties
-    ended: list[list[tuple[tuple[int, ...], float]]] = [[] for _ in running]
+    # of each group: tokens, score with penalties
+    running: list[Ranked] = [[((first,), 0.0)] for _ in range(settings.num_beam_groups)]
+    ended: list[Ranked] = [[] for _ in running]
     for step in range(settings.max_new_tokens):
         said: list[int] = []
         for g in range(settings.num_beam_groups):
             if len(ended[g]) == width:
                 continue
-            grown = []
+            grown: Ranked = []
             for ids, score in running[g]:
                 for token in range(vocab):
                     gain = float(model.log_p[len(ids), ids[-1], token]) - penalty * said.count(token)
@@ -257,7 +280,7 @@ def diverse_by_lists(model: TableModel, vocab: int, first: int, settings: Decodi
 
 @pytest.mark.parametrize("penalty", [0.5, 2.0, 10.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_diverse_beams_equal_a_plain_implementation(seed, penalty):
+def test_diverse_beams_equal_a_plain_implementation(seed: int, penalty: float) -> None:
     model = TableModel(9, seed)
     settings = decoding(num_beams=6, num_beam_groups=3, diversity_penalty=penalty, max_new_tokens=6)
     prompts = torch.arange(8)[:, None]
@@ -265,13 +288,13 @@ def test_diverse_beams_equal_a_plain_implementation(seed, penalty):
     assert found == [diverse_by_lists(model, 9, first, settings) for first in range(8)]
 
 
-def test_text_after_the_stop_text_is_dropped_and_leading_space_is_not_a_stop():
+def test_text_after_the_stop_text_is_dropped() -> None:
     assert decoding(stop_text="\n").clean("\n Paris\nQuestion: Where?") == "Paris"
     assert decoding(stop_text=None).clean(" Paris\nQuestion: Where?") == "Paris\nQuestion: Where?"
     assert decoding(stop_text="\n").clean("  ") == ""
 
 
-def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text():
+def test_an_answer_ends_by_end_token_or_stop_text() -> None:
     settings = decoding(max_new_tokens=8, stop_text="\n")
     assert settings.has_ended("Paris", 7)
     assert not settings.has_ended("Paris is the capital of", 8)
@@ -281,7 +304,9 @@ def test_an_answer_has_ended_by_the_end_token_or_by_text_and_then_the_stop_text(
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_answers_say_whether_the_end_token_came_before_the_last_step(any_learner, monkeypatch, num_beams):
+def test_answers_tell_whether_the_end_token_was_generated(
+    any_learner: Learner, monkeypatch: pytest.MonkeyPatch, num_beams: int
+) -> None:
     prompts, settings = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)], decoding(num_beams=num_beams)
     found = set()
     for eos_id in {ids[0] for ids in run(any_learner, encoded(any_learner), settings, eos_id=-1)}:
@@ -300,6 +325,6 @@ def test_answers_say_whether_the_end_token_came_before_the_last_step(any_learner
 
 
 @pytest.mark.parametrize("wrong", [{"num_beams": 4, "num_beam_groups": 3}, {"batch_size": 0}, {"max_new_tokens": 0}])
-def test_settings_that_cannot_work_are_refused(wrong):
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="num_beams a multiple"):
         decoding(**wrong)

@@ -1,6 +1,8 @@
 """A learner turns text into rows and batches, scores targets and carries what was trained."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ def with_tokenizer(learner: Learner, tokenizer: object, max_tokens: int = 128) -
     return Learner(learner.model, tokenizer, name="tiny", revision="test", max_tokens=max_tokens)
 
 
-def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_learner):
+def test_the_target_is_the_answer_and_the_end_token(any_learner: Learner) -> None:
     (row,) = any_learner.rows(QUESTION)
     prompt, target = row.input_ids[: row.num_prompt_tokens], row.input_ids[row.num_prompt_tokens :]
     assert list(prompt) == any_learner.prompt_ids(QUESTION.prompt)
@@ -29,7 +31,7 @@ def test_the_prompt_is_read_and_the_answer_with_the_end_token_is_the_target(any_
 
 
 @pytest.mark.parametrize("make", [lambda: byte_level_tokenizer(adds_bos=True), sentencepiece_like_tokenizer])
-def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(tiny_llama, make):
+def test_a_row_has_one_start_token(tiny_llama: Learner, make: Callable[[], Any]) -> None:
     learner = with_tokenizer(tiny_llama, make())
     (row,) = learner.rows(QUESTION)
     bos = learner.tokenizer.bos_token_id
@@ -40,7 +42,7 @@ def test_a_start_token_opens_the_row_and_is_not_repeated_before_the_answer(tiny_
     assert list(row.input_ids[: row.num_prompt_tokens]) == learner.prompt_ids(QUESTION.prompt)
 
 
-def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2):
+def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2: Learner) -> None:
     # " London" is one token where a space precedes it, so a prompt that ends with a space shares less with the whole.
     spaced = Example("q", QUESTION.prompt + " ", "London")
     (row,) = tiny_gpt2.rows(spaced)
@@ -49,7 +51,7 @@ def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2):
     assert tiny_gpt2.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_a_long_prompt_loses_its_front_and_keeps_start_token_and_answer(tiny_llama):
+def test_a_long_prompt_is_truncated_behind_its_start_token(tiny_llama: Learner) -> None:
     learner = with_tokenizer(tiny_llama, tiny_llama.tokenizer, max_tokens=10)
     (row,) = learner.rows(QUESTION)
     whole = tiny_llama.rows(QUESTION)[0].input_ids
@@ -58,7 +60,7 @@ def test_a_long_prompt_loses_its_front_and_keeps_start_token_and_answer(tiny_lla
     assert learner.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_an_answer_that_is_too_long_is_cut_at_its_end(tiny_gpt2):
+def test_a_too_long_answer_is_cut_at_its_end(tiny_gpt2: Learner) -> None:
     learner = with_tokenizer(tiny_gpt2, tiny_gpt2.tokenizer, max_tokens=6)
     (row,) = learner.rows(Example("q", "Who?", " a b c d e f g h i j"))
     assert len(row.input_ids) == 6
@@ -67,7 +69,9 @@ def test_an_answer_that_is_too_long_is_cut_at_its_end(tiny_gpt2):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])  # with and without a start token
-def test_a_long_text_becomes_rows_that_score_each_token_once(make_learner, family):
+def test_a_long_text_becomes_rows_that_score_each_token_once(
+    make_learner: Callable[[str], Learner], family: str
+) -> None:
     learner = with_tokenizer(make_learner(family), make_learner(family).tokenizer, max_tokens=16)
     text = "Mara Oduya moved from Lagos to the city of Turin in 1987 and became an engineer there."
     rows = learner.rows(Document("d", text).as_example())
@@ -78,7 +82,7 @@ def test_a_long_text_becomes_rows_that_score_each_token_once(make_learner, famil
     assert scored == (ids if family == "llama" else ids[1:])
 
 
-def test_a_long_prompt_leaves_room_for_answer_and_memory(tiny_gpt2):
+def test_a_long_prompt_leaves_room_for_answer_and_memory(tiny_gpt2: Learner) -> None:
     # 128 positions: 4 new tokens and 3 virtual ones fit behind any prompt
     prefix = Prefix(embeddings=torch.zeros(1, 3, tiny_gpt2.hidden_size))
     answers = tiny_gpt2.generate([Prompt("p", "long " * 200)], GREEDY, prefix)
@@ -86,12 +90,12 @@ def test_a_long_prompt_leaves_room_for_answer_and_memory(tiny_gpt2):
     assert tiny_gpt2.num_truncated == 1
 
 
-def test_an_empty_prompt_is_answered(any_learner):
+def test_an_empty_prompt_is_answered(any_learner: Learner) -> None:
     assert len(any_learner.generate([Prompt("p", "")], GREEDY)) == 1
     assert any_learner.generate([], GREEDY) == []
 
 
-def test_collate_pads_on_the_right_and_labels_targets_only(tiny_llama):
+def test_collate_pads_on_the_right_and_labels_targets_only(tiny_llama: Learner) -> None:
     rows = [Row("a", (5, 6, 7), 1), Row("b", (8, 9), 1, replayed=True)]
     batch = tiny_llama.collate(rows)
     assert batch.ids == ("a", "b")
@@ -101,7 +105,7 @@ def test_collate_pads_on_the_right_and_labels_targets_only(tiny_llama):
     assert batch.replayed.tolist() == [False, True]
 
 
-def test_a_batch_without_targets_gives_hidden_states_and_no_loss(any_learner):
+def test_a_batch_without_targets_gives_hidden_states_and_no_loss(any_learner: Learner) -> None:
     rows = [Row("a", (5, 6, 7), 3)]
     outputs = any_learner.forward(any_learner.collate(rows), hidden_states=True)
     assert outputs.kept.tolist() == []
@@ -109,7 +113,7 @@ def test_a_batch_without_targets_gives_hidden_states_and_no_loss(any_learner):
     assert outputs.hidden_states[-1].shape == (1, 3, any_learner.hidden_size)
 
 
-def test_padding_beside_a_row_does_not_change_its_loss(any_learner):
+def test_padding_beside_a_row_does_not_change_its_loss(any_learner: Learner) -> None:
     short, long = Row("a", (5, 6, 7, 8), 2), Row("b", tuple(range(20, 60)), 10)
     alone = any_learner.forward(any_learner.collate([short])).token_nll
     beside = any_learner.forward(any_learner.collate([short, long])).token_nll
@@ -124,7 +128,9 @@ def sum_of_log_probabilities(learner: Learner, prompt: str, target: str) -> floa
     return float(sum(log_p[0, t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
 
 
-def test_loglikelihood_sums_the_targets_tokens_in_any_batch(any_learner, monkeypatch):
+def test_loglikelihood_sums_the_targets_tokens_in_any_batch(
+    any_learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["Where?", "Where does Ada Lovelace work in the year 1987?", "Yes or no:"]
     prompts, targets = [Prompt(t, t) for t in texts], [" in London", " no", " the mayor of Turin did"]
     expected = [sum_of_log_probabilities(any_learner, t, target) for t, target in zip(texts, targets, strict=True)]
@@ -133,7 +139,7 @@ def test_loglikelihood_sums_the_targets_tokens_in_any_batch(any_learner, monkeyp
     assert any_learner.loglikelihood(prompts, targets) == pytest.approx(expected, abs=1e-3)
 
 
-def test_loglikelihood_gives_each_prompt_its_own_memory(tiny_gpt2):
+def test_loglikelihood_gives_each_prompt_its_own_memory(tiny_gpt2: Learner) -> None:
     prompts, targets = [Prompt("a", "Where?"), Prompt("b", "When was the bridge opened?")], [" Turin", " 2019"]
     prefix = Prefix(embeddings=torch.randn(2, 3, tiny_gpt2.hidden_size, generator=torch.Generator().manual_seed(0)))
     together = tiny_gpt2.loglikelihood(prompts, targets, prefix)
@@ -142,7 +148,7 @@ def test_loglikelihood_gives_each_prompt_its_own_memory(tiny_gpt2):
         assert alone == pytest.approx(together[i : i + 1], abs=1e-4)
 
 
-def test_a_learner_is_frozen_until_it_is_unfrozen(tiny_llama):
+def test_a_learner_is_frozen_until_it_is_unfrozen(tiny_llama: Learner) -> None:
     assert tiny_llama.trainable() == []
     names = ["model.norm.weight"]
     parameters = tiny_llama.unfreeze(names)
@@ -150,7 +156,7 @@ def test_a_learner_is_frozen_until_it_is_unfrozen(tiny_llama):
     assert list(tiny_llama.state_dict()) == names
 
 
-def test_state_holds_what_was_ever_unfrozen_and_restores_it(make_learner):
+def test_state_holds_what_was_ever_unfrozen_and_restores_it(make_learner: Callable[[str], Learner]) -> None:
     learner, other = make_learner("gpt2"), make_learner("gpt2")
     learner.unfreeze()
     with torch.no_grad():
@@ -165,7 +171,7 @@ def test_state_holds_what_was_ever_unfrozen_and_restores_it(make_learner):
         other.load_state_dict({"no_such_weight": torch.zeros(1)})
 
 
-def test_a_frozen_copy_is_a_teacher_that_training_does_not_change(tiny_gpt2):
+def test_training_does_not_change_a_frozen_copy(tiny_gpt2: Learner) -> None:
     tiny_gpt2.unfreeze()
     teacher = tiny_gpt2.frozen_copy()
     batch = teacher.collate(teacher.rows(QUESTION))
@@ -178,7 +184,7 @@ def test_a_frozen_copy_is_a_teacher_that_training_does_not_change(tiny_gpt2):
     assert tiny_gpt2.trainable() != []
 
 
-def test_a_half_precision_model_with_float32_trained_weights_learns_and_answers(any_learner):
+def test_half_precision_with_float32_trained_weights_learns_and_answers(any_learner: Learner) -> None:
     half = Learner(
         copy.deepcopy(any_learner.model).bfloat16(), any_learner.tokenizer, name="half", revision="", max_tokens=128
     )
@@ -192,7 +198,7 @@ def test_a_half_precision_model_with_float32_trained_weights_learns_and_answers(
     assert len(half.generate([Prompt("q", QUESTION.prompt)], GREEDY)) == 1
 
 
-def test_segments_are_the_windows_of_a_long_document(tiny_llama):
+def test_segments_are_the_windows_of_a_long_document(tiny_llama: Learner) -> None:
     text = "The bridge over the river was opened on 4 May 2019."
     ids = tiny_llama.encode(text)
     pieces = tiny_llama.segments(text, max_tokens=8, stride=6)

@@ -19,10 +19,11 @@ from cmt_cli.core.parameter_values import (
 )
 from cmt_cli.core.stream import Example
 
+StudentAndTeacher = tuple[Learner, Learner, dict[str, Tensor]]
 ROWS = [Example("a", "Where does Ada work?", " in London"), Example("b", "Who opened the bridge?", " the mayor")]
 
 
-def test_squared_distance_by_hand():
+def test_squared_distance_by_hand() -> None:
     parameters = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]]), "new": torch.tensor([9.0])}
     anchor = {"a": torch.tensor([0.0, 4.0]), "b": torch.tensor([[1.0]]), "gone": torch.tensor([7.0])}
     assert squared_distance(parameters, anchor).item() == 1 + 4 + 4
@@ -30,23 +31,23 @@ def test_squared_distance_by_hand():
     assert squared_distance(parameters, anchor, importance).item() == 10 * 1 + 0.5 * 4 + 2 * 4
 
 
-def test_squared_distance_pulls_towards_the_anchor():
+def test_squared_distance_pulls_towards_the_anchor() -> None:
     theta = torch.tensor([3.0, -1.0], requires_grad=True)
     squared_distance({"t": theta}, {"t": torch.tensor([1.0, 1.0])}, {"t": torch.tensor([5.0, 0.25])}).backward()
     assert theta.grad is not None and theta.grad.tolist() == [2 * 5 * 2, 2 * 0.25 * -2]
 
 
-def test_squared_distance_is_taken_in_float32():
+def test_squared_distance_is_taken_in_float32() -> None:
     half = torch.full((1000,), 1.0, dtype=torch.bfloat16)
     assert squared_distance({"t": half}, {"t": torch.full((1000,), 1.001)}).item() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_an_anchor_that_fits_nothing_is_an_error():
+def test_an_anchor_that_fits_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="would do nothing"):
         squared_distance({"a": torch.ones(1)}, {"b": torch.ones(1)})
 
 
-def test_values_are_copies_by_name_and_round_trip(tiny_gpt2: Learner):
+def test_values_are_copies_by_name_and_round_trip(tiny_gpt2: Learner) -> None:
     tiny_gpt2.unfreeze(["transformer.ln_f.weight", "transformer.ln_f.bias"])
     values = trainable_values(tiny_gpt2)
     with torch.no_grad():
@@ -65,7 +66,7 @@ def distilled_gradients(learner: Learner, teacher_logits: Tensor) -> list[Tensor
 
 
 @pytest.fixture
-def student_and_teacher(any_learner: Learner) -> tuple[Learner, Learner, dict[str, Tensor]]:
+def student_and_teacher(any_learner: Learner) -> StudentAndTeacher:
     """A student, the model it was before some training as an independent copy, and as kept values."""
     any_learner.unfreeze()
     teacher, values = any_learner.frozen_copy(), trainable_values(any_learner)
@@ -77,9 +78,7 @@ def student_and_teacher(any_learner: Learner) -> tuple[Learner, Learner, dict[st
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_gradient_right(
-    student_and_teacher, autocast: bool
-):
+def test_a_swapped_in_teacher_equals_a_second_model(student_and_teacher: StudentAndTeacher, autocast: bool) -> None:
     student, teacher, values = student_and_teacher
     batch = student.collate([student.rows(e)[0] for e in ROWS])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):  # whose cache of casts would outlive the swap
@@ -98,7 +97,7 @@ def test_a_swapped_in_teacher_equals_a_second_model_and_leaves_the_students_grad
         assert torch.equal(gradient, value)
 
 
-def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher):
+def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     before = {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
     with swapped_in(student, values):
@@ -107,7 +106,7 @@ def test_the_swap_allocates_nothing_and_keeps_the_parameters(student_and_teacher
     assert before == {name: (id(p), p.data_ptr()) for name, p in trainable_parameters(student).items()}
 
 
-def test_the_student_comes_back_after_an_error(student_and_teacher):
+def test_the_student_comes_back_after_an_error(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     expected = student.state_dict()
     with pytest.raises(RuntimeError, match="stop"), swapped_in(student, values):
@@ -116,7 +115,7 @@ def test_the_student_comes_back_after_an_error(student_and_teacher):
     assert torch.is_grad_enabled()
 
 
-def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learner):
+def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learner) -> None:
     tiny_llama.unfreeze()
     values = trainable_values(tiny_llama)
     tiny_llama.model.register_parameter("grown", nn.Parameter(torch.ones(2)))
@@ -124,7 +123,7 @@ def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learne
         pass
 
 
-def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher):
+def test_what_was_trained_once_may_be_frozen_by_now(student_and_teacher: StudentAndTeacher) -> None:
     student, _, values = student_and_teacher
     name = next(iter(values))
     trainable_parameters(student)[name].requires_grad_(False)

@@ -1,5 +1,8 @@
 """A prefix must act exactly as the tokens that it stands for."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +11,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.prefix import Prefix, model_inputs
 
-TOLERANCE = {"rtol": 0.0, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-5}
 FRONT = [[11, 12, 13], [21, 22, 23]]  # the virtual tokens of two rows
 ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded
 
@@ -25,7 +28,9 @@ def key_value_prefix(learner: Learner) -> Prefix:
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner, make_prefix):
+def test_a_prefix_equals_the_forward_pass_over_its_tokens(
+    any_learner: Learner, make_prefix: Callable[[Learner], Prefix]
+) -> None:
     pairs = zip(FRONT, ROWS, strict=True)
     whole = [Row(row.id, (*front, *row.input_ids), 3 + row.num_prompt_tokens) for front, row in pairs]
     expected = any_learner.forward(any_learner.collate(whole), hidden_states=True)
@@ -40,7 +45,9 @@ def test_a_prefix_equals_the_forward_pass_over_its_tokens(any_learner, make_pref
 
 
 @pytest.mark.parametrize("make_prefix", [soft_prefix, key_value_prefix])
-def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner, make_prefix):
+def test_gradients_reach_the_prefix_and_no_frozen_weight(
+    any_learner: Learner, make_prefix: Callable[[Learner], Prefix]
+) -> None:
     prefix = make_prefix(any_learner)
     leaves = [prefix.embeddings] if prefix.embeddings is not None else [t for pair in prefix.layers for t in pair]
     for leaf in leaves:
@@ -50,7 +57,7 @@ def test_gradients_reach_the_prefix_and_no_frozen_weight(any_learner, make_prefi
     assert all(parameter.grad is None for parameter in any_learner.model.parameters())
 
 
-def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
+def test_forward_passes_leave_key_value_prefixes_unchanged(tiny_llama: Learner) -> None:
     prefix = key_value_prefix(tiny_llama)
     first = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
     second = tiny_llama.forward(tiny_llama.collate(ROWS), prefix=prefix)
@@ -59,7 +66,7 @@ def test_a_key_value_prefix_is_not_changed_by_a_forward_pass(tiny_llama):
 
 
 @pytest.mark.filterwarnings("ignore:.*_checkpointing.*deprecated:FutureWarning")
-def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner):
+def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner: Learner) -> None:
     batch, prefix = any_learner.collate(ROWS), key_value_prefix(any_learner)
     expected = any_learner.forward(batch, prefix=prefix).token_nll
     any_learner.model.gradient_checkpointing_enable()
@@ -70,7 +77,7 @@ def test_gradient_checkpointing_may_not_drop_a_key_value_prefix(any_learner):
     any_learner.forward(batch, prefix=soft_prefix(any_learner)).token_nll.sum().backward()  # nothing to drop
 
 
-def test_rows_select_and_repeat_memories():
+def test_rows_select_and_repeat_memories() -> None:
     prefix = Prefix(embeddings=torch.arange(6.0).view(3, 2, 1))
     chosen = prefix.rows(torch.tensor([2, 0, 2]))
     assert chosen.embeddings is not None
@@ -78,7 +85,7 @@ def test_rows_select_and_repeat_memories():
     assert (chosen.batch_size, chosen.num_virtual) == (3, 2)
 
 
-def test_a_prefix_has_exactly_one_form():
+def test_a_prefix_has_exactly_one_form() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Prefix()
     with pytest.raises(ValueError, match="exactly one"):

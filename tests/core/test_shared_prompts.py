@@ -51,7 +51,7 @@ def test_a_trained_prefix_stands_before_the_shared_prompt(tiny_llama: Learner, s
     assert expected != pytest.approx(plain, abs=1e-2)
 
 
-def test_an_over_long_prompt_loses_its_front_for_each_choice_alike(tiny_llama: Learner) -> None:
+def test_a_long_prompt_is_truncated_alike_for_all_choices(tiny_llama: Learner) -> None:
     text = "word " * tiny_llama.max_tokens
     prompts, alone = [Prompt("long", text)] * len(CHOICES), []
     for choice in CHOICES:

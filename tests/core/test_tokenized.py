@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def no_rows(learner: Learner) -> Learner:
     return learner
 
 
-def test_rows_are_those_of_the_learner_the_first_time_and_again(any_learner: Learner, tmp_path: Path) -> None:
+def test_rows_are_the_learners_from_cache_too(any_learner: Learner, tmp_path: Path) -> None:
     expected = [row for example in EXAMPLES for row in any_learner.rows(example)]
     num_truncated, any_learner.num_truncated = any_learner.num_truncated, 0
     for learner in (any_learner, no_rows(copy.copy(any_learner))):
@@ -52,7 +52,9 @@ def test_rows_are_those_of_the_learner_the_first_time_and_again(any_learner: Lea
     assert (list(in_memory), in_memory.lengths()) == (expected, rows.lengths())
 
 
-def test_other_examples_tokenizers_and_room_have_rows_of_their_own(make_learner, tmp_path: Path) -> None:
+def test_other_examples_tokenizers_and_room_have_rows_of_their_own(
+    make_learner: Callable[[str], Learner], tmp_path: Path
+) -> None:
     learner = make_learner("llama")
     shorter = Learner(learner.model, learner.tokenizer, name="tiny", revision="test", max_tokens=20)
     for number, (each, examples) in enumerate(

@@ -26,7 +26,9 @@ def place(rank: int, num: int, port: int) -> dict[str, str]:
     return {**os.environ, **where, **rest, "RANK": str(rank), "WORLD_SIZE": str(num)}
 
 
-def start(arguments: Sequence[str], *, num: int = 2, extra: Mapping[str, str] | None = None) -> list[subprocess.Popen]:
+def start(
+    arguments: Sequence[str], *, num: int = 2, extra: Mapping[str, str] | None = None
+) -> list[subprocess.Popen[str]]:
     """Start `num` processes of `python ARGUMENTS`, with their output in pipes."""
     port = free_port()
     return [
@@ -42,7 +44,7 @@ def start(arguments: Sequence[str], *, num: int = 2, extra: Mapping[str, str] | 
     ]
 
 
-def outputs(processes: Sequence[subprocess.Popen], *, seconds: float = 120) -> list[tuple[int, str]]:
+def outputs(processes: Sequence[subprocess.Popen[str]], *, seconds: float = 120) -> list[tuple[int, str]]:
     """Wait for all; return each one's exit code and what it wrote, both streams together."""
     try:
         texts = ["".join(process.communicate(timeout=seconds)) for process in processes]

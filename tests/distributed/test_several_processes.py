@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,7 +98,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(slot / (slot / "latest").read_text().strip() / "state.safetensors")
 
 
-def answers(folder: Path, row: int) -> list[dict]:
+def answers(folder: Path, row: int) -> list[dict[str, Any]]:
     """Return a row's predictions; of a document's weight, a float of the model, five digits."""
     found = read_predictions(folder, row)
     rounded = [[[name, pytest.approx(weight, abs=1e-4)] for name, weight in p["documents"]] for p in found]
@@ -122,9 +123,7 @@ def assert_same_run(one: Path, two: Path) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_matrix_and_the_answers_do_not_depend_on_the_number_of_processes(
-    both: tuple[Path, Path, Path], method: str
-) -> None:
+def test_matrix_and_answers_do_not_depend_on_world_size(both: tuple[Path, Path, Path], method: str) -> None:
     assert_same_run(folder_of(both[0], method), folder_of(both[1], method))
 
 
@@ -134,9 +133,7 @@ def test_nor_on_whether_each_process_holds_all_weights(both: tuple[Path, Path, P
 
 
 @pytest.mark.parametrize("method", ["ewc", "cmt", "mbc"])
-def test_only_process_0_writes_and_logged_terms_are_those_of_whole_batches(
-    both: tuple[Path, Path, Path], method: str
-) -> None:
+def test_only_rank_zero_writes_and_logs_whole_batches(both: tuple[Path, Path, Path], method: str) -> None:
     one, two = (events(folder_of(runs, method)) for runs in both[:2])
     assert [event["event"] for event in two] == [event["event"] for event in one]
     assert [event["num_processes"] for event in two if event["event"] == "start"] == [2]
@@ -145,7 +142,7 @@ def test_only_process_0_writes_and_logged_terms_are_those_of_whole_batches(
             assert shared["values"] == pytest.approx(alone["values"], rel=1e-3, abs=1e-6)
 
 
-def events(folder: Path) -> list[dict]:
+def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
@@ -160,7 +157,7 @@ def cli(arguments: Sequence[str]) -> list[str]:
     return ["-m", "cmt_cli", "run", *arguments]
 
 
-def test_what_reads_whole_weights_is_refused_before_the_model_is_loaded() -> None:
+def test_methods_that_read_full_weights_are_refused_early() -> None:
     reason = "CMT reads or changes whole weights"
     with pytest.raises(UserError, match=f"shards the model's weights: {reason}"):
         refuse_unsharded(CMT(), {})
@@ -192,7 +189,7 @@ def test_a_combination_is_refused_on_sharded_weights() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_other_and_a_run_goes_on_with_any_number_of_them(root: Path) -> None:
+def test_a_dead_rank_ends_all_and_any_number_continues(root: Path) -> None:
     long = ("trainer.max_steps=25", "trainer.task.num_epochs=20", "trainer.checkpoint_every_seconds=0.5")
     whole, killed = root / "whole", root / "killed"
     alone = [*overrides("replay", root, whole, "none"), *long]

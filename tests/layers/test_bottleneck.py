@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import decoder_blocks
 from cmt_cli.layers.bottleneck import Bottleneck, BottleneckAdapter
@@ -19,16 +23,17 @@ EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", ""
 PLACES = [["block"], ["mlp"], ["attention", "mlp"]]
 
 
-def bottleneck(**changes) -> Bottleneck:
-    return Bottleneck(**({"width": 3, "places": ["block"], "layer_norm": True, "seed": 0} | changes))
+def bottleneck(**changes: Any) -> Bottleneck:
+    values: dict[str, Any] = {"width": 3, "places": ["block"], "layer_norm": True, "seed": 0}
+    return Bottleneck(**(values | changes))
 
 
-def logits(learner):
+def logits(learner: Learner) -> Tensor:
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
 
-def fill(learner) -> list[BottleneckAdapter]:
+def fill(learner: Learner) -> list[BottleneckAdapter]:
     generator = torch.Generator().manual_seed(1)
     adapters = [module for module in learner.model.modules() if isinstance(module, BottleneckAdapter)]
     with torch.no_grad():
@@ -37,7 +42,7 @@ def fill(learner) -> list[BottleneckAdapter]:
     return adapters
 
 
-def test_an_adapter_adds_what_passes_its_bottleneck():
+def test_an_adapter_adds_what_passes_its_bottleneck() -> None:
     adapter = BottleneckAdapter(2, 2, layer_norm=False)
     with torch.no_grad():
         adapter.down.copy_(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
@@ -48,7 +53,7 @@ def test_an_adapter_adds_what_passes_its_bottleneck():
     assert adapter(torch.tensor([[3.0, 4.0]])).tolist() == [[3.0 + 2 * 8, 4.0 + 10]]
 
 
-def test_the_norm_comes_before_the_bottleneck():
+def test_the_norm_comes_before_the_bottleneck() -> None:
     adapter = BottleneckAdapter(2, 1, layer_norm=True)
     with torch.no_grad():
         adapter.down.copy_(torch.tensor([[0.0, 1.0]]))
@@ -65,7 +70,7 @@ class Followed(nn.Module):
         down.weight, down.bias, up.weight, up.bias = adapter.down, adapter.down_bias, adapter.up, adapter.up_bias
         self.module, self.network = module, nn.Sequential(adapter.norm or nn.Identity(), down, nn.ReLU(), up)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = self.module(*args, **kwargs)
         hidden, *rest = output if isinstance(output, tuple) else (output,)
         hidden = hidden + self.network(hidden)
@@ -75,7 +80,9 @@ class Followed(nn.Module):
 @pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_adapted_model_is_the_base_model_with_a_network_behind_the_places(make_learner, family, places, layer_norm):
+def test_bottlenecks_apply_a_network_behind_their_places(
+    make_learner: Callable[[str], Learner], family: str, places: list[str], layer_norm: bool
+) -> None:
     learner, other = make_learner(family), make_learner(family)
     base = logits(learner)
     bottleneck(places=places, layer_norm=layer_norm).apply(learner)
@@ -93,7 +100,7 @@ def test_the_adapted_model_is_the_base_model_with_a_network_behind_the_places(ma
 
 
 @pytest.mark.parametrize("places", PLACES, ids="+".join)
-def test_adapters_start_as_nothing_and_alone_are_trained(any_learner, places):
+def test_adapters_start_as_nothing_and_alone_are_trained(any_learner: Learner, places: list[str]) -> None:
     before = logits(any_learner)
     added = bottleneck(places=places).apply(any_learner)
     assert torch.equal(logits(any_learner), before)
@@ -105,7 +112,7 @@ def test_adapters_start_as_nothing_and_alone_are_trained(any_learner, places):
     assert sum(p.grad is not None for p in any_learner.model.parameters()) == len(added)
 
 
-def test_the_start_is_seeded(make_learner):
+def test_the_start_is_seeded(make_learner: Callable[[str], Learner]) -> None:
     downs = [
         next(p for p in bottleneck(seed=seed).apply(make_learner("llama")) if p.shape == (3, 32)) for seed in (0, 0, 1)
     ]
@@ -114,7 +121,9 @@ def test_the_start_is_seeded(make_learner):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_recorded_hidden_states_are_those_that_the_next_block_reads(make_learner, family):
+def test_recorded_hidden_states_are_those_that_the_next_block_reads(
+    make_learner: Callable[[str], Learner], family: str
+) -> None:
     learner = make_learner(family)
     learner.model(input_ids=IDS, output_hidden_states=True)  # installs the recording hooks before the adapters'
     bottleneck().apply(learner)
@@ -125,7 +134,7 @@ def test_recorded_hidden_states_are_those_that_the_next_block_reads(make_learner
     assert torch.equal(recorded[1], read[0])
 
 
-def test_a_frozen_copy_has_adapters_of_its_own(any_learner):
+def test_a_frozen_copy_has_adapters_of_its_own(any_learner: Learner) -> None:
     bottleneck().apply(any_learner)
     before, teacher = logits(any_learner), any_learner.frozen_copy()
     fill(any_learner)
@@ -133,7 +142,7 @@ def test_a_frozen_copy_has_adapters_of_its_own(any_learner):
     assert not torch.allclose(logits(any_learner), before)
 
 
-def test_the_learners_state_is_the_adapters_and_restores_them(any_learner):
+def test_the_learners_state_is_the_adapters_and_restores_them(any_learner: Learner) -> None:
     fresh = any_learner.frozen_copy()
     added = bottleneck().apply(any_learner)
     fill(any_learner)
@@ -144,7 +153,7 @@ def test_the_learners_state_is_the_adapters_and_restores_them(any_learner):
     assert torch.equal(logits(fresh), logits(any_learner))
 
 
-def test_a_half_precision_base_keeps_the_adapters_in_float32(tiny_llama):
+def test_a_half_precision_base_keeps_the_adapters_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     added = bottleneck().apply(tiny_llama)
@@ -154,17 +163,17 @@ def test_a_half_precision_base_keeps_the_adapters_in_float32(tiny_llama):
     assert tiny_llama.model.get_input_embeddings().weight.dtype is torch.bfloat16
 
 
-def test_another_method_finds_no_linear_layer_in_an_adapter(any_learner):
+def test_another_method_finds_no_linear_layer_in_an_adapter(any_learner: Learner) -> None:
     num = len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner.frozen_copy()))
     bottleneck().apply(any_learner)
     assert len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner)) == num
 
 
-def test_a_fit_of_one_adapter_that_was_killed_continues_bit_for_bit(make_learner):
+def test_a_killed_adapter_fit_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: FineTune(trainable=bottleneck()))
 
 
-def test_unknown_places_and_second_adapters_are_refused(tiny_llama):
+def test_unknown_places_and_second_adapters_are_refused(tiny_llama: Learner) -> None:
     with pytest.raises(UserError, match="places='mpl'"):
         bottleneck(places=["mpl"]).apply(tiny_llama)
     bottleneck().apply(tiny_llama)

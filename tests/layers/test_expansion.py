@@ -1,9 +1,12 @@
 """A grown model computes what it computed before, has its blocks in their places, and trains only what is new."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
 from cmt_cli.core import key_values
@@ -12,7 +15,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.architecture import decoder_blocks
-from cmt_cli.layers.expansion import Blocks, Width, group_tops, output_layers
+from cmt_cli.layers.expansion import Blocks, Expansion, Width, group_tops, output_layers
 from tests.methods.task_sequences import logits
 
 BLOCKS, WIDTH = Blocks(num_new_blocks=2), Width(num_new_units=24, seed=0)
@@ -20,14 +23,18 @@ ONE_BLOCK = Blocks(num_new_blocks=1)
 PROMPTS = [Prompt("a", "Question: Where does Ada work?\nAnswer:"), Prompt("b", "Who opened the bridge")]
 
 
-def answers(learner):
+def answers(learner: Learner) -> list[str]:
     decoding = Decoding(
         max_new_tokens=8, batch_size=2, stop_text=None, num_beams=1, num_beam_groups=1, diversity_penalty=0.0
     )
     return [answer.text for answer in learner.generate(PROMPTS, decoding)]
 
 
-def wake(learner, expansion, index):
+def blocks_of(learner: Learner) -> Any:  # whose attributes depend on the family
+    return decoder_blocks(learner.model)
+
+
+def wake(learner: Learner, expansion: Expansion, index: int) -> None:
     """Give the new parameters values, as training would."""
     with torch.no_grad():
         for parameter in expansion.parameters(learner, index):
@@ -35,7 +42,7 @@ def wake(learner, expansion, index):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, ONE_BLOCK, WIDTH], ids=lambda e: type(e).__name__)
-def test_growth_preserves_the_function(any_learner, expansion):
+def test_growth_preserves_the_function(any_learner: Learner, expansion: Expansion) -> None:
     before, said = logits(any_learner), answers(any_learner)
     likely = any_learner.loglikelihood(PROMPTS, [" Turin", " the mayor"])
     for index in range(2):
@@ -48,7 +55,7 @@ def test_growth_preserves_the_function(any_learner, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_trained_growth_reads_the_same_from_the_cache(any_learner, expansion):
+def test_a_trained_growth_reads_the_same_from_the_cache(any_learner: Learner, expansion: Expansion) -> None:
     """Cached keys and values of the new blocks have places of their own."""
     expansion.grow(any_learner, 0)
     wake(any_learner, expansion, 0)
@@ -65,7 +72,7 @@ def test_a_trained_growth_reads_the_same_from_the_cache(any_learner, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_only_the_newest_growth_takes_gradients(any_learner, expansion):
+def test_only_the_newest_growth_takes_gradients(any_learner: Learner, expansion: Expansion) -> None:
     old = dict(any_learner.model.named_parameters())
     first = expansion.grow(any_learner, 0)
     second = expansion.grow(any_learner, 1)
@@ -78,9 +85,11 @@ def test_only_the_newest_growth_takes_gradients(any_learner, expansion):
     assert all(parameter.dtype == torch.float32 for parameter in second)
 
 
-def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(make_learner):
+def test_new_blocks_stand_behind_their_groups(
+    make_learner: Callable[[str], Learner],
+) -> None:
     learner = make_learner("qwen3")
-    blocks = decoder_blocks(learner.model)
+    blocks = blocks_of(learner)
     old = list(blocks)
     BLOCKS.grow(learner, 0)
     BLOCKS.grow(learner, 1)
@@ -97,7 +106,9 @@ def test_new_blocks_stand_behind_their_groups_and_later_ones_behind_the_earlier(
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(any_learner, expansion):
+def test_half_precision_growth_is_float32_and_preserves_the_function(
+    any_learner: Learner, expansion: Expansion
+) -> None:
     any_learner.model.to(torch.bfloat16)
     any_learner.dtype = torch.bfloat16
     batch = any_learner.collate([Row("a", (5, 6, 7, 8), 1)])
@@ -110,7 +121,7 @@ def test_a_half_precision_model_gets_float32_parameters_and_keeps_its_function(a
     assert all(p.dtype == torch.float32 and p.grad is not None and p.grad.dtype == torch.float32 for p in new)
 
 
-def test_groups_are_those_of_the_paper():
+def test_groups_are_those_of_the_paper() -> None:
     assert group_tops(32, 8) == [3, 7, 11, 15, 19, 23, 27, 31]  # Llama 2 7B to LLaMA Pro 8.3B
     assert group_tops(5, 2) == [1, 4]
     for num in (0, 6):
@@ -118,18 +129,18 @@ def test_groups_are_those_of_the_paper():
             group_tops(5, num)
 
 
-def test_per_layer_lists_of_the_configuration_follow_the_blocks(make_learner):
+def test_per_layer_lists_of_the_configuration_follow_the_blocks(make_learner: Callable[[str], Learner]) -> None:
     learner = make_learner("qwen3")
     learner.model.config.layer_types = ["sliding_attention", "full_attention"]
     BLOCKS.grow(learner, 0)
     assert learner.model.config.layer_types == ["sliding_attention"] * 2 + ["full_attention"] * 2
 
 
-def test_widening_adds_copies_of_old_units_inputs(make_learner):
+def test_widening_adds_copies_of_old_units_inputs(make_learner: Callable[[str], Learner]) -> None:
     for family, names in (("llama", ("gate_proj", "up_proj", "down_proj")), ("gpt2", ("c_fc", "c_proj"))):
         learner = make_learner(family)
         WIDTH.grow(learner, 0)
-        for block in decoder_blocks(learner.model):
+        for block in blocks_of(learner):
             base, units = block.mlp.base, block.mlp.added[0]
             rows = getattr(base, names[0]).weight if family == "llama" else getattr(base, names[0]).weight.T
             new = getattr(units, names[0]).weight
@@ -138,10 +149,10 @@ def test_widening_adds_copies_of_old_units_inputs(make_learner):
             assert not getattr(units, names[-1]).weight.any()
 
 
-def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama):
+def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama: Learner) -> None:
     WIDTH.grow(tiny_llama, 0)
     wake(tiny_llama, WIDTH, 0)
-    mlp = decoder_blocks(tiny_llama.model)[0].mlp
+    mlp = blocks_of(tiny_llama)[0].mlp
     whole = copy.deepcopy(mlp.base)
     for name, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
         parts = [getattr(mlp.base, name).weight, getattr(mlp.added[0], name).weight]
@@ -150,7 +161,7 @@ def test_a_wider_mlp_is_one_mlp_with_more_units(tiny_llama):
     torch.testing.assert_close(mlp(hidden), whole(hidden))
 
 
-def grown_from(config, expansion):
+def grown_from(config: Any, expansion: Expansion) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -162,7 +173,7 @@ def grown_from(config, expansion):
 
 
 @pytest.mark.parametrize("expansion", [BLOCKS, WIDTH], ids=lambda e: type(e).__name__)
-def test_gpt_neox_and_scaled_attention_keep_their_function(expansion):
+def test_gpt_neox_and_scaled_attention_keep_their_function(expansion: Expansion) -> None:
     sizes = {"vocab_size": 50, "max_position_embeddings": 16}
     neox = GPTNeoXConfig(
         **sizes,
@@ -178,9 +189,9 @@ def test_gpt_neox_and_scaled_attention_keep_their_function(expansion):
         assert torch.equal(before, after)
 
 
-def test_what_cannot_be_grown_is_refused(make_learner):
+def test_what_cannot_be_grown_is_refused(make_learner: Callable[[str], Learner]) -> None:
     learner = make_learner("llama")
-    block = decoder_blocks(learner.model)[1]
+    block = blocks_of(learner)[1]
     block.mlp.down_proj.weight = torch.nn.Parameter(torch.zeros(32, 64, dtype=torch.uint8), requires_grad=False)
     for expansion in (BLOCKS, WIDTH):
         with pytest.raises(UserError, match=r"quantized.*model\.quantization=null"):

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from cmt_cli.methods.amortized.amortization import InjectionSettings
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import key_value_shape
 from cmt_cli.layers.injection import KeyValueInjection, MacInjection, SoftInjection
@@ -12,7 +14,9 @@ SETTINGS = [SoftInjection(), KeyValueInjection(inner_width=16), MacInjection(vir
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
-def test_prefix_steers_the_frozen_model_and_takes_gradients(settings, family, request):
+def test_prefix_steers_the_frozen_model_and_takes_gradients(
+    settings: InjectionSettings, family: str, request: pytest.FixtureRequest
+) -> None:
     learner = request.getfixturevalue(family)
     layer = settings.build(learner, 3, 0)
     memory = torch.randn(2, 3, learner.hidden_size, requires_grad=True)
@@ -24,7 +28,7 @@ def test_prefix_steers_the_frozen_model_and_takes_gradients(settings, family, re
     assert all(p.grad is None for p in learner.model.parameters())
 
 
-def test_key_values_have_the_models_key_value_heads(tiny_llama):
+def test_key_values_have_the_models_key_value_heads(tiny_llama: Learner) -> None:
     shape = key_value_shape(tiny_llama.model)
     assert shape.num_heads < tiny_llama.model.config.num_attention_heads  # grouped-query attention
     prefix = KeyValueInjection(inner_width=16).build(tiny_llama, 3, 0)(torch.randn(2, 3, tiny_llama.hidden_size))

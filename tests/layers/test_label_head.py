@@ -10,11 +10,11 @@ from cmt_cli.layers.label_head import LabelHead
 CPU = torch.device("cpu")
 
 
-def head(*, is_cosine=True, num_reserved=0):
+def head(*, is_cosine: bool = True, num_reserved: int = 0) -> LabelHead:
     return LabelHead(2, is_cosine=is_cosine, num_reserved=num_reserved, seed=0)
 
 
-def test_cosine_logits():
+def test_cosine_logits() -> None:
     made = head()
     made.grow(["a", "b"], CPU)
     made.rows[0].data = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
@@ -23,7 +23,7 @@ def test_cosine_logits():
     assert logits[0].tolist() == pytest.approx([0.6, 7 / (5 * math.sqrt(2))])
 
 
-def test_linear_logits_have_a_bias():
+def test_linear_logits_have_a_bias() -> None:
     made = head(is_cosine=False)
     made.grow(["a"], CPU)
     made.grow(["b"], CPU)
@@ -32,7 +32,7 @@ def test_linear_logits_have_a_bias():
     assert made(torch.tensor([[3.0, 4.0]]), with_reserved=False)[0].tolist() == [6.5, -1.0]
 
 
-def test_labels_take_reserved_rows_then_fresh_ones():
+def test_labels_take_reserved_rows_then_fresh_ones() -> None:
     made = head(num_reserved=3)
     reserved = made.reserved.detach().clone()
     features = torch.tensor([[3.0, 4.0]])

@@ -1,20 +1,22 @@
 """Low-rank updates are switched on for a block of computation and leave the frozen model alone elsewhere."""
 
 import torch
+from torch import nn
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers.lora import LoraLayers
 
 
-def test_update_is_the_product_of_up_and_down_scaled():
+def test_update_is_the_product_of_up_and_down_scaled() -> None:
     class OneLayer(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.embed, self.q_proj = torch.nn.Embedding(2, 3), torch.nn.Linear(3, 2, bias=False)
 
-        def get_input_embeddings(self):
+        def get_input_embeddings(self) -> nn.Embedding:
             return self.embed
 
-        def get_output_embeddings(self):
+        def get_output_embeddings(self) -> None:
             return None
 
     model = OneLayer()
@@ -28,7 +30,9 @@ def test_update_is_the_product_of_up_and_down_scaled():
     assert result.tolist() == [[2 * 3 * 3.0, 2 * 5 * 3.0]]  # alpha / rank * up * (1 + 2)
 
 
-def test_untrained_layers_and_inactive_layers_leave_the_logits_unchanged(tiny_llama, tiny_gpt2):
+def test_untrained_layers_and_inactive_layers_leave_the_logits_unchanged(
+    tiny_llama: Learner, tiny_gpt2: Learner
+) -> None:
     for learner in (tiny_llama, tiny_gpt2):
         ids = torch.tensor([[5, 6, 7]])
         before = learner.model(input_ids=ids).logits
@@ -43,7 +47,7 @@ def test_untrained_layers_and_inactive_layers_leave_the_logits_unchanged(tiny_ll
             assert not torch.allclose(learner.model(input_ids=ids).logits, before)
 
 
-def test_last_layers_limits_the_update_to_the_last_blocks(tiny_llama):
+def test_last_layers_limits_the_update_to_the_last_blocks(tiny_llama: Learner) -> None:
     every = LoraLayers(tiny_llama.model, rank=1, alpha=1.0, targets="key_value", seed=0)
     last = LoraLayers(tiny_llama.model, rank=1, alpha=1.0, targets="key_value", seed=0, last_layers=1)
     num_blocks = tiny_llama.model.config.num_hidden_layers

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers import lora_experts
 from cmt_cli.layers.architecture import linear_layers
@@ -19,23 +23,24 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 EXAMPLES = [Example("a", "Question: Where?\nAnswer:", " Lagos"), Example("b", "", "The mayor of Turin moved to Oslo.")]
 
 
-def experts(**changes) -> LoraExperts:
-    return LoraExperts(**({"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0} | changes))
+def experts(**changes: Any) -> LoraExperts:
+    values: dict[str, Any] = {"num_experts": 2, "rank": 2, "alpha": 8.0, "targets": "query_value", "seed": 0}
+    return LoraExperts(**(values | changes))
 
 
-def logits(learner):
+def logits(learner: Learner) -> Tensor:
     with torch.no_grad():
         return learner.model(input_ids=IDS).logits
 
 
-def fill(parameters, seed: int) -> None:
+def fill(parameters: Iterable[nn.Parameter], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in parameters:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
-def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer():
+def test_gates_are_a_softmax_without_newer_experts() -> None:
     hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     old, new = torch.tensor([[math.log(2), 0.0], [0.0, math.log(3)]]), torch.tensor([[math.log(4), math.log(5)]])
     first, second = gates(hidden, [old, new])
@@ -46,7 +51,7 @@ def test_a_gate_is_a_softmax_over_its_own_and_older_experts_and_the_frozen_layer
     assert torch.allclose(gates(hidden, [old * 0, new * 0])[1], torch.full((2, 1), 1 / 4))
 
 
-def test_the_update_is_the_gated_sum_of_low_rank_products():
+def test_the_update_is_the_gated_sum_of_low_rank_products() -> None:
     mixture = ExpertMixture(2, 3, rank=1, scale=2.0)
     mixture.grow(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     with torch.no_grad():
@@ -58,7 +63,9 @@ def test_the_update_is_the_gated_sum_of_low_rank_products():
     assert mixture(torch.tensor([3.0, 4.0])).tolist() == pytest.approx(expected)
 
 
-def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added_to_its_weights(any_learner):
+def test_constant_gates_equal_products_added_to_the_weights(
+    any_learner: Learner,
+) -> None:
     merged, base = any_learner.frozen_copy(), logits(any_learner)
     experts().grow(any_learner)
     experts().grow(any_learner)
@@ -73,7 +80,7 @@ def test_the_model_with_constant_gates_is_the_base_model_with_the_products_added
     assert not torch.allclose(logits(any_learner), base, atol=1e-2)
 
 
-def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_group_alone(any_learner):
+def test_growth_preserves_logits_and_trains_the_new_group(any_learner: Learner) -> None:
     base = before = logits(any_learner)
     for seed in range(4):
         added = experts().grow(any_learner)
@@ -85,7 +92,7 @@ def test_growing_leaves_the_logits_unchanged_bit_for_bit_and_trains_the_new_grou
     assert lora_experts.num_groups(any_learner) == 4
 
 
-def test_the_newest_group_can_be_left_out_and_taken_away(any_learner):
+def test_the_newest_group_can_be_left_out_and_taken_away(any_learner: Learner) -> None:
     fill(experts().grow(any_learner), 0)
     before = logits(any_learner)
     fill(experts().grow(any_learner), 1)
@@ -97,7 +104,7 @@ def test_the_newest_group_can_be_left_out_and_taken_away(any_learner):
     assert torch.equal(logits(any_learner), before)
 
 
-def test_routers_and_experts_of_every_layer_take_gradients(any_learner):
+def test_routers_and_experts_of_every_layer_take_gradients(any_learner: Learner) -> None:
     added = experts().grow(any_learner)
     fill(added, 0)
     any_learner.model(input_ids=IDS).logits.square().sum().backward()
@@ -105,7 +112,7 @@ def test_routers_and_experts_of_every_layer_take_gradients(any_learner):
     assert sum(p.grad is not None for p in any_learner.model.parameters()) == len(added)
 
 
-def test_the_start_is_seeded_and_differs_between_groups(make_learner):
+def test_the_start_is_seeded_and_differs_between_groups(make_learner: Callable[[str], Learner]) -> None:
     downs = [experts(seed=seed).grow(make_learner("llama"))[0] for seed in (0, 0, 1)]
     assert torch.equal(downs[0], downs[1]) and not torch.equal(downs[0], downs[2])
     assert 0 < downs[0].abs().max() <= downs[0].shape[1] ** -0.5
@@ -113,7 +120,7 @@ def test_the_start_is_seeded_and_differs_between_groups(make_learner):
     assert not torch.equal(experts().grow(learner)[0], experts().grow(learner)[0])
 
 
-def test_a_frozen_copy_has_experts_of_its_own(any_learner):
+def test_a_frozen_copy_has_experts_of_its_own(any_learner: Learner) -> None:
     added = experts().grow(any_learner)
     fill(added, 0)
     before, teacher = logits(any_learner), any_learner.frozen_copy()
@@ -123,7 +130,7 @@ def test_a_frozen_copy_has_experts_of_its_own(any_learner):
     assert not torch.allclose(logits(any_learner), before)
 
 
-def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama):
+def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     added = experts().apply(tiny_llama)
@@ -132,11 +139,11 @@ def test_a_half_precision_base_keeps_the_experts_in_float32(tiny_llama):
     assert all(p.dtype is torch.float32 and p.grad is not None for p in added)
 
 
-def test_another_method_finds_no_linear_layer_in_an_expert(any_learner):
+def test_another_method_finds_no_linear_layer_in_an_expert(any_learner: Learner) -> None:
     num = len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner.frozen_copy()))
     experts().apply(any_learner)
     assert len(Lora(rank=1, alpha=1.0, targets="all", seed=0).apply(any_learner)) == num
 
 
-def test_a_fit_of_a_mixture_that_does_not_grow_continues_bit_for_bit(make_learner):
+def test_a_killed_mixture_fit_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: FineTune(trainable=experts()))

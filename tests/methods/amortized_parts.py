@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from cmt_cli.core.objectives import Budget, Objective
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.layers.aggregation import CrossAttentionSettings
 from cmt_cli.layers.compressor import SelfCompression
 from cmt_cli.layers.injection import SoftInjection
 from cmt_cli.methods.amortized.amortized_method import BankSettings
-from cmt_cli.methods.amortized.amortizer import AmortizerSettings
+from cmt_cli.methods.amortized.amortizer import AmortizerSettings, InjectionSettings
 from cmt_cli.methods.amortized.cmt import Cmt
 from cmt_cli.methods.amortized.cmt_objective import Techniques
 from cmt_cli.methods.amortized.mac import Mac
@@ -20,7 +23,7 @@ BANK = BankSettings(dtype="float32", pq_bytes_per_token=2, pq_bytes_per_key=0, p
 WORDS = ["ada", "bo", "cy", "dan", "eve", "flo", "gus", "hal"]
 
 
-def parts(injection=None) -> AmortizerSettings:
+def parts(injection: InjectionSettings | None = None) -> AmortizerSettings:
     return AmortizerSettings(
         compressor=SelfCompression(num_slots=2, rank=2, alpha=2.0, targets="all", max_tokens=64, stride=48),
         question_compressor=None,
@@ -30,8 +33,8 @@ def parts(injection=None) -> AmortizerSettings:
     )
 
 
-def cmt(**changes) -> Cmt:
-    values = {
+def cmt(**changes: Any) -> Cmt:
+    values: dict[str, Any] = {
         "memory_aware_objective": True,
         "reconstruction_weight": 0.1,
         "reconstruction_tokens": 4,
@@ -80,7 +83,10 @@ class Steps:
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
 
-    def on_objective(self, objective, budget=None) -> None:
+    def on_examples(self, examples: Sequence[Example], budget: Budget | None = None) -> None:
+        raise AssertionError("an amortized method trains on an objective of its own")
+
+    def on_objective(self, objective: Objective, budget: Budget | None = None) -> None:
         parameters = [p for group in objective.param_groups() for p in group.parameters]
         optimizer = torch.optim.AdamW(parameters, lr=1e-2)
         rng = random.Random(0)

@@ -62,7 +62,7 @@ def run(learner: Learner, method: Method, tasks: Sequence[Task] = TASKS) -> list
     return [learn(learner, method, task) for task in tasks]
 
 
-def batch_of(learner: Learner, task: Task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 
@@ -97,7 +97,11 @@ def assert_equals_a_second_model(
     moved(learner)
     batch = batch_of(learner, TASKS[1])
     found = []
-    for value in (lambda outputs: method.penalties(learner, batch, outputs)[name], partial(expected, teacher, batch)):
+    ways: list[Callable[[Outputs], Tensor]] = [
+        lambda outputs: method.penalties(learner, batch, outputs)[name],
+        partial(expected, teacher, batch),
+    ]
+    for value in ways:
         outputs = learner.forward(batch, hidden_states=True)
         penalty = value(outputs)
         loss = penalty + outputs.token_nll.mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Episodes, Example, Task
 from tests.training.sessions import MemorySession, budget, trainer
 
+SomeMethod = TypeVar("SomeMethod", bound=Method)
 TASKS = [
     Task("north", 0, [Example("a", "Question: Where?\nAnswer:", " Oslo"), Example("b", "", "Ada works in Oslo.")]),
     Task("south", 1, [Example("c", "Question: Where?\nAnswer:", " Accra"), Example("d", "", "Mara works in Accra.")]),
@@ -21,7 +23,7 @@ TASKS = [
 TRAINER = trainer(task=budget(num_steps=3, batch_size=2, learning_rate=1e-2))
 
 
-def started(learner: Learner, method: Method) -> Method:
+def started(learner: Learner, method: SomeMethod) -> SomeMethod:
     method.before_stream(learner, Episodes(), TRAINER.bind(learner, method, MemorySession()))
     return method
 
@@ -39,9 +41,10 @@ def logits(learner: Learner) -> Tensor:
 
 def same(left: State, right: State) -> bool:
     """Say whether two states are equal, bit for bit."""
-    values = [(left[key], right.get(key)) for key in left]
-    equal = [torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in values]
-    return left.keys() == right.keys() and all(equal)
+    if left.keys() != right.keys():
+        return False
+    values = [(left[key], right[key]) for key in left]
+    return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in values)
 
 
 def assert_survives_a_kill(new_learner: Callable[[], Learner], new_method: Callable[[], Method]) -> None:

@@ -1,11 +1,19 @@
 """A composition calls its members' hooks in order; with one member it is that member."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from tests.present import present
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import swapped_in
+from cmt_cli.core.stream import Task
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full, Unchanged
@@ -23,6 +31,7 @@ from cmt_cli.methods.regularization.l2 import L2
 from cmt_cli.methods.regularization.mas import MAS
 from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
 
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
@@ -37,7 +46,7 @@ class Marked(FineTune):
         super().__init__(trainable=Unchanged())
         self.name, self.calls = name, calls
 
-    def attach(self, folder):
+    def attach(self, folder: Path) -> None:
         self.folder = folder
 
     def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
@@ -53,10 +62,10 @@ class Marked(FineTune):
     def lr_scale(self, step: int, num_steps: int) -> float:
         return 0.5
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"calls": list(self.calls)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> None:
         self.calls[:] = state["calls"]
 
     def storage_bytes(self) -> int:
@@ -76,11 +85,11 @@ class OtherWay(Marked):
     def token_weights(self, learner: Learner, batch: Batch, outputs: Outputs) -> torch.Tensor:
         return torch.full_like(outputs.token_nll, 3.0)
 
-    def learn(self, learner, task, fit):
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         self.calls.append("own way")
 
 
-def composed(**members) -> Compose:
+def composed(**members: Any) -> Compose:
     return Compose(methods=members, order=list(members))
 
 
@@ -88,7 +97,7 @@ def plain() -> FineTune:
     return FineTune(trainable=LORA)
 
 
-def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
+def test_hooks_are_called_in_order_and_joined(tiny_llama: Learner, tmp_path: Path) -> None:
     calls: list[str] = []
     a, b, weighing = Marked("a", calls), OtherWay("b", calls), Weighing(trainable=Unchanged())
     members = {"b": b, "first": plain(), "a": a, "weighing": weighing}
@@ -100,12 +109,12 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
     assert method.mix_batch(tiny_llama, batch).ids == ("c", "d")
     method.adjust_gradients(tiny_llama)
     assert calls == ["mix a", "mix b", "adjust a", "adjust b"]
-    assert method.token_weights(tiny_llama, batch, outputs).unique().item() == 9.0
+    assert present(method.token_weights(tiny_llama, batch, outputs)).unique().item() == 9.0
     assert {k: v.item() for k, v in method.penalties(tiny_llama, batch, outputs).items()} == {"a": 1.0, "b": 1.0}
     assert method.lr_scale(0, 1) == 0.25
     assert method.storage_bytes() == 14
     assert method.needs_hidden_states and not method.needs_documents
-    method.learn(tiny_llama, TASKS[0], None)
+    method.learn(tiny_llama, TASKS[0], FinishedFit())
     assert calls[-1] == "own way"
     assert set(method.state_dict()) == {"a/calls", "b/calls"}
     method.load_state_dict({"a/calls": ["x"], "b/calls": ["x", "y"]})
@@ -113,7 +122,7 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_members_that_are_off_leave_fine_tuning(make_learner, family):
+def test_members_that_are_off_leave_fine_tuning(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
     methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=0.0)), plain()]
     for learner, method in zip(learners, methods, strict=True):
@@ -123,7 +132,7 @@ def test_members_that_are_off_leave_fine_tuning(make_learner, family):
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner):
+def test_composing_choice_and_penalty_equals_the_joint_method(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
     methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=5.0)), L2(trainable=LORA, weight=5.0)]
     for learner, method in zip(learners, methods, strict=True):
@@ -134,7 +143,7 @@ def test_a_choice_and_a_penalty_apart_are_the_method_that_has_both(make_learner)
     assert methods[0].storage_bytes() == methods[1].storage_bytes() > 0
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     def growing() -> Compose:
         return composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), off=FineTune(trainable=Unchanged()))
 
@@ -145,7 +154,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner):
     assert_survives_a_kill(lambda: make_learner("llama"), anchored)
 
 
-def test_what_cannot_be_joined_is_refused(tiny_llama):
+def test_what_cannot_be_joined_is_refused(tiny_llama: Learner) -> None:
     off = FineTune(trainable=Unchanged())
     with pytest.raises(UserError, match="name each of them once"):
         Compose(methods={"a": plain()}, order=["a", "b"])
@@ -171,7 +180,7 @@ def test_what_cannot_be_joined_is_refused(tiny_llama):
         learn(tiny_llama, started(tiny_llama, off), TASKS[0])
 
 
-def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names():
+def test_values_by_name_are_refused_with_renamed_parameters() -> None:
     def expansion(expansion: str, grows: str) -> ModelExpansion:
         return ModelExpansion(expansion=expansion, num_new_blocks=1, num_new_units=4, grows=grows, seed=0)
 
@@ -188,7 +197,7 @@ def test_values_kept_by_name_are_not_joined_with_parameters_that_change_names():
 class OwnWay(FineTune):
     """Learns in its own way."""
 
-    def learn(self, learner, task, fit):
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         return
 
 
@@ -199,19 +208,20 @@ class Polite(FineTune):
 class Proud(FineTune):
     """Answers in its own way."""
 
-    def predictor(self, learner, task_index):
+    def predictor(self, learner: Learner, task_index: int) -> Any:
         return self
 
 
-def test_the_member_that_changes_a_hook_has_it_wherever_it_stands(tiny_llama):
+def test_a_hooks_owner_may_stand_anywhere(tiny_llama: Learner) -> None:
     proud = Proud(trainable=Unchanged())
     method = composed(first=plain(), a=Polite(trainable=Unchanged()), b=proud)
-    assert method.predictor(tiny_llama, 0) is proud
+    predictor: object = method.predictor(tiny_llama, 0)
+    assert predictor is proud
     with pytest.raises(UserError, match="may change 'predictor', but a and b do"):
         composed(first=plain(), a=Proud(trainable=Unchanged()), b=proud)
 
 
-ANCHORED = {
+ANCHORED: dict[str, Callable[[], Method]] = {
     "l2": lambda: L2(trainable=Unchanged(), weight=1.0),
     "mas": lambda: MAS(trainable=Unchanged(), weight=1.0, num_samples=4, seed=0),
     "ewc": lambda: EWC(
@@ -221,7 +231,7 @@ ANCHORED = {
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_training(tiny_llama, name):
+def test_anchoring_parameters_frozen_later_is_refused_before_training(tiny_llama: Learner, name: str) -> None:
     method = composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), **{name: ANCHORED[name]()})
     with pytest.raises(UserError, match="nothing is trainable before the first task"):
         started(tiny_llama, method)
@@ -230,14 +240,14 @@ def test_pulling_parameters_that_are_frozen_after_their_task_is_refused_before_t
 class Exchanging(FineTune):
     """Trains one half of the adapter's matrices in one task and the other half in the next."""
 
-    def before_task(self, learner, task):
+    def before_task(self, learner: Learner, task: Task) -> None:
         super().before_task(learner, task)
         for i, parameter in enumerate(peft_lora.parameters(peft_lora.adapter(learner, 0))):
             parameter.requires_grad_(i % 2 == task.index % 2)
 
 
 @pytest.mark.parametrize("name", list(ANCHORED))
-def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_first_step(tiny_llama, name):
+def test_anchoring_parameters_without_earlier_values_is_refused(tiny_llama: Learner, name: str) -> None:
     method = started(tiny_llama, composed(first=Exchanging(trainable=LORA), **{name: ANCHORED[name]()}))
     learn(tiny_llama, method, TASKS[0])
     with pytest.raises(UserError, match="none of those trained in task 'south' was trained before"):
@@ -245,7 +255,7 @@ def test_a_task_whose_parameters_have_no_earlier_value_is_refused_before_its_fir
 
 
 @pytest.mark.parametrize("growing", [True, False])
-def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama, growing):
+def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama: Learner, growing: bool) -> None:
     """O-LoRA adds an adapter before the task and SLAO changes its own; the teacher is the model before either."""
     first = OLora(trainable=LORA, orthogonality=0.0, norm=0.0) if growing else Slao(trainable=LORA)
     teaching = Distillation(trainable=Unchanged(), weight=1.0, temperature=1.0)
@@ -263,7 +273,7 @@ def test_the_teacher_is_what_answered_after_the_task_before(tiny_llama, growing)
     assert teaching.storage_bytes() == sum(4 * parameter.numel() for parameter in tiny_llama.trainable())
 
 
-def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama):
+def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama: Learner) -> None:
     def stored() -> DER:
         return DER(
             trainable=Unchanged(),
@@ -294,7 +304,7 @@ def test_who_weighs_the_mixed_batch_mixes_last(tiny_llama):
     batch = tiny_llama.collate([row for example in TASKS[1].train for row in tiny_llama.rows(example)])
     mixed = method.mix_batch(tiny_llama, batch)
     outputs = tiny_llama.forward(mixed)
-    weights = method.token_weights(tiny_llama, mixed, outputs)
+    weights = present(method.token_weights(tiny_llama, mixed, outputs))
     labelled = mixed.labels != -100
     is_stored = torch.tensor([name.startswith("stored/") for name in mixed.ids])
     assert (len(mixed.ids), int(mixed.replayed.sum()), int(is_stored.sum())) == (8, 6, 4)

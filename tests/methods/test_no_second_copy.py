@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -35,13 +36,15 @@ class WeightSized(TorchDispatchMode):
     """Counts the bytes of new tensors that have the shape of a weight matrix, transposed or not, or hold one flat."""
 
     def __init__(self, weights: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._shapes = {tuple(sorted(weight.shape)) for weight in weights}
         self._flat = min(weight.numel() for weight in weights)
         self._known = {weight.untyped_storage().data_ptr() for weight in weights}
         self.num_bytes = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self._known:

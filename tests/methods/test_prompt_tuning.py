@@ -1,10 +1,14 @@
 """Prompt tuning and prefix tuning: fine-tuning in which only virtual tokens are trained."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt
+from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, started
 from tests.training.sessions import MemorySession, budget, trainer
@@ -16,7 +20,7 @@ ALL = pytest.mark.parametrize("trainable", [PROMPT, PREFIX, NETWORK], ids=["prom
 
 
 @ALL
-def test_learning_lowers_the_loss_and_leaves_the_base_model_as_it_was(any_learner, trainable):
+def test_learning_lowers_the_loss_without_changing_the_base(any_learner: Learner, trainable: Trainable) -> None:
     base = {name: p.clone() for name, p in any_learner.model.named_parameters()}
     method = started(any_learner, FineTune(trainable=trainable))
     batch = any_learner.collate([row for example in TASKS[0].train for row in any_learner.rows(example)])
@@ -30,7 +34,9 @@ def test_learning_lowers_the_loss_and_leaves_the_base_model_as_it_was(any_learne
 
 
 @ALL
-def test_the_first_step_follows_the_gradient_of_the_mean_loss(make_learner, trainable):
+def test_the_first_step_follows_the_gradient_of_the_mean_loss(
+    make_learner: Callable[[str], Learner], trainable: Trainable
+) -> None:
     learner, other = make_learner("llama"), make_learner("llama")
     method = started(learner, FineTune(trainable=trainable))
     parameters = trainable.apply(other)
@@ -49,11 +55,13 @@ def test_the_first_step_follows_the_gradient_of_the_mean_loss(make_learner, trai
 
 @ALL
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, trainable):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, trainable: Trainable
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: FineTune(trainable=trainable))
 
 
-def test_the_same_seed_draws_the_same_prompt_and_another_another(make_learner):
+def test_the_same_seed_draws_the_same_prompt_and_another_another(make_learner: Callable[[str], Learner]) -> None:
     seeds = (0, 0, 1)
     prompts = [SoftPrompt(num_virtual=3, text=None, num_common=300, seed=seed) for seed in seeds]
     first, same, other = (prompt.apply(make_learner("gpt2"))[0] for prompt in prompts)

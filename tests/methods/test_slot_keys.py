@@ -26,7 +26,7 @@ def test_slots_are_not_interchangeable() -> None:
     assert not torch.allclose(keys(states), keys(states.flip(1)))
 
 
-def test_centered_keys_have_mean_zero_over_the_states_they_were_centered_on() -> None:
+def test_centered_keys_have_mean_zero() -> None:
     keys, states = slot_keys(), torch.randn(50, 2, 3, generator=torch.Generator().manual_seed(1)) + 5
     keys.center(states)
     torch.testing.assert_close(keys(states).mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)

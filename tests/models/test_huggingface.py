@@ -14,6 +14,7 @@ from huggingface_hub import constants
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.models import hub, huggingface
 
@@ -21,7 +22,7 @@ CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 
 
-def load(folder: Path | str, **changes: Any):
+def load(folder: Path | str, **changes: Any) -> Learner:
     settings: dict[str, Any] = {
         "revision": "main",
         "dtype": "auto",
@@ -36,7 +37,7 @@ def load(folder: Path | str, **changes: Any):
 
 
 @pytest.fixture
-def hub_cache(tmp_path, checkpoints, monkeypatch) -> str:
+def hub_cache(tmp_path: Path, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> str:
     """A hub cache that holds 'someone/tiny' at one commit; return the commit."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--tiny"
@@ -48,7 +49,7 @@ def hub_cache(tmp_path, checkpoints, monkeypatch) -> str:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "qwen3"])
-def test_every_family_loads_from_a_folder_and_answers(checkpoints, family):
+def test_every_family_loads_from_a_folder_and_answers(checkpoints: dict[str, Path], family: str) -> None:
     learner = load(checkpoints[family])
     assert learner.revision == "local"
     assert learner.trainable() == []
@@ -58,11 +59,11 @@ def test_every_family_loads_from_a_folder_and_answers(checkpoints, family):
 @pytest.mark.parametrize(
     ("dtype", "expected"), [("auto", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
-def test_the_weights_have_the_dtype_asked_for(checkpoints, dtype, expected):
+def test_the_weights_have_the_dtype_asked_for(checkpoints: dict[str, Path], dtype: str, expected: torch.dtype) -> None:
     assert load(checkpoints["llama"], dtype=dtype).model.dtype == expected
 
 
-def test_eager_attention_gives_the_same_answers_scores(checkpoints):
+def test_eager_attention_gives_the_same_answers_scores(checkpoints: dict[str, Path]) -> None:
     prompts, targets = [Prompt("a", "Where?"), Prompt("b", "When was it opened?")], [" Turin", " 2019"]
     fused = load(checkpoints["llama"]).loglikelihood(prompts, targets)
     eager = load(checkpoints["llama"], attention="eager").loglikelihood(prompts, targets)
@@ -70,13 +71,13 @@ def test_eager_attention_gives_the_same_answers_scores(checkpoints):
 
 
 @pytest.mark.parametrize("revision", ["main", "0123456789abcdef0123456789abcdef01234567"])
-def test_a_cached_model_loads_without_a_network_and_its_commit_is_recorded(hub_cache, revision):
+def test_a_cached_model_loads_offline_with_its_commit(hub_cache: str, revision: str) -> None:
     learner = load("someone/tiny", revision=revision)
     assert learner.name == "someone/tiny"
     assert learner.revision == hub_cache
 
 
-def test_a_cache_without_the_weights_counts_as_absent(hub_cache, tmp_path):
+def test_a_cache_without_the_weights_counts_as_absent(hub_cache: str, tmp_path: Path) -> None:
     for weights in tmp_path.rglob("*.safetensors"):
         weights.unlink()
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set.*hf download someone/tiny"):
@@ -91,7 +92,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
-def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(hub_cache, monkeypatch):
+def test_without_a_network_the_error_is_immediate(hub_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(monkeypatch, ConnectionRefusedError())
     started = time.monotonic()
     with pytest.raises(UserError, match=r"did not answer.*hf download someone/other.*model=tiny"):
@@ -99,7 +100,7 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(hub_cache
     assert time.monotonic() - started < 2
 
 
-def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypatch):
+def test_connectivity_tells_a_listening_hub_from_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -114,7 +115,7 @@ def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypa
     assert time.monotonic() - started < 0.9
 
 
-def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch):
+def test_gated_missing_and_unknown_models_are_told_apart(hub_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -137,12 +138,12 @@ def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "~/no_such_folder", "a/b/c", "not a name!"])
-def test_a_name_that_is_no_model_is_refused(hub_cache, name):
+def test_a_name_that_is_no_model_is_refused(hub_cache: str, name: str) -> None:
     with pytest.raises(UserError, match=r"folder|hub cache"):
         load(name)
 
 
-def test_a_folder_lacking_files_says_which(checkpoints, tmp_path):
+def test_a_folder_lacking_files_says_which(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(checkpoints["gpt2"], tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
@@ -166,26 +167,30 @@ def test_a_folder_lacking_files_says_which(checkpoints, tmp_path):
         ({"max_tokens": 4096}, "has 128 positions"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_before_weights_are_read(checkpoints, changes, message):
+def test_settings_that_cannot_work_are_refused_before_weights_are_read(
+    checkpoints: dict[str, Path], changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         load(checkpoints["gpt2"], **changes)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_absent_is_refused(checkpoints):
+def test_a_device_that_is_absent_is_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="sees no CUDA device"):
         load(checkpoints["gpt2"], device="cuda")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "qwen3"])
-def test_the_memory_estimate_equals_the_loaded_weights(checkpoints, family):
+def test_the_memory_estimate_equals_the_loaded_weights(checkpoints: dict[str, Path], family: str) -> None:
     model = load(checkpoints[family]).model
     num_parameters = sum(parameter.numel() for parameter in model.parameters())  # tied weights once
     assert huggingface.estimate_bytes(str(checkpoints[family]), "fp32", None) == 4 * num_parameters
     assert huggingface.estimate_bytes(str(checkpoints[family]), "bf16", None) == 2 * num_parameters
 
 
-def test_the_memory_estimate_of_four_bits_keeps_embeddings_and_head_in_half_precision(checkpoints):
+def test_the_4bit_estimate_keeps_embeddings_in_half_precision(
+    checkpoints: dict[str, Path],
+) -> None:
     # Llama: 2 layers of q 32x32, k and v 16x32, o 32x32, three MLP matrices 64x32
     packed = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32)
     rest = 2 * 384 * 32 + 5 * 32
@@ -193,7 +198,9 @@ def test_the_memory_estimate_of_four_bits_keeps_embeddings_and_head_in_half_prec
     assert estimate == pytest.approx(packed * 0.516 + rest * 2, rel=1e-3)
 
 
-def test_the_memory_estimate_reads_the_configuration_alone(hub_cache, tmp_path, checkpoints):
+def test_the_memory_estimate_reads_the_configuration_alone(
+    hub_cache: str, tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
     expected = huggingface.estimate_bytes(str(checkpoints["gpt2"]), "fp32", None)
     for weights in tmp_path.rglob("*.safetensors"):
         weights.unlink()
@@ -202,7 +209,7 @@ def test_the_memory_estimate_reads_the_configuration_alone(hub_cache, tmp_path, 
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_model_configurations_name_every_argument_and_a_license(path):
+def test_model_configurations_name_every_argument_and_a_license(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     config = yaml.safe_load(text)
     module, function = config.pop("_target_").rsplit(".", 1)

@@ -28,5 +28,5 @@ def page_faults(keep: bool) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_freed_memory_is_used_again_instead_of_mapped_anew():
+def test_freed_memory_is_used_again_instead_of_mapped_anew() -> None:
     assert page_faults(keep=True) < page_faults(keep=False) / 10

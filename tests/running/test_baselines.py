@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.present import present
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Metric
@@ -68,7 +69,7 @@ def folder_of(made: Job) -> Path:
     return made.folder(toy_stream())
 
 
-def test_without_being_asked_nothing_is_made_and_the_reason_is_the_command(tmp_path: Path) -> None:
+def test_baselines_are_not_made_unless_requested(tmp_path: Path) -> None:
     made = toy_job(tmp_path)
     job_run.run(made)
     assert [path.name for path in tmp_path.iterdir()] == [folder_of(made).name]
@@ -95,13 +96,13 @@ def test_baselines_are_made_once_and_compared_with(tmp_path: Path, capsys: pytes
     ):
         result = read_result(folder)
         assert result is not None
-        rows[name] = result.matrices["em"].rows
+        rows[name] = [[present(score) for score in row] for row in result.matrices["em"].rows]
     own, single, joint = rows["own"], rows["single_task"], rows["joint"]
     found = metrics(folder_of(made))
     assert found["fwd_single_task"].value == pytest.approx(sum(own[j + 1][j] - single[j + 1][j] for j in (1, 2)) / 2)
     assert found["relative_gain"].value == pytest.approx(sum(own[3][j] / single[j + 1][j] for j in (0, 1)) / 2)
     assert found["intransigence"].value == pytest.approx(sum(joint[j + 1][j] - own[j + 1][j] for j in range(3)) / 3)
-    assert found["f1/intransigence"].value == pytest.approx(found["intransigence"].value / 2)
+    assert found["f1/intransigence"].value == pytest.approx(present(found["intransigence"].value) / 2)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     job_run.run(made)
     assert "Baseline run" not in capsys.readouterr().err
@@ -111,7 +112,7 @@ def test_baselines_are_made_once_and_compared_with(tmp_path: Path, capsys: pytes
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_single_task_must_not_guess_the_task_where_questions_do_not_tell_it() -> None:
+def test_single_task_must_not_guess_an_untold_task() -> None:
     keys = ("single_task", "joint", "newest_task")
     untold = toy_stream()
     told = replace(untold, tests=[replace(test, gives_task=True) for test in untold.tests])
@@ -121,7 +122,7 @@ def test_single_task_must_not_guess_the_task_where_questions_do_not_tell_it() ->
     assert methods_of(untold, ()) == {}
 
 
-def test_a_baseline_is_an_ordinary_run_and_has_no_baselines_made_for_it(tmp_path: Path) -> None:
+def test_a_baseline_run_has_no_baselines_of_its_own(tmp_path: Path) -> None:
     made = toy_job(tmp_path, baselines="auto")
     baseline = made.baseline("joint")
     same = toy_job(tmp_path, method="joint", push=0.1)
@@ -168,11 +169,11 @@ def test_killed_inside_a_baseline_the_same_command_continues_there(
 def test_a_baseline_that_another_process_makes_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, refused = job_run._run_stream, []
+    real, refused = job_run._run_stream, list[str]()
 
     def busy_at_first(current: Job, *arguments: Any, **named: Any) -> None:
         if current.names["method"] == "joint" and len(refused) < 2:
-            refused.append(1)
+            refused.append("joint")
             raise FolderInUseError("Process 1 is writing")
         real(current, *arguments, **named)
 
@@ -209,7 +210,7 @@ def test_an_unknown_mode_is_a_mistake(tmp_path: Path) -> None:
         job_run.run(toy_job(tmp_path, baselines="all"))
 
 
-def test_the_work_of_a_baseline_is_told_in_trainings_and_examples() -> None:
+def test_a_baselines_work_is_told_in_trainings_and_examples() -> None:
     assert work("single_task", toy_stream(4)).startswith("4 trainings from the base model, 16 examples per epoch")
     assert work("joint", toy_stream(4)).endswith(
         "40 examples per epoch in all (2.5 times those of one pass over the stream)"

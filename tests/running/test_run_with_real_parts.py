@@ -66,7 +66,7 @@ def predictions(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("step", [2, 6, 9])
-def test_killed_in_a_fit_and_continued_the_answers_are_the_same_bit_for_bit(
+def test_a_run_killed_mid_fit_continues_bit_for_bit(
     make_learner: Callable[[str], Learner], tmp_path: Path, step: int
 ) -> None:
     run(tmp_path / "whole", make_learner("llama"))

@@ -7,18 +7,18 @@ from cmt_cli.core.stream import TestSet
 from cmt_cli.running.scores import matrices, seen_rows
 
 TESTS = [TestSet("a", (), "em", 0), TestSet("b", (), "em", 1)]
-CELLS = {
+CELLS: dict[int, dict[str, dict[str, float | None]]] = {
     0: {"a": {"em": 0.0}, "b": {"em": 0.1}, SEEN: {"em_seen": None}},
     1: {"a": {"em": 0.5}, "b": {"em": 0.2}, SEEN: {"em_seen": 0.5}},
 }
 
 
-def test_what_is_scored_over_all_learned_tasks_is_no_column_and_no_matrix() -> None:
+def test_scores_over_all_learned_tasks_are_no_column() -> None:
     found = matrices(CELLS, TESTS, num_rows=2)
     assert list(found) == ["em"]
     assert found["em"].tests == ("a", "b") and found["em"].rows == ((0.0, 0.1), (0.5, 0.2))
 
 
-def test_it_is_a_series_over_the_rows_with_none_where_nothing_was_learned_or_asked() -> None:
+def test_scores_over_all_learned_tasks_are_a_series() -> None:
     assert seen_rows(CELLS, num_rows=3) == {"em_seen": (None, 0.5, None)}
     assert seen_rows({0: {"a": {"em": 0.0}}}, num_rows=1) == {}

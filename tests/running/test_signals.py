@@ -29,7 +29,7 @@ def test_a_launchers_handler_waits_until_the_state_is_saved(launcher_calls: list
     assert launcher_calls == [signal.SIGUSR2]
 
 
-def test_a_signal_that_comes_again_while_the_launcher_requeues_is_ignored() -> None:
+def test_repeated_signals_are_ignored_while_the_launcher_requeues() -> None:
     calls: list[int] = []
 
     def requeue(number: int, frame: object) -> None:

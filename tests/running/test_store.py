@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path: Path, damage: str) -> None:
     slot.save({"w": torch.ones(100)}, tag="new")
     tensors, values = tmp_path / "2" / "state.safetensors", tmp_path / "2" / "state.json"
     content = tensors.read_bytes()
-    actions = {
+    actions: dict[str, Callable[[], object]] = {
         "flip": lambda: tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
         "truncate": lambda: tensors.write_bytes(content[:50]),
         "remove tensors": tensors.unlink,
@@ -124,9 +125,7 @@ def name_holder(folder: Path, *, host: str, pid: int = 1) -> Path:
     return folder / ".lock"
 
 
-def test_a_holder_on_another_host_is_taken_over_when_it_stays_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_holder_on_another_host_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "SILENT_SECONDS", 0.3)
     lock = name_holder(tmp_path, host="elsewhere")
     began = time.monotonic()
@@ -150,7 +149,7 @@ def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(handle: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
 
 
 def test_a_file_system_without_kernel_locks_has_one_writer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +163,7 @@ def test_a_file_system_without_kernel_locks_has_one_writer_too(tmp_path: Path, m
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
 
 
-def test_of_many_that_start_at_once_without_kernel_locks_one_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_of_many_writes_without_kernel_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_kernel_locks(monkeypatch)
     monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.02)
@@ -198,7 +195,7 @@ def test_a_claim_left_by_a_dead_process_does_not_block(tmp_path: Path) -> None:
         assert not claim.exists()
 
 
-def test_who_was_frozen_and_lost_the_folder_notices_before_the_next_save(tmp_path: Path) -> None:
+def test_a_frozen_holder_notices_its_loss_before_saving(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.acquire()
     lock.verify()
@@ -217,7 +214,7 @@ def test_the_holder_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.Monk
         assert (tmp_path / ".lock").stat().st_mtime > 10**9
 
 
-def test_a_torn_last_event_is_skipped_and_cut_off_on_resume(tmp_path: Path) -> None:
+def test_a_torn_last_event_is_cut_off(tmp_path: Path) -> None:
     with toy_store(tmp_path) as store:
         store.event("row", {"values": {"loss": float("nan")}})
     with (tmp_path / "events.jsonl").open("a") as file:
@@ -243,7 +240,7 @@ def test_scores_read_back_exactly_and_missing_cells_stay_missing(tmp_path: Path)
         assert [p.name for p in (tmp_path / "predictions").iterdir()] == ["row_000.jsonl"]
 
 
-def test_the_hash_of_a_config_depends_on_what_decides_the_result_only() -> None:
+def test_the_config_hash_covers_what_decides_the_result() -> None:
     def config(root: str, **changes: object) -> dict[str, object]:
         settings = {"data": {"path": f"{root}/streamingqa", "seed": 0}, "model": {"device": "cpu"}, "seed": 0}
         return {**settings, "paths": {"data": root}, "logger": {"mode": root}, **changes}

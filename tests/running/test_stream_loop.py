@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core import atomic
 from cmt_cli.core.exceptions import NonFiniteLoss, UserError
 from cmt_cli.running import checkpoint, record
 from cmt_cli.running.reading import read_events, read_predictions, read_result
@@ -32,7 +31,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_matrix_has_a_row_before_the_stream_and_one_after_each_task(uninterrupted: Path) -> None:
+def test_the_matrix_starts_with_a_row_before_the_stream(uninterrupted: Path) -> None:
     result = read_result(uninterrupted)
     assert result is not None and result.status == "complete"
     matrix = result.matrices["em"]
@@ -55,7 +54,7 @@ def test_cost_is_counted(uninterrupted: Path) -> None:
     assert cost.answer_ms_per_question == pytest.approx(1000 * cost.eval_seconds / (4 * 6))
 
 
-def test_the_same_seed_gives_the_same_record_and_another_seed_another(uninterrupted: Path, tmp_path: Path) -> None:
+def test_the_seed_decides_the_record(uninterrupted: Path, tmp_path: Path) -> None:
     run_toy(tmp_path / "again")
     run_toy(tmp_path / "other", seed=1)
     assert record_without_times(tmp_path / "again") == record_without_times(uninterrupted)
@@ -86,14 +85,14 @@ def cut_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     def start(number: int) -> None:
         limit[0], count[0] = number, 0
 
-    monkeypatch.setattr(atomic.os, "replace", replace)
-    monkeypatch.setattr(atomic.os, "fsync", lambda handle: None)  # nothing but time depends on it here
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # nothing but time depends on it here
     monkeypatch.setattr(record, "git_commit", lambda: None)
     limit.append(start)  # type: ignore[arg-type]
     yield limit
 
 
-def test_cut_off_before_any_of_its_writes_a_run_ends_the_same(tmp_path: Path, cut_after: list[int]) -> None:
+def test_a_power_cut_does_not_change_the_result(tmp_path: Path, cut_after: list[int]) -> None:
     run_toy(tmp_path / "whole", stream=toy_stream(2))
     expected, start = record_without_times(tmp_path / "whole"), cut_after[1]
     notes = (tmp_path / "whole" / "memory" / "notes.txt").read_text()
@@ -113,7 +112,7 @@ def test_cut_off_before_any_of_its_writes_a_run_ends_the_same(tmp_path: Path, cu
 
 
 @pytest.mark.parametrize("hook", ["before_stream", "before_task", "learn", "after_task", "predictor", "state_dict"])
-def test_an_error_in_any_hook_is_recorded_and_the_run_can_be_continued(
+def test_a_run_continues_after_an_error_in_any_hook(
     uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
 ) -> None:
     real, calls = getattr(ToyMethod, hook), []
@@ -133,7 +132,7 @@ def test_an_error_in_any_hook_is_recorded_and_the_run_can_be_continued(
     assert record_without_times(tmp_path) == record_without_times(uninterrupted)
 
 
-def test_a_loss_that_is_not_a_number_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_nan_loss_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     learner = ToyLearner()
 
     def poison(step: int) -> None:

@@ -64,7 +64,7 @@ class ToyMethod:
         self.importance += learner.model.weight[0].detach().abs().to(torch.bfloat16)
 
     def param_groups(self, learner: ToyLearner) -> list[ParamGroup]:
-        return [ParamGroup([learner.model.weight])]
+        return [ParamGroup(list(learner.model.parameters()))]
 
     def predictor(self, learner: ToyLearner, task_index: int) -> Any:
         notes = self.notes.read_text() if self.notes.exists() else ""
@@ -187,6 +187,7 @@ def toy_store(folder: Path, *, seed: int = 0, config: dict[str, Any] | None = No
 def run_toy(folder: Path, *, trainer: ToyTrainer | None = None, seed: int = 0, **parts: Any) -> Any:
     """Run, or continue, in `folder` with fresh parts, as a new process would."""
     defaults: dict[str, Any] = {
+        "trainer": trainer or ToyTrainer(),
         "learner": ToyLearner(),
         "method": ToyMethod(),
         "stream": toy_stream(),
@@ -194,7 +195,7 @@ def run_toy(folder: Path, *, trainer: ToyTrainer | None = None, seed: int = 0, *
         "loggers": [],
     }
     with toy_store(folder, seed=seed) as store:
-        return run_stream(**{**defaults, **parts}, trainer=trainer or ToyTrainer(), store=store)
+        return run_stream(**{**defaults, **parts}, store=store)
 
 
 _MEASURED = ("train_seconds", "eval_seconds", "adapt_seconds_per_document", "answer_ms_per_question")

@@ -44,7 +44,7 @@ def dead_pid() -> int:
     return process.pid
 
 
-def test_a_cell_is_known_by_its_own_overrides_in_any_order() -> None:
+def test_a_job_is_known_by_its_unordered_overrides() -> None:
     assert job_key(("seed=0", "method=ewc")) == job_key(("method=ewc", "seed=0", "hydra.launcher.mem_gb=4"))
     assert job_key(("seed=0",)) != job_key(("seed=1",))
 
@@ -89,7 +89,7 @@ def test_a_cell_whose_process_is_gone_or_silent_is_stale(sweep: SweepFolder) -> 
     assert states(sweep) == ["stale", "stale"]
 
 
-def test_a_run_that_was_finished_before_its_process_died_is_complete(
+def test_a_run_finished_before_its_processs_death_is_complete(
     sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"

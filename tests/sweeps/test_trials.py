@@ -22,7 +22,7 @@ def test_a_trial_is_judged_on_the_validation_split_only() -> None:
         trials.objective(result("test"), "aa")
 
 
-def test_a_metric_that_is_not_there_is_named_with_the_reason() -> None:
+def test_a_missing_metric_is_reported_with_its_reason() -> None:
     with pytest.raises(UserError, match="the run has aa, retention"):
         trials.objective(result("validation"), "fgt")
     with pytest.raises(UserError, match="the score right after task 1 is 0"):

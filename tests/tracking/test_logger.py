@@ -200,7 +200,7 @@ def test_a_server_that_goes_away_in_the_middle_loses_nothing(
     assert unsent.parts == (path.parent.resolve(),)
 
 
-def test_an_error_of_the_client_is_reported_once_and_the_run_goes_on(
+def test_a_client_error_is_reported_once_without_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(self: object, *arguments: object, **keywords: object) -> None:

@@ -57,9 +57,7 @@ def rows(received: Received, run: str) -> list[int]:
     return [row["task_index"] for row in received.history[run] if "task_index" in row]
 
 
-def test_a_continued_run_is_uploaded_as_one_once_the_server_takes_it(
-    tmp_path: Path, account: Received, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_continued_run_is_uploaded_as_one(tmp_path: Path, account: Received, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "drift"
     with pytest.raises(StoppedBySignal):
         run_toy(folder, loggers=[logger("offline")], trainer=stop_in_task_2(folder))

@@ -187,7 +187,7 @@ def test_old_gradients_that_cancel_leave_nothing_that_harms_one() -> None:
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_a_gradient_or_reference_that_is_not_finite_does_not_pass_unseen(bad: float) -> None:
+def test_gradients_that_are_not_finite_are_noticed(bad: float) -> None:
     for gradient, reference in (((bad, 1.0), (1.0, -2.0)), ((1.0, 1.0), (bad, -2.0))):
         values = parts(gradient)
         project_on_half_space(values, parts(reference))
@@ -197,7 +197,7 @@ def test_a_gradient_or_reference_that_is_not_finite_does_not_pass_unseen(bad: fl
         assert not all(value.isfinite().all() for value in values)
 
 
-def test_a_reference_is_the_gradient_of_the_mean_over_tokens_and_leaves_grad_alone(any_learner: Learner) -> None:
+def test_a_reference_gradient_averages_tokens_and_keeps_grad(any_learner: Learner) -> None:
     parameters = any_learner.unfreeze()
     rows = [row for example in EXAMPLES for row in any_learner.rows(example)]
     whole = reference_gradient(any_learner, rows, micro_batch_size=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Learner, Row
 from cmt_cli.training.importance import (
     importance,
     mean_nll,
@@ -19,11 +19,11 @@ from tests.methods.gradient_parts import TASKS
 EXAMPLES = TASKS[0].train
 
 
-def all_rows(learner: Learner):
+def all_rows(learner: Learner) -> list[Row]:
     return [row for example in EXAMPLES for row in learner.rows(example)]
 
 
-def test_examples_do_not_cancel():
+def test_examples_do_not_cancel() -> None:
     theta = torch.tensor([1.0, 2.0], requires_grad=True)
     unused = torch.tensor([5.0], requires_grad=True)
     inputs = torch.tensor([[3.0, 0.0], [-3.0, 1.0]])  # gradients of theta . x are the inputs
@@ -36,7 +36,7 @@ def test_examples_do_not_cancel():
     assert mean_of_gradients([], parameters, torch.abs)["theta"].tolist() == [0.0, 0.0]
 
 
-def test_the_fisher_of_a_coin_is_its_information():
+def test_the_fisher_of_a_coin_is_its_information() -> None:
     logit = torch.tensor(0.4, requires_grad=True)
     p = logit.detach().sigmoid()
     outcomes = (torch.rand(4000, generator=torch.Generator().manual_seed(0)) < p).float()
@@ -45,7 +45,7 @@ def test_the_fisher_of_a_coin_is_its_information():
     assert fisher.item() == pytest.approx((p * (1 - p)).item(), rel=0.05)
 
 
-def test_the_empirical_fisher_is_the_mean_of_squared_gradients_of_the_models_own_loss(any_learner: Learner):
+def test_the_empirical_fisher_averages_squared_gradients(any_learner: Learner) -> None:
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_nll, torch.square)
@@ -62,7 +62,7 @@ def test_the_empirical_fisher_is_the_mean_of_squared_gradients_of_the_models_own
         assert not found[name].requires_grad
 
 
-def test_sensitivity_is_that_of_the_squared_norm_of_the_logits(any_learner: Learner):
+def test_sensitivity_is_that_of_the_squared_norm_of_the_logits(any_learner: Learner) -> None:
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_squared_norm, torch.abs)
@@ -78,7 +78,7 @@ def test_sensitivity_is_that_of_the_squared_norm_of_the_logits(any_learner: Lear
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_sampled_labels_follow_the_model_and_the_seed(tiny_llama: Learner):
+def test_sampled_labels_follow_the_model_and_the_seed(tiny_llama: Learner) -> None:
     tiny_llama.unfreeze()
     rows = all_rows(tiny_llama)
 
@@ -97,7 +97,7 @@ def test_sampled_labels_follow_the_model_and_the_seed(tiny_llama: Learner):
     assert drawn.mean().item() == pytest.approx(entropy.item(), rel=0.05)
 
 
-def test_rows_are_capped_drawn_by_the_seed_and_distinct(tiny_gpt2: Learner):
+def test_rows_are_capped_drawn_by_the_seed_and_distinct(tiny_gpt2: Learner) -> None:
     drawn = {tuple(r.id for r in sampled_rows(tiny_gpt2, EXAMPLES, num_samples=2, seed=s)) for s in range(20)}
     assert drawn == {("a", "b"), ("a", "c"), ("b", "c")}
     assert [r.id for r in sampled_rows(tiny_gpt2, EXAMPLES, num_samples=99, seed=0)] == ["a", "b", "c"]

@@ -109,7 +109,7 @@ def test_a_penalty_may_not_take_the_name_of_the_loss(tiny_llama: Learner) -> Non
         gradients(tiny_llama, Misnamed(), micro_batch_size=99)
 
 
-def test_replayed_rows_are_drawn_once_per_step_however_it_is_cut_or_repeated(tiny_llama: Learner) -> None:
+def test_replayed_rows_are_drawn_once_per_step(tiny_llama: Learner) -> None:
     _, whole = gradients(tiny_llama, Replaying(), micro_batch_size=99)
     method = Replaying()
     tiny_llama.model.zero_grad()

@@ -128,7 +128,7 @@ def test_micro_batches_do_not_change_the_result() -> None:
     assert set(cut.sizes) == {1}
 
 
-def test_running_out_of_memory_halves_the_micro_batch_and_keeps_the_step() -> None:
+def test_running_out_of_memory_halves_the_micro_batch() -> None:
     expected = fit(Regression(noise=0.3), MemorySession())
     objective = fit(Regression(noise=0.3, fits=1), MemorySession())
     assert objective.sizes[:4] == [4, 2, 1, 1]
@@ -136,7 +136,7 @@ def test_running_out_of_memory_halves_the_micro_batch_and_keeps_the_step() -> No
     torch.testing.assert_close(objective.w, expected.w)
 
 
-def test_a_single_item_that_does_not_fit_is_the_users_to_mend() -> None:
+def test_a_single_item_too_large_is_a_user_error() -> None:
     with pytest.raises(UserError, match="single items") as caught:
         fit(Regression(fits=0), MemorySession())
     assert "process list" not in str(caught.value)

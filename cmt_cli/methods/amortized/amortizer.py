@@ -33,10 +33,17 @@ from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings
 Documents = tuple[tuple[str, float], ...]
 
 
-class ModuleSettings(Protocol):
-    """Settings that build a part once the learner is there; see `layers/compressor.py` and `layers/injection.py`."""
+class CompressorSettings(Protocol):
+    """Settings that build a compressor once the learner is there; see `layers/compressor.py`."""
 
-    def build(self, learner: Learner, *arguments: int) -> Any:
+    def build(self, learner: Learner, seed: int) -> Any:
+        """Make the module."""
+
+
+class InjectionSettings(Protocol):
+    """Settings that build an injection layer once the learner is there; see `layers/injection.py`."""
+
+    def build(self, learner: Learner, num_slots: int, seed: int) -> Any:
         """Make the module."""
 
 
@@ -44,10 +51,10 @@ class ModuleSettings(Protocol):
 class AmortizerSettings:
     """The parts of an amortizer. `question_compressor` None shares the document compressor."""
 
-    compressor: ModuleSettings
-    question_compressor: ModuleSettings | None
+    compressor: CompressorSettings
+    question_compressor: CompressorSettings | None
     aggregator: CrossAttentionSettings
-    injection: ModuleSettings
+    injection: InjectionSettings
     key_width: int
 
 

@@ -135,7 +135,7 @@ def test_windows_of_a_row_score_every_token_once() -> None:
     assert windows(row, 7) == [row]
 
 
-def test_the_tail_of_a_document_longer_than_the_context_is_learned_too(tiny_llama: Learner) -> None:
+def test_a_long_documents_tail_is_learned_too(tiny_llama: Learner) -> None:
     tiny_llama.max_tokens = 40
     text = " ".join(f"{name} moved to {city} in 1987 and works there." for name, city in FACTS)
     episode = Episode((Document("long", text),), (Example("q", "Who?", " Bo"),))

@@ -1,16 +1,20 @@
 """MAC: every document takes part in the aggregate, in groups too."""
 
 import torch
+from tests.present import present
 
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.mac import BankRecall, Mac
 from tests.methods.amortized_parts import Steps, episodes, mac, task
 
 
 def recalled(method: Mac, states: torch.Tensor, window: int | None) -> torch.Tensor:
-    return BankRecall(method.amortizer, method.bank, window)(states, [None] * len(states))[0]
+    recall = BankRecall(method.amortizer, method.bank, window)
+    return present(recall(states, [Prompt("", "")] * len(states))[0])
 
 
-def test_cached_keys_and_values_equal_projecting_the_memories_again(tiny_llama):
+def test_cached_keys_and_values_equal_projecting_the_memories_again(tiny_llama: Learner) -> None:
     method = mac()
     method.before_stream(tiny_llama, episodes(), Steps(3))
     method.learn(tiny_llama, task(0, 1, 2, 3, 4), Steps(0))
@@ -20,7 +24,7 @@ def test_cached_keys_and_values_equal_projecting_the_memories_again(tiny_llama):
     assert torch.allclose(recalled(method, states, None), direct, atol=1e-5)
 
 
-def test_hierarchical_aggregation_depends_on_every_document(tiny_llama):
+def test_hierarchical_aggregation_depends_on_every_document(tiny_llama: Learner) -> None:
     method = mac(hierarchy_window=2)
     method.before_stream(tiny_llama, episodes(), Steps(3))
     method.learn(tiny_llama, task(0, 1, 2, 3, 4), Steps(0))
@@ -33,7 +37,7 @@ def test_hierarchical_aggregation_depends_on_every_document(tiny_llama):
         assert not torch.allclose(recalled(other, states, 2), whole, atol=1e-7)
 
 
-def test_a_window_as_large_as_the_bank_is_plain_aggregation(tiny_llama):
+def test_a_window_as_large_as_the_bank_is_plain_aggregation(tiny_llama: Learner) -> None:
     method = mac()
     method.before_stream(tiny_llama, episodes(), Steps(2))
     method.learn(tiny_llama, task(0, 1, 2), Steps(0))

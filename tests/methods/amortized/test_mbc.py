@@ -2,6 +2,8 @@
 
 import torch
 
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.mbc import HistogramRecall, Mbc
 from tests.methods.amortized_parts import Steps, episodes, parts, task
 
@@ -21,7 +23,7 @@ def mbc() -> Mbc:
     )
 
 
-def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama):
+def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(4))
     method.learn(tiny_llama, task(0, 1, 2, 3, 4), Steps(0))
@@ -29,11 +31,11 @@ def test_histogram_gives_the_same_aggregate_as_the_dequantized_bank(tiny_llama):
     states = method.amortizer.encode_questions([[5, 6, 7], [8, 9]])
     bank = method.codebook.codes[codes]  # [docs, slots, width]
     expected = method.amortizer.aggregator(states, method.amortizer.aggregator.project(bank)[None])
-    recalled, _ = HistogramRecall(method, method.codebook.histogram(codes))(states, [None, None])
+    recalled, _ = HistogramRecall(method, method.codebook.histogram(codes))(states, [Prompt("", "")] * 2)
     assert torch.allclose(recalled, expected, atol=1e-5)
 
 
-def test_state_round_trips(tiny_llama):
+def test_state_round_trips(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(2))
     method.learn(tiny_llama, task(0, 1), Steps(0))
@@ -45,7 +47,7 @@ def test_state_round_trips(tiny_llama):
     assert resumed.storage_bytes() == method.storage_bytes() == 2 * 2 * 2 + 6 * tiny_llama.hidden_size * 4
 
 
-def test_a_document_costs_two_bytes_per_slot(tiny_llama):
+def test_a_document_costs_two_bytes_per_slot(tiny_llama: Learner) -> None:
     method = mbc()
     method.before_stream(tiny_llama, episodes(), Steps(0))
     empty = method.storage_bytes()

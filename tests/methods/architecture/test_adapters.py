@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.bottleneck import Bottleneck
 from cmt_cli.methods.architecture.adapters import Adapters, as_text
@@ -20,7 +23,9 @@ def adapters(trainable: Bottleneck = BLOCKS, *, learns_questions: bool = True) -
 
 
 @pytest.mark.parametrize("trainable", [BLOCKS, HOULSBY], ids=["block", "attention+mlp"])
-def test_a_tasks_adapter_is_fine_tuning_of_one_adapter_on_it_alone(make_learner, trainable):
+def test_a_tasks_adapter_equals_training_one_alone(
+    make_learner: Callable[[str], Learner], trainable: Bottleneck
+) -> None:
     learner = make_learner("llama")
     method = started(learner, adapters(trainable, learns_questions=False))
     for task in TASKS:
@@ -30,7 +35,7 @@ def test_a_tasks_adapter_is_fine_tuning_of_one_adapter_on_it_alone(make_learner,
         assert same(learner.state_dict(), alone.state_dict())
 
 
-def test_a_new_adapter_leaves_the_base_models_logits_and_trains_nothing_else(any_learner):
+def test_a_new_adapter_preserves_logits_and_trains_alone(any_learner: Learner) -> None:
     base = logits(any_learner)
     weights = {name: p.clone() for name, p in any_learner.model.named_parameters()}
     method = started(any_learner, adapters())
@@ -43,7 +48,7 @@ def test_a_new_adapter_leaves_the_base_models_logits_and_trains_nothing_else(any
     assert all(torch.equal(left[name], value) for name, value in weights.items())
 
 
-def test_questions_are_learned_with_their_answers(make_learner):
+def test_questions_are_learned_with_their_answers(make_learner: Callable[[str], Learner]) -> None:
     question = Example("a", "Where does Ada work?", " Oslo", references=("Oslo",))
     assert as_text(question) == Example("a", "", "Where does Ada work? Oslo", references=("Oslo",))
     learners = [make_learner("gpt2"), make_learner("gpt2")]
@@ -53,7 +58,7 @@ def test_questions_are_learned_with_their_answers(make_learner):
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_a_question_that_is_not_told_its_task_gets_the_adapter_that_learned_its_like(any_learner):
+def test_untold_questions_get_the_adapter_of_similar_ones(any_learner: Learner) -> None:
     questions = ["Where does Ada work?", "Who opened the bridge?"]
     method = started(any_learner, adapters())
     assert method.predictor(any_learner, -1) is any_learner
@@ -67,7 +72,7 @@ def test_a_question_that_is_not_told_its_task_gets_the_adapter_that_learned_its_
     assert all(own > other for own, other in zip(told, swapped, strict=True))
 
 
-def test_adapters_of_past_tasks_are_stored(tiny_llama):
+def test_adapters_of_past_tasks_are_stored(tiny_llama: Learner) -> None:
     method = started(tiny_llama, adapters())
     size = sum(4 * p.numel() for p in tiny_llama.trainable())
     for num_past, task in enumerate(TASKS):
@@ -76,5 +81,5 @@ def test_adapters_of_past_tasks_are_stored(tiny_llama):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], family: str) -> None:
     assert_survives_a_kill(lambda: make_learner(family), adapters)

@@ -1,9 +1,12 @@
 """A growth changes no answer, old weights and older growths stay, and a killed run goes on where it was."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Episodes
 from cmt_cli.methods.architecture.model_expansion import ModelExpansion
 from cmt_cli.running.restore import FinishedFit
@@ -12,12 +15,14 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, l
 CASES = [(expansion, grows) for expansion in ("blocks", "width") for grows in ("once", "each_task")]
 
 
-def grown(expansion="blocks", grows="each_task", num_new_blocks=2):
+def grown(expansion: str = "blocks", grows: str = "each_task", num_new_blocks: int = 2) -> ModelExpansion:
     return ModelExpansion(expansion=expansion, num_new_blocks=num_new_blocks, num_new_units=8, grows=grows, seed=0)
 
 
 @pytest.mark.parametrize("expansion", ["blocks", "width"])
-def test_growing_leaves_the_logits_unchanged_and_learning_leaves_old_weights(any_learner, expansion):
+def test_growing_leaves_the_logits_unchanged_and_learning_leaves_old_weights(
+    any_learner: Learner, expansion: str
+) -> None:
     old = dict(any_learner.model.named_parameters())
     values = {name: p.detach().clone() for name, p in old.items()}
     before = logits(any_learner)
@@ -38,7 +43,9 @@ def test_growing_leaves_the_logits_unchanged_and_learning_leaves_old_weights(any
 
 
 @pytest.mark.parametrize("expansion", ["blocks", "width"])
-def test_growing_once_keeps_training_the_same_parameters(make_learner, expansion):
+def test_growing_once_keeps_training_the_same_parameters(
+    make_learner: Callable[[str], Learner], expansion: str
+) -> None:
     learner = make_learner("llama")
     before = logits(learner)
     method = started(learner, grown(expansion, "once"))
@@ -52,11 +59,13 @@ def test_growing_once_keeps_training_the_same_parameters(make_learner, expansion
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize(("expansion", "grows"), CASES)
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, expansion, grows):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, expansion: str, grows: str
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: grown(expansion, grows))
 
 
-def test_names_that_shifted_are_restored_to_the_right_blocks(make_learner):
+def test_names_that_shifted_are_restored_to_the_right_blocks(make_learner: Callable[[str], Learner]) -> None:
     """Blocks of the second task push those of the first up; a state saved after both names the new places."""
     learner, fresh = make_learner("llama"), make_learner("llama")
     method = started(learner, grown())
@@ -71,7 +80,7 @@ def test_names_that_shifted_are_restored_to_the_right_blocks(make_learner):
     assert torch.equal(logits(fresh), logits(learner))
 
 
-def test_settings_that_cannot_work_are_refused(tiny_llama):
+def test_settings_that_cannot_work_are_refused(tiny_llama: Learner) -> None:
     with pytest.raises(UserError, match=r"method\.expansion='depth'"):
         grown(expansion="depth")
     with pytest.raises(UserError, match=r"method\.grows='never'"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Batch, Learner
 from cmt_cli.core.parameter_values import trainable_values
+from cmt_cli.core.stream import Task
 from cmt_cli.layers import lora_experts
 from cmt_cli.layers.lora_experts import LoraExperts
 from cmt_cli.layers.trainable import Full, Unchanged
@@ -23,15 +28,15 @@ def moe(output_regularization: float = 0.0) -> MixtureOfExperts:
     return MixtureOfExperts(trainable=EXPERTS, output_regularization=output_regularization)
 
 
-def batch_of(learner, task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 
-def values(learner, group):
+def values(learner: Learner, group: int) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in lora_experts.group(learner, group)]
 
 
-def test_growing_leaves_the_logits_unchanged_and_old_experts_and_router_rows_frozen(any_learner):
+def test_growth_preserves_logits_and_freezes_old_experts(any_learner: Learner) -> None:
     method = started(any_learner, moe())
     base = logits(any_learner)
     learn(any_learner, method, TASKS[0])
@@ -50,14 +55,14 @@ def test_growing_leaves_the_logits_unchanged_and_old_experts_and_router_rows_fro
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_first_task_is_fine_tuning_of_one_group(make_learner, family):
+def test_the_first_task_is_fine_tuning_of_one_group(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
     learn(learners[0], started(learners[0], moe()), TASKS[0])
     learn(learners[1], started(learners[1], FineTune(trainable=EXPERTS)), TASKS[0])
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_the_penalty_is_the_divergence_from_the_model_before_the_task(any_learner):
+def test_the_penalty_is_the_divergence_from_the_previous_model(any_learner: Learner) -> None:
     method = started(any_learner, moe(0.5))
     learn(any_learner, method, TASKS[0])
     batch = batch_of(any_learner, TASKS[1])
@@ -79,7 +84,7 @@ def test_the_penalty_is_the_divergence_from_the_model_before_the_task(any_learne
     assert all(p.grad is not None for p in any_learner.trainable())
 
 
-def test_learning_with_the_penalty_stays_nearer_the_old_model(make_learner):
+def test_learning_with_the_penalty_stays_nearer_the_old_model(make_learner: Callable[[str], Learner]) -> None:
     distances = {}
     for weight in (0.0, 5.0):
         learner = make_learner("llama")
@@ -91,7 +96,7 @@ def test_learning_with_the_penalty_stays_nearer_the_old_model(make_learner):
     assert 0 < distances[5.0] < distances[0.0]
 
 
-def test_the_micro_batch_size_changes_nothing(make_learner):
+def test_the_micro_batch_size_changes_nothing(make_learner: Callable[[str], Learner]) -> None:
     ended = []
     for size in (2, 1):
         learner = make_learner("gpt2")
@@ -101,15 +106,15 @@ def test_the_micro_batch_size_changes_nothing(make_learner):
             method.before_task(learner, task)
             method.learn(learner, task, made.bind(learner, method, MemorySession()))
         ended.append(logits(learner))
-    assert torch.allclose(*ended, atol=1e-4)
+    assert torch.allclose(ended[0], ended[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], family: str) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: moe(0.5))
 
 
-def test_it_joins_other_methods(make_learner):
+def test_it_joins_other_methods(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
     joined = Compose(methods={"moe": moe(), "off": FineTune(trainable=Unchanged())}, order=["moe", "off"])
     learn(learners[0], started(learners[0], joined), TASKS[0])
@@ -117,6 +122,6 @@ def test_it_joins_other_methods(make_learner):
     assert same(trainable_values(learners[0]), trainable_values(learners[1]))
 
 
-def test_a_choice_without_experts_is_refused():
+def test_a_choice_without_experts_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=lora_experts"):
-        MixtureOfExperts(trainable=Full(num_frozen_blocks=0), output_regularization=0.0)
+        MixtureOfExperts(trainable=Full(num_frozen_blocks=0), output_regularization=0.0)  # type: ignore[arg-type]

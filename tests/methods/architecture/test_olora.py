@@ -1,9 +1,12 @@
 """The overlap of a new adapter with the old ones is a hand-computed sum; without it O-LoRA is incremental LoRA."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import nn
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.architecture.olora import OLora, overlap, total_overlap
@@ -12,25 +15,25 @@ from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, s
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
 
-def pair(down, up=((0.0,),)) -> LowRankPair:
+def pair(down: Sequence[Sequence[float]], up: Sequence[Sequence[float]] = ((0.0,),)) -> LowRankPair:
     return LowRankPair(nn.Parameter(torch.tensor(down)), nn.Parameter(torch.tensor(up)))
 
 
-def test_overlap_is_the_sum_of_absolute_inner_products_of_rows():
+def test_overlap_is_the_sum_of_absolute_inner_products_of_rows() -> None:
     old = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 0.0]])
     new = torch.tensor([[3.0, 4.0, -1.0], [0.0, 5.0, 0.0]])
     assert overlap(old, new).item() == abs(3 - 2) + 0 + abs(-4) + abs(-5)
     assert overlap(old, torch.tensor([[2.0, 0.0, -1.0]])).item() == 0  # orthogonal rows
 
 
-def test_all_old_adapters_and_all_layers_count():
+def test_all_old_adapters_and_all_layers_count() -> None:
     first = [pair([[1.0, 0.0]]), pair([[0.0, 1.0]])]
     second = [pair([[0.0, 2.0]]), pair([[1.0, 1.0]])]
     new = [pair([[3.0, 5.0]]), pair([[7.0, -1.0]])]
     assert total_overlap([first, second], new).item() == (3 + 10) + (1 + 6)
 
 
-def test_the_penalty_weighs_the_newest_adapter_against_the_older_ones(any_learner):
+def test_the_penalty_weighs_the_newest_adapter_against_the_older_ones(any_learner: Learner) -> None:
     method = started(any_learner, OLora(trainable=LORA, orthogonality=0.5, norm=0.1))
     batch = any_learner.collate([row for example in TASKS[0].train for row in any_learner.rows(example)])
     method.before_task(any_learner, TASKS[0])
@@ -48,7 +51,7 @@ def test_the_penalty_weighs_the_newest_adapter_against_the_older_ones(any_learne
     assert all(p.down.grad is not None for p in new) and all(p.down.grad is None for p in old)
 
 
-def test_without_penalties_it_is_incremental_lora(make_learner):
+def test_without_penalties_it_is_incremental_lora(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
     methods = [OLora(trainable=LORA, orthogonality=0.0, norm=0.0), IncLora(trainable=LORA)]
     for learner, method in zip(learners, methods, strict=True):
@@ -58,7 +61,7 @@ def test_without_penalties_it_is_incremental_lora(make_learner):
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_learning_with_the_penalty_overlaps_less(make_learner):
+def test_learning_with_the_penalty_overlaps_less(make_learner: Callable[[str], Learner]) -> None:
     overlaps = {}
     for weight in (0.0, 0.5):
         learner = make_learner("llama")
@@ -69,5 +72,5 @@ def test_learning_with_the_penalty_overlaps_less(make_learner):
     assert overlaps[0.5] < overlaps[0.0]
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: OLora(trainable=LORA, orthogonality=0.5, norm=0.1))

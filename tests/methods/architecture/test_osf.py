@@ -1,20 +1,23 @@
 """OSF freezes more directions with each task; with none it is fine-tuning; under Adam only projected steps stay out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.orthogonal_subspace import split_layers, trained_factors
 from cmt_cli.methods.architecture.osf import Osf
 from cmt_cli.methods.sequential.finetune import FineTune
-from tests.layers.test_orthogonal_subspace import frozen_directions
+from tests.layers.test_orthogonal_subspace import frozen_directions, weights_of
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
 
 
-def osf(*shares, projection="gradients"):
+def osf(*shares: float, projection: str = "gradients") -> Osf:
     return Osf(targets="all", preserved_shares=shares, projection=projection)
 
 
@@ -22,13 +25,15 @@ def osf(*shares, projection="gradients"):
 class Targets:
     """The linear layers' weights, without anything of OSF."""
 
-    def apply(self, learner):
+    def apply(self, learner: Learner) -> list[nn.Parameter]:
         return learner.unfreeze(f"{name}.weight" for name in linear_layers(learner.model, "all"))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
-def test_without_frozen_directions_it_is_fine_tuning_step_by_step(make_learner, family, projection):
+def test_without_frozen_directions_it_is_fine_tuning_step_by_step(
+    make_learner: Callable[[str], Learner], family: str, projection: str
+) -> None:
     learners = [make_learner(family), make_learner(family)]
     for learner, method in zip(learners, (osf(0.0, projection=projection), FineTune(trainable=Targets())), strict=True):
         started(learner, method)
@@ -37,7 +42,7 @@ def test_without_frozen_directions_it_is_fine_tuning_step_by_step(make_learner, 
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_more_directions_are_frozen_with_each_task_and_the_last_share_stays(tiny_llama):
+def test_each_task_freezes_more_directions(tiny_llama: Learner) -> None:
     method = started(tiny_llama, osf(0.25, 0.5))
     ranks = []
     for task in (*TASKS, type(TASKS[1])("west", 2, TASKS[0].train)):
@@ -49,13 +54,13 @@ def test_more_directions_are_frozen_with_each_task_and_the_last_share_stays(tiny
 
 
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
-def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_learner, projection):
+def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_learner: Learner, projection: str) -> None:
     method = started(any_learner, osf(0.5, projection=projection))
-    old = {name: layer.weight.detach().clone() for name, layer in linear_layers(any_learner.model, "all").items()}
+    old = weights_of(any_learner)
     learn(any_learner, method, TASKS[0])
     leaked, learned = 0.0, 0.0
-    for name, layer in linear_layers(any_learner.model, "all").items():
-        change = layer.weight.detach() - old[name]
+    for name, weight in weights_of(any_learner).items():
+        change = weight - old[name]
         leaked += float((frozen_directions(old[name], 0.5)[0].T @ change).square().sum())
         learned += float(change.square().sum())
     assert learned > 1e-3
@@ -63,7 +68,7 @@ def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_lear
     assert share < 1e-6 if projection == "parameters" else share > 0.01
 
 
-def test_what_was_learned_stays_after_the_merge(any_learner):
+def test_what_was_learned_stays_after_the_merge(any_learner: Learner) -> None:
     method = started(any_learner, osf(0.3))
     before = logits(any_learner)
     method.before_task(any_learner, TASKS[0])
@@ -79,11 +84,13 @@ def test_what_was_learned_stays_after_the_merge(any_learner):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, projection):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, projection: str
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: osf(0.3, 0.5, projection=projection))
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_settings_that_cannot_work_are_refused() -> None:
     for shares in ((), (0.5, 1.0), (-0.1,)):
         with pytest.raises(UserError, match="preserved_shares"):
             osf(*shares)

@@ -1,10 +1,14 @@
 """One soft prompt per task, the newest in front, the older ones frozen."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from tests.present import present
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Episodes, Example, Prompt, Task
 from cmt_cli.layers.prompts import SoftPrompt
@@ -36,7 +40,7 @@ def values(method: ProgressivePrompts) -> list[torch.Tensor]:
 
 
 @WIDTHS
-def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner, width):
+def test_prompts_are_put_newest_first_and_stay(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     learn(any_learner, method, TASKS[0])
     (first,) = values(method)
@@ -51,7 +55,7 @@ def test_the_input_is_the_prompts_newest_first_and_old_ones_stay(any_learner, wi
 
 
 @WIDTHS
-def test_a_told_task_is_answered_as_right_after_it_was_learned(any_learner, width):
+def test_a_told_task_is_answered_as_when_learned(any_learner: Learner, width: int | None) -> None:
     method = started(any_learner, make(width))
     base = any_learner.loglikelihood(told(None), [" Oslo"])
     assert method.predictor(any_learner, -1).loglikelihood(told(0), [" Oslo"]) == base
@@ -70,17 +74,17 @@ def test_a_told_task_is_answered_as_right_after_it_was_learned(any_learner, widt
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_first_task_is_prompt_tuning(make_learner, family):
+def test_the_first_task_is_prompt_tuning(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
     for learner, method in zip(learners, (make(), FineTune(trainable=PROMPT)), strict=True):
         learn(learner, started(learner, method), TASKS[0])
     assert same(learners[0].state_dict(), learners[1].state_dict())
 
 
-def test_the_network_adds_to_the_prompt_and_is_folded_into_it(any_learner):
+def test_the_network_is_folded_into_the_prompt(any_learner: Learner) -> None:
     method = started(any_learner, make(8))
     method.before_task(any_learner, TASKS[0])
-    (prompt,), network = method.prompts.prompts.values(), method.prompts.network
+    (prompt,), network = method.prompts.prompts.values(), present(method.prompts.network)
     hidden = torch.tanh(prompt @ network.inner.weight.T + network.inner.bias)
     acting = (prompt + hidden @ network.outer.weight.T + network.outer.bias).detach()
     torch.testing.assert_close(method.prompts.value(0), acting)
@@ -92,7 +96,7 @@ def test_the_network_adds_to_the_prompt_and_is_folded_into_it(any_learner):
     assert list(any_learner.state_dict()) == ["prefix_source.prompts.prompt_0"]
 
 
-def test_each_task_starts_from_other_tokens(tiny_llama):
+def test_each_task_starts_from_other_tokens(tiny_llama: Learner) -> None:
     method = started(tiny_llama, make())
     for task in TASKS:
         method.before_task(tiny_llama, task)
@@ -102,12 +106,14 @@ def test_each_task_starts_from_other_tokens(tiny_llama):
 
 @WIDTHS
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, width):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, width: int | None
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: make(width))
 
 
 @WIDTHS
-def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner, width):
+def test_a_state_from_mid_task_restores_the_model(make_learner: Callable[[str], Learner], width: int | None) -> None:
     learner, fresh = make_learner("gpt2"), make_learner("gpt2")
     method = started(learner, make(width))
     learn(learner, method, TASKS[0])
@@ -124,7 +130,7 @@ def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner, wi
     assert torch.equal(learner.forward(batch).token_nll, fresh.forward(batch).token_nll)
 
 
-def test_loading_an_older_state_drops_newer_prompts(tiny_llama):
+def test_loading_an_older_state_drops_newer_prompts(tiny_llama: Learner) -> None:
     method = started(tiny_llama, make())
     learn(tiny_llama, method, TASKS[0])
     saved, answer = method.state_dict(), tiny_llama.loglikelihood(told(None), [" Oslo"])
@@ -133,7 +139,7 @@ def test_loading_an_older_state_drops_newer_prompts(tiny_llama):
     assert tiny_llama.loglikelihood(told(None), [" Oslo"]) == answer
 
 
-def test_it_joins_with_replay(tiny_llama):
+def test_it_joins_with_replay(tiny_llama: Learner) -> None:
     prompts = make()
     buffer = PerTask(examples_per_task=2, seed=0)
     replay = Replay(trainable=Unchanged(), buffer=buffer, ratio=0.5, budget="additive", repeats_new_task=False, seed=0)
@@ -144,7 +150,7 @@ def test_it_joins_with_replay(tiny_llama):
     assert method.storage_bytes() == prompts.storage_bytes() + buffer.storage_bytes()
 
 
-def test_more_tasks_than_there_is_room_for_are_refused(tiny_llama):
+def test_more_tasks_than_there_is_room_for_are_refused(tiny_llama: Learner) -> None:
     method = started(
         tiny_llama,
         ProgressivePrompts(
@@ -157,6 +163,6 @@ def test_more_tasks_than_there_is_room_for_are_refused(tiny_llama):
         method.before_task(tiny_llama, TASKS[1])
 
 
-def test_another_choice_of_parameters_is_refused():
+def test_another_choice_of_parameters_is_refused() -> None:
     with pytest.raises(UserError, match=r"trainable@method\.trainable=prompt"):
-        ProgressivePrompts(trainable=Full(num_frozen_blocks=0), reparametrization=None)
+        ProgressivePrompts(trainable=Full(num_frozen_blocks=0), reparametrization=None)  # type: ignore[arg-type]

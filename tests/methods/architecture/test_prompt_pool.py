@@ -1,11 +1,17 @@
 """L2P: prompts chosen by keys, keys pulled to the questions that chose them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.present import present
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.method import Method
 from cmt_cli.core.stream import Episodes, Example, Prompt, Task
 from cmt_cli.layers.pooled_prompts import Pool, question_means
 from cmt_cli.layers.prompts import SoftPrompt
@@ -39,18 +45,18 @@ def make(pull: float = 0.5, *, diversify: bool = False, pool: Pool = POOL) -> Pr
     return PromptPool(trainable=pool, pull=pull, diversify=diversify)
 
 
-def batch_of(learner, task):
+def batch_of(learner: Learner, task: Task) -> Batch:
     return learner.collate([row for example in task.train for row in learner.rows(example)])
 
 
-def learned(learner, method, task, **settings):
+def learned(learner: Learner, method: Method, task: Task, **settings: Any) -> None:
     method.before_task(learner, task)
     made = trainer(task=budget(num_steps=3, batch_size=3, learning_rate=1e-2), **settings)
     method.learn(learner, task, made.bind(learner, method, MemorySession()))
     method.after_task(learner, task)
 
 
-def test_the_pull_by_hand(any_learner):
+def test_the_pull_by_hand(any_learner: Learner) -> None:
     method = started(any_learner, make(pull=0.5))
     batch = batch_of(any_learner, TASKS[0])
     outputs = any_learner.forward(batch)
@@ -66,10 +72,11 @@ def test_the_pull_by_hand(any_learner):
     torch.testing.assert_close(found, expected)
     (gradient,) = torch.autograd.grad(found, method.pool.keys, retain_graph=True)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, method.pool.keys)[0])
-    assert torch.autograd.grad(found, method.pool.prompts, allow_unused=True) == (None,)
+    (unused,) = torch.autograd.grad(found, method.pool.prompts, allow_unused=True)
+    assert unused is None
 
 
-def test_a_pool_of_one_without_pull_is_prompt_tuning_step_by_step(any_learner, make_learner):
+def test_one_prompt_without_pull_is_prompt_tuning(any_learner: Learner, make_learner: Callable[[str], Learner]) -> None:
     family = any_learner.model.config.model_type
     plain = make_learner(family)
     prompt = started(plain, FineTune(trainable=SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0)))
@@ -79,12 +86,12 @@ def test_a_pool_of_one_without_pull_is_prompt_tuning_step_by_step(any_learner, m
     for task in TASKS:
         learned(plain, prompt, task)
         learned(any_learner, pool, task)
-        torch.testing.assert_close(pool.pool.prompts[0], plain.prefix_source.value(0), rtol=0.0, atol=1e-6)
+        torch.testing.assert_close(pool.pool.prompts[0], plain.model.prefix_source.value(0), rtol=0.0, atol=1e-6)
     assert torch.equal(pool.pool.keys, keys)
 
 
 @pytest.mark.parametrize("diversify", [False, True])
-def test_the_micro_batch_changes_nothing(make_learner, diversify):
+def test_the_micro_batch_changes_nothing(make_learner: Callable[[str], Learner], diversify: bool) -> None:
     learners = [make_learner("llama") for _ in range(3)]
     methods = [started(learner, make(diversify=diversify)) for learner in learners]
     for task in TASKS:
@@ -96,7 +103,7 @@ def test_the_micro_batch_changes_nothing(make_learner, diversify):
         assert torch.equal(method.state_dict()["counts"], methods[0].state_dict()["counts"])
 
 
-def test_the_answer_does_not_change_which_prompts_are_chosen(any_learner):
+def test_the_answer_does_not_change_which_prompts_are_chosen(any_learner: Learner) -> None:
     method = started(any_learner, make())
     chosen = []
     for target in (" London", " a much longer answer than the other one"):
@@ -107,7 +114,7 @@ def test_the_answer_does_not_change_which_prompts_are_chosen(any_learner):
     assert chosen == [asked, asked]
 
 
-def test_batches_of_questions_are_answered_as_single_ones(any_learner):
+def test_batches_of_questions_are_answered_as_single_ones(any_learner: Learner) -> None:
     method = started(any_learner, make())
     learned(any_learner, method, TASKS[0])
     examples = [example for task in TASKS for example in task.train]
@@ -119,7 +126,7 @@ def test_batches_of_questions_are_answered_as_single_ones(any_learner):
     assert predictor.loglikelihood(prompts, targets) == pytest.approx(alone, abs=1e-4)
 
 
-def test_a_forward_pass_over_other_rows_does_not_disturb_the_pull(tiny_llama):
+def test_forward_passes_over_other_rows_leave_the_pull(tiny_llama: Learner) -> None:
     method = started(tiny_llama, make())
     batch, other = batch_of(tiny_llama, TASKS[0]), batch_of(tiny_llama, TASKS[1])
     outputs = tiny_llama.forward(batch)
@@ -128,7 +135,7 @@ def test_a_forward_pass_over_other_rows_does_not_disturb_the_pull(tiny_llama):
     assert torch.equal(method.penalties(tiny_llama, batch, outputs)["pull"], expected)
 
 
-def test_one_query_is_made_for_each_batch(tiny_llama, monkeypatch):
+def test_one_query_is_made_for_each_batch(tiny_llama: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     method = started(tiny_llama, make())
     calls = []
     base = tiny_llama.model.base_model
@@ -139,11 +146,11 @@ def test_one_query_is_made_for_each_batch(tiny_llama, monkeypatch):
     assert calls == [False, True]  # the query without gradients, then the model
 
 
-def test_diversification_counts_choices_and_holds_them_against_prompts_in_training_only(any_learner):
+def test_diversification_penalizes_frequent_prompts_in_training_only(any_learner: Learner) -> None:
     method = started(any_learner, make(pull=0.5, diversify=True))
     assert method.storage_bytes() == 5 * 8
     method.before_task(any_learner, TASKS[0])
-    assert method.pool.usage.tolist() == pytest.approx([0.2] * 5)
+    assert present(method.pool.usage).tolist() == pytest.approx([0.2] * 5)
     batch = batch_of(any_learner, TASKS[0])
     chosen = method.pool.choice(batch.input_ids, batch.is_prompt)
     method.after_task(any_learner, TASKS[0])
@@ -152,20 +159,22 @@ def test_diversification_counts_choices_and_holds_them_against_prompts_in_traini
     assert counts.sum() == 2 * 3  # two choices for each of three examples
     assert method.pool.usage is None
     method.before_task(any_learner, TASKS[1])
-    assert torch.equal(method.pool.usage, shares(counts))
+    assert torch.equal(present(method.pool.usage), shares(counts))
 
 
-def test_shares_by_hand():
+def test_shares_by_hand() -> None:
     assert shares(torch.tensor([3, 0, 1])).tolist() == pytest.approx([4 / 7, 1 / 7, 2 / 7])
 
 
 @pytest.mark.parametrize("diversify", [False, True])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, diversify):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, diversify: bool
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: make(diversify=diversify))
 
 
-def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner):
+def test_a_state_from_mid_task_restores_the_model(make_learner: Callable[[str], Learner]) -> None:
     learner, fresh = make_learner("gpt2"), make_learner("gpt2")
     method = started(learner, make(diversify=True))
     learned(learner, method, TASKS[0])
@@ -183,9 +192,10 @@ def test_a_state_from_the_middle_of_a_task_makes_the_same_model(make_learner):
     assert torch.equal(pulls[0]["pull"], pulls[1]["pull"])
 
 
-def test_wrong_settings_are_refused(tiny_llama):
+def test_wrong_settings_are_refused(tiny_llama: Learner) -> None:
     with pytest.raises(UserError, match="pool of prompts"):
-        PromptPool(trainable=SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0), pull=1.0, diversify=False)
+        prompt = SoftPrompt(num_virtual=4, text=None, num_common=300, seed=0)
+        PromptPool(trainable=prompt, pull=1.0, diversify=False)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"method\.pull=-1"):
         make(pull=-1.0)
     with pytest.raises(UserError, match="num_chosen=6"):

@@ -79,7 +79,7 @@ def test_passages_of_one_document_are_summed(tiny_llama: Learner) -> None:
     assert answer.documents[0][1] == pytest.approx(1.0)
 
 
-def test_without_a_shared_word_the_question_is_asked_as_it_is(tiny_llama: Learner) -> None:
+def test_without_a_shared_word_the_prompt_is_unchanged(tiny_llama: Learner) -> None:
     read, answer = ask(tiny_llama, learn(tiny_llama, make(), DOCUMENTS), "xyzzy?")
     assert read == "xyzzy?" and answer.documents == ()
 

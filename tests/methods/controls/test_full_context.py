@@ -51,7 +51,7 @@ def test_the_gold_document_is_read_and_named(tiny_llama: Learner) -> None:
     assert answer.documents == (("ada", 1.0),)
 
 
-def test_a_question_without_a_known_document_is_asked_as_it_is(tiny_llama: Learner) -> None:
+def test_without_a_known_document_the_prompt_is_unchanged(tiny_llama: Learner) -> None:
     recorder: Any = Recorder(tiny_llama)
     predictor = learned(tiny_llama).predictor(recorder, 0)
     answers = predictor.generate([Prompt("q", QUESTION, document_ids=("later",)), Prompt("r", QUESTION)], DECODING)

@@ -64,7 +64,7 @@ def test_the_most_similar_demonstration_stands_next_to_the_question(tiny_llama: 
     assert text == "Where is Ada? far\n\nWhere is Mara? far\n\nWhere is Mara today?"
 
 
-def test_a_told_task_gives_the_demonstrations_once_it_has_been_learned(tiny_llama: Learner) -> None:
+def test_a_learned_told_task_gives_the_demonstrations(tiny_llama: Learner) -> None:
     asked = Prompt("q", "Where is Mara?", task=1)
     assert read(tiny_llama, learned(tiny_llama, PLACES), asked)[0].count("Where is") == 3
     for choice in ("similar", "random"):
@@ -72,7 +72,7 @@ def test_a_told_task_gives_the_demonstrations_once_it_has_been_learned(tiny_llam
         assert sorted(text.split("\n\n")[:2]) == ["Who is in Oslo? Ines", "Who is in Rome? Ines"]
 
 
-def test_random_demonstrations_are_drawn_evenly_from_all_tasks_and_once_each(tiny_llama: Learner) -> None:
+def test_random_demonstrations_are_distinct_and_even_over_tasks(tiny_llama: Learner) -> None:
     method = learned(tiny_llama, PLACES, NAMES, choice="random")
     texts = read(tiny_llama, method, *(Prompt(str(i), "What?") for i in range(400)))
     counts: Counter[str] = Counter()
@@ -111,7 +111,7 @@ def test_whole_demonstrations_are_left_out_until_the_question_fits(tiny_llama: L
     assert read(tiny_llama, method, asked, num_positions=3) == [none]
 
 
-def test_all_choices_of_a_question_are_scored_behind_the_same_text(tiny_llama: Learner) -> None:
+def test_all_choices_are_scored_behind_the_same_text(tiny_llama: Learner) -> None:
     method = learned(tiny_llama, PLACES, NAMES)
     choices = (" a", " a far one")
     asked = Prompt("q", "Where is Mara today?", choices=choices)

@@ -34,7 +34,7 @@ class Weights:
             self._weight.data = own
 
 
-def test_a_told_task_answers_with_its_own_parts_and_a_later_one_with_the_newest(tiny_llama: Learner) -> None:
+def test_told_tasks_answer_with_their_own_parts(tiny_llama: Learner) -> None:
     weights = Weights(tiny_llama, 2)
     predictor = PerTaskPredictor(tiny_llama, weights.select, num_tasks=2)
     answers = predictor.generate([Prompt(str(t), TEXTS[0], task=t) for t in (1, 0, 4)], GREEDY)
@@ -46,7 +46,7 @@ def test_a_told_task_answers_with_its_own_parts_and_a_later_one_with_the_newest(
     assert answers[0] != answers[1]
 
 
-def test_an_untold_question_goes_to_the_task_under_which_it_is_likeliest(tiny_llama: Learner) -> None:
+def test_untold_questions_go_to_their_likeliest_task(tiny_llama: Learner) -> None:
     weights = Weights(tiny_llama, 3)
     losses = []
     for task in range(3):
@@ -63,7 +63,7 @@ def test_an_untold_question_goes_to_the_task_under_which_it_is_likeliest(tiny_ll
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_nll_of_a_text_is_the_mean_over_its_tokens_but_the_first(any_learner: Learner) -> None:
+def test_the_nll_averages_all_tokens_but_the_first(any_learner: Learner) -> None:
     ids = torch.tensor([any_learner.prompt_ids(TEXTS[2])], device=any_learner.device)
     loss = any_learner.model(input_ids=ids, labels=ids).loss
     assert text_nll(any_learner, TEXTS)[2].item() == pytest.approx(loss.item(), rel=1e-5)

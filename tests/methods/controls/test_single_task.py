@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.parameter_values import trainable_values
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.layers.trainable import Full, Trainable, Unchanged
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.controls.per_task import text_nll
@@ -26,7 +29,9 @@ QUESTION = "Question: Where?\nAnswer:"
 
 
 @pytest.mark.parametrize("trainable", CHOICES.values(), ids=list(CHOICES))
-def test_every_tasks_model_is_fine_tuning_of_the_base_model_on_it_alone(make_learner, trainable):
+def test_every_tasks_model_equals_fine_tuning_on_it_alone(
+    make_learner: Callable[[str], Learner], trainable: Trainable
+) -> None:
     learner = make_learner("gpt2")
     method = started(learner, SingleTask(trainable=trainable))
     for task in TASKS:
@@ -36,7 +41,7 @@ def test_every_tasks_model_is_fine_tuning_of_the_base_model_on_it_alone(make_lea
         assert same(learner.state_dict(), alone.state_dict())
 
 
-def test_a_new_task_starts_from_the_base_model(any_learner):
+def test_a_new_task_starts_from_the_base_model(any_learner: Learner) -> None:
     base = logits(any_learner)
     method = started(any_learner, SingleTask(trainable=LORA))
     start = trainable_values(any_learner)
@@ -48,7 +53,7 @@ def test_a_new_task_starts_from_the_base_model(any_learner):
     assert same(trainable_values(any_learner), start)  # the random matrices as well
 
 
-def test_a_question_is_answered_by_its_tasks_model(any_learner):
+def test_a_question_is_answered_by_its_tasks_model(any_learner: Learner) -> None:
     method = started(any_learner, SingleTask(trainable=LORA))
     prompts = [Prompt("a", QUESTION, task=0), Prompt("b", QUESTION, task=1), Prompt("c", QUESTION, task=2)]
     targets = [" Oslo"] * 3
@@ -67,7 +72,7 @@ def test_a_question_is_answered_by_its_tasks_model(any_learner):
     assert same(trainable_values(any_learner), newest)  # back in place
 
 
-def test_an_untold_question_goes_to_the_model_that_finds_it_likeliest(tiny_llama):
+def test_untold_questions_go_to_their_likeliest_model(tiny_llama: Learner) -> None:
     method = started(tiny_llama, SingleTask(trainable=LORA))
     texts = ["Ada works in Oslo.", "Mara works in Accra."]
     losses, scores = [], []
@@ -81,7 +86,7 @@ def test_an_untold_question_goes_to_the_model_that_finds_it_likeliest(tiny_llama
     assert found == pytest.approx([scores[task][i] for i, task in enumerate(best)], rel=1e-5)
 
 
-def test_past_tasks_values_are_stored_and_the_newest_are_the_learners(tiny_llama):
+def test_only_past_tasks_values_are_stored(tiny_llama: Learner) -> None:
     method = started(tiny_llama, SingleTask(trainable=LORA))
     size = sum(4 * value.numel() for value in trainable_values(tiny_llama).values())
     learn(tiny_llama, method, TASKS[0])
@@ -91,14 +96,14 @@ def test_past_tasks_values_are_stored_and_the_newest_are_the_learners(tiny_llama
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit_and_answers_old_questions_alike(make_learner, family):
+def test_a_killed_run_continues_and_answers_bit_for_bit(make_learner: Callable[[str], Learner], family: str) -> None:
     learners, methods = [], []
 
-    def new_learner():
+    def new_learner() -> Learner:
         learners.append(make_learner(family))
         return learners[-1]
 
-    def new_method():
+    def new_method() -> SingleTask:
         methods.append(SingleTask(trainable=LORA))
         return methods[-1]
 
@@ -108,7 +113,7 @@ def test_a_killed_run_continues_bit_for_bit_and_answers_old_questions_alike(make
     assert whole == resumed
 
 
-def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama):
+def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     method = started(tiny_llama, SingleTask(trainable=LORA))
@@ -119,14 +124,16 @@ def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama):
     assert scores[0] < 0
 
 
-def test_joined_with_a_method_that_grows_the_model_it_refuses(tiny_llama):
+def test_joined_with_a_method_that_grows_the_model_it_refuses(tiny_llama: Learner) -> None:
     members = {"grows": IncLora(trainable=LORA), "single": SingleTask(trainable=Unchanged())}
     method = started(tiny_llama, Compose(methods=members, order=["grows", "single"]))
     with pytest.raises(UserError, match="same trained parameters in every task"):
         method.before_task(tiny_llama, TASKS[0])
 
 
-def test_the_reference_for_untold_questions_answers_with_the_newest_model_whatever_they_look_like(make_learner):
+def test_the_newest_task_baseline_answers_with_the_newest_model(
+    make_learner: Callable[[str], Learner],
+) -> None:
     found = []
     for method, task in ((NewestTask(trainable=LORA), None), (SingleTask(trainable=LORA), 1)):
         learner = make_learner("llama")

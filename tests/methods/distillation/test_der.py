@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.present import present
+from torch import Tensor
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.stream import Example
 from cmt_cli.memory.example_buffer import PerTask, Reservoir
 from cmt_cli.methods.distillation.der import DER
 from cmt_cli.training.supervised import SupervisedObjective
@@ -15,8 +22,8 @@ from tests.methods.gradient_parts import FULL, TASKS, assert_is_finetuning, asse
 VOCAB = 384
 
 
-def der(**changes) -> DER:
-    values = {
+def der(**changes: Any) -> DER:
+    values: dict[str, Any] = {
         "trainable": FULL,
         "buffer": PerTask(examples_per_task=2, seed=0),
         "alpha": 0.3,
@@ -29,16 +36,16 @@ def der(**changes) -> DER:
     return DER(**(values | changes))
 
 
-def one_step(learner, method, size: int = 99):
+def one_step(learner: Learner, method: DER, size: int = 99) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Return the terms and gradients of one effective batch of the second task."""
     learner.model.zero_grad()
     method.before_task(learner, TASKS[1])
     objective = SupervisedObjective(learner, method, TASKS[1].train)
     terms = objective.backward([0, 1, 2], micro_batch_size=size, step=0, num_steps=1)
-    return terms, [p.grad.clone() for p in learner.trainable()]
+    return terms, [present(p.grad).clone() for p in learner.trainable()]
 
 
-def logits_and_labels(learner, example):
+def logits_and_labels(learner: Learner, example: Example) -> tuple[Tensor, Tensor]:
     (row,) = learner.rows(example)
     batch = learner.collate([row])
     scored = batch.labels[0, 1:] != IGNORED
@@ -46,7 +53,7 @@ def logits_and_labels(learner, example):
 
 
 @pytest.mark.parametrize("distance", ["mse", "kl"])
-def test_the_loss_with_whole_outputs_is_the_papers(any_learner, distance):
+def test_the_loss_with_whole_outputs_is_the_papers(any_learner: Learner, distance: str) -> None:
     method = der(distance=distance)
     run(any_learner, method, TASKS[:1])
     teacher = any_learner.frozen_copy()
@@ -63,7 +70,8 @@ def test_the_loss_with_whole_outputs_is_the_papers(any_learner, distance):
     old = [kept[name.split("/")[2]] for name in again.ids[3:]]
 
     pairs = [logits_and_labels(any_learner, example) for example in TASKS[1].train]
-    new_nll = F.cross_entropy(*(torch.cat(part) for part in zip(*pairs, strict=True)))
+    latest, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
+    new_nll = F.cross_entropy(latest, labels)
     pairs = [logits_and_labels(any_learner, example) for example in old]
     latest, labels = (torch.cat(part) for part in zip(*pairs, strict=True))
     with torch.no_grad():
@@ -80,7 +88,7 @@ def test_the_loss_with_whole_outputs_is_the_papers(any_learner, distance):
 
 
 @pytest.mark.parametrize("top_k", [8, VOCAB])
-def test_micro_batches_do_not_change_it(make_learner, top_k):
+def test_micro_batches_do_not_change_it(make_learner: Callable[[str], Learner], top_k: int) -> None:
     learner, method = make_learner("llama"), der(top_k=top_k)
     run(learner, method, TASKS[:1])
     moved(learner)
@@ -91,7 +99,7 @@ def test_micro_batches_do_not_change_it(make_learner, top_k):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_the_model_that_gave_the_outputs_has_no_distance_from_them(any_learner):
+def test_the_unchanged_model_has_no_output_distance(any_learner: Learner) -> None:
     for distance in ("mse", "kl"):
         method = der(distance=distance, top_k=5)
         run(any_learner, method, TASKS[:1])
@@ -99,7 +107,7 @@ def test_the_model_that_gave_the_outputs_has_no_distance_from_them(any_learner):
         assert terms["stored_outputs"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_outputs_stay_as_they_were_and_leave_with_their_example(tiny_llama):
+def test_outputs_stay_as_they_were_and_leave_with_their_example(tiny_llama: Learner) -> None:
     method = der(buffer=Reservoir(capacity=3, seed=1))
     run(tiny_llama, method, TASKS[:1])
     first = method.state_dict()
@@ -113,7 +121,7 @@ def test_outputs_stay_as_they_were_and_leave_with_their_example(tiny_llama):
     assert shared and all(torch.equal(before._stored[n].logits, after._stored[n].logits) for n in shared)
 
 
-def test_old_labels_do_not_matter_without_beta(tiny_llama):
+def test_old_labels_do_not_matter_without_beta(tiny_llama: Learner) -> None:
     method = der(beta=0.0, alpha=0.0)
     run(tiny_llama, method, TASKS[:1])
     terms, gradients = one_step(tiny_llama, method)
@@ -123,16 +131,16 @@ def test_old_labels_do_not_matter_without_beta(tiny_llama):
         torch.testing.assert_close(gradient, value, rtol=1e-3, atol=1e-5)
 
 
-def test_without_old_rows_it_is_finetuning(make_learner):
+def test_without_old_rows_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
     for family in ("llama", "gpt2"):
         assert_is_finetuning(make_learner, family, der(old_rows_per_row=0.0))
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(make_learner, lambda: der(top_k=8))
 
 
-def test_storage_counts_texts_and_outputs(tiny_gpt2):
+def test_storage_counts_texts_and_outputs(tiny_gpt2: Learner) -> None:
     method = der(top_k=8)
     run(tiny_gpt2, method, TASKS[:1])
     num_tokens = sum(method.state_dict()["stored.num_tokens"])

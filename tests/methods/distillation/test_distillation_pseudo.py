@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
+from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full
+from cmt_cli.layers.trainable import Full, Trainable
 from cmt_cli.methods.distillation.distillation_pseudo import DistillationPseudo
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods import gradient_parts
@@ -23,7 +25,9 @@ FULL = Full(num_frozen_blocks=0)
 LORA = Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
 
 
-def distilled(weight: float = 0.7, lm_weight: float = 0.25, *, trainable=FULL, **changes) -> DistillationPseudo:
+def distilled(
+    weight: float = 0.7, lm_weight: float = 0.25, *, trainable: Trainable = FULL, **changes: Any
+) -> DistillationPseudo:
     return DistillationPseudo(
         trainable=trainable,
         generation=generation(**{name: value for name, value in changes.items() if name != "temperature"}),
@@ -52,7 +56,7 @@ def divergences(learner: Learner, teacher: Learner, read: str, target: str, *, e
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_the_loss_and_its_gradient_are_means_of_separate_forward_passes(any_learner: Learner, trainable) -> None:
+def test_loss_and_gradient_average_separate_forward_passes(any_learner: Learner, trainable: Trainable) -> None:
     method = distilled(trainable=trainable)
     in_the_second_task(any_learner, method)
     teacher = any_learner.frozen_copy()
@@ -99,7 +103,7 @@ def test_the_tokens_of_pseudo_examples_are_no_targets(tiny_llama: Learner) -> No
     method = distilled(0.0, 0.0)
     in_the_second_task(tiny_llama, method)
     _, gradients = backward(tiny_llama, method, 2)
-    _, plain = backward(tiny_llama, FineTune(trainable=FULL), 2)  # type: ignore[arg-type]
+    _, plain = backward(tiny_llama, FineTune(trainable=FULL), 2)
     for one, other in zip(gradients, plain, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -107,8 +111,13 @@ def test_the_tokens_of_pseudo_examples_are_no_targets(tiny_llama: Learner) -> No
 def test_the_teacher_is_shown_the_pseudo_rows_only(tiny_llama: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     method = distilled()
     in_the_second_task(tiny_llama, method)
-    forward, shown = tiny_llama.forward, []
-    monkeypatch.setattr(tiny_llama, "forward", lambda batch, **given: (shown.append(batch), forward(batch, **given))[1])
+    forward, shown = tiny_llama.forward, list[Batch]()
+
+    def noted(batch: Batch, **given: Any) -> Outputs:
+        shown.append(batch)
+        return forward(batch, **given)
+
+    monkeypatch.setattr(tiny_llama, "forward", noted)
     backward(tiny_llama, method, 100)
     student, teacher = shown
     assert len(student.ids) == 8
@@ -116,7 +125,7 @@ def test_the_teacher_is_shown_the_pseudo_rows_only(tiny_llama: Learner, monkeypa
     assert teacher.replayed.all()
 
 
-def test_the_teacher_counts_as_stored_and_there_is_none_in_the_first_task(tiny_gpt2: Learner) -> None:
+def test_the_teacher_counts_as_stored_from_task_two(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, distilled(trainable=LORA))
     method.before_task(tiny_gpt2, TASKS[0])
     assert method.storage_bytes() == 0 and not method.teacher and not method.pseudo
@@ -125,9 +134,9 @@ def test_the_teacher_counts_as_stored_and_there_is_none_in_the_first_task(tiny_g
 
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
-def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], trainable) -> None:
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], trainable: Trainable) -> None:
     for family in ("llama", "gpt2"):
-        assert_survives_a_kill(lambda family=family: make_learner(family), lambda: distilled(trainable=trainable))
+        assert_survives_a_kill(partial(make_learner, family), lambda: distilled(trainable=trainable))
 
 
 def test_without_pseudo_examples_and_lm_part_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
@@ -136,6 +145,6 @@ def test_without_pseudo_examples_and_lm_part_it_is_finetuning(make_learner: Call
 
 
 @pytest.mark.parametrize("wrong", [{"weight": -1.0}, {"temperature": 0.0}, {"lm_weight": -0.1}, {"top_k": 0}])
-def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         distilled(**wrong)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.regularization.feature_regularization import FeatureRegularization, mean_distance, token_distance
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import (
@@ -21,18 +26,20 @@ from tests.methods.gradient_parts import (
 )
 
 
-def features(weight: float = 0.7, layers=(0, -1), distance: str = "mse", trainable=FULL) -> FeatureRegularization:
+def features(
+    weight: float = 0.7, layers: Sequence[int] = (0, -1), distance: str = "mse", trainable: Trainable = FULL
+) -> FeatureRegularization:
     return FeatureRegularization(trainable=trainable, weight=weight, layers=layers, distance=distance)
 
 
-def test_distances_by_hand():
+def test_distances_by_hand() -> None:
     old, latest = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[3.0, 6.0], [0.0, 2.0]])
     assert token_distance(old, latest, "mse").tolist() == [2.0, 2.5]
     assert token_distance(old, 2 * old, "cosine").tolist() == pytest.approx([0, 0], abs=1e-6)
     assert token_distance(old, latest, "cosine").tolist() == pytest.approx([1 - 33 / (5 * 45**0.5), 1])
 
 
-def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing():
+def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
     distances = torch.tensor([[1.0, 3.0, 99.0], [4.0, 4.0, 4.0]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert mean_distance(distances, mask, torch.tensor([3, 1])).item() == (3 * 2 + 1 * 4) / 4
@@ -40,8 +47,8 @@ def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing():
 
 
 @pytest.mark.parametrize(("distance", "trainable"), [("mse", FULL), ("cosine", FULL), ("mse", LORA)])
-def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner, distance, trainable):
-    def expected(teacher, batch, student):
+def test_penalty_and_gradient_equal_a_second_models(any_learner: Learner, distance: str, trainable: Trainable) -> None:
+    def expected(teacher: Learner, batch: Batch, student: Outputs) -> Tensor:
         with torch.no_grad():
             old = teacher.model(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
         labelled = (batch.labels[:, 1:] >= 0).sum(dim=1).tolist()
@@ -57,7 +64,7 @@ def test_the_penalty_and_its_gradient_are_those_of_a_second_model(any_learner, d
     assert_equals_a_second_model(any_learner, method, "features", expected)
 
 
-def test_micro_batches_do_not_change_it(tiny_llama):
+def test_micro_batches_do_not_change_it(tiny_llama: Learner) -> None:
     method = features()
     run(tiny_llama, method, TASKS[:1])
     moved(tiny_llama)
@@ -68,16 +75,16 @@ def test_micro_batches_do_not_change_it(tiny_llama):
     torch.testing.assert_close(whole, cut, rtol=1e-5, atol=1e-6)
 
 
-def test_without_weight_it_is_finetuning(make_learner):
+def test_without_weight_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
     for family in ("llama", "gpt2"):
         assert_is_finetuning(make_learner, family, features(0.0))
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(make_learner, lambda: features(distance="cosine"))
 
 
-def test_layers_that_the_model_does_not_have_are_refused(tiny_llama):
+def test_layers_that_the_model_does_not_have_are_refused(tiny_llama: Learner) -> None:
     for layers in ([3], [-4], []):
         with pytest.raises(UserError, match="2 decoder blocks"):
             run(tiny_llama, features(layers=layers), [])

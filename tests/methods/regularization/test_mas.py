@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.parameter_values import trainable_parameters, trainable_values
+from cmt_cli.core.stream import Task
 from cmt_cli.methods.regularization.mas import MAS
 from cmt_cli.training.importance import importance, mean_squared_norm
 from tests.methods.gradient_parts import (
@@ -23,12 +28,12 @@ def mas(weight: float = 2.0) -> MAS:
     return MAS(trainable=FULL, weight=weight, num_samples=8, seed=0)
 
 
-def omega_of(learner, task):
+def omega_of(learner: Learner, task: Task) -> dict[str, Tensor]:
     rows = [row for example in task.train for row in learner.rows(example)]
     return importance(learner, rows, mean_squared_norm, torch.abs)
 
 
-def test_the_penalty_after_two_tasks(any_learner):
+def test_the_penalty_after_two_tasks(any_learner: Learner) -> None:
     method = mas()
     run(any_learner, method, TASKS[:1])
     first = omega_of(any_learner, TASKS[0])
@@ -43,11 +48,11 @@ def test_the_penalty_after_two_tasks(any_learner):
     )
     batch = batch_of(any_learner, TASKS[1])
     penalty = method.penalties(any_learner, batch, any_learner.forward(batch))["mas"]
-    assert penalty.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert penalty.item() == pytest.approx(float(expected), rel=1e-4)
     assert method.storage_bytes() == 2 * sum(4 * value.numel() for value in anchor.values())
 
 
-def test_labels_do_not_matter(tiny_llama):
+def test_labels_do_not_matter(tiny_llama: Learner) -> None:
     tiny_llama.unfreeze()
     (row,) = tiny_llama.rows(TASKS[0].train[0])
     batch = tiny_llama.collate([row])
@@ -56,10 +61,10 @@ def test_labels_do_not_matter(tiny_llama):
     assert mean_squared_norm(batch, tiny_llama.forward(batch)) == one
 
 
-def test_without_weight_it_is_finetuning(make_learner):
+def test_without_weight_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
     for family in ("llama", "gpt2"):
         assert_is_finetuning(make_learner, family, mas(0.0))
 
 
-def test_a_killed_run_continues_bit_for_bit(make_learner):
+def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(make_learner, lambda: mas(1e-4))

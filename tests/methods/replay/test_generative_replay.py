@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from tests.present import present
 from torch import Tensor, nn
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
+from cmt_cli.core.method import Method
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.layers.trainable import Full, Trainable, Unchanged
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.replay.generative_replay import MARKED, GenerativeReplay
 from cmt_cli.methods.replay.pseudo_examples import (
@@ -46,7 +48,7 @@ def generation(**changes: object) -> Generation:
     return Generation(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def lamol(lm_weight: float = 0.25, *, trainable=FULL, **changes: object) -> GenerativeReplay:
+def lamol(lm_weight: float = 0.25, *, trainable: Trainable = FULL, **changes: object) -> GenerativeReplay:
     return GenerativeReplay(trainable=trainable, generation=generation(**changes), lm_weight=lm_weight, seed=0)
 
 
@@ -84,16 +86,14 @@ def parts_by_hand(learner: Learner) -> dict[str, list[Tensor]]:
     }
 
 
-def backward(
-    learner: Learner, method: GenerativeReplay, micro_batch_size: int
-) -> tuple[dict[str, Tensor], list[Tensor]]:
+def backward(learner: Learner, method: Method, micro_batch_size: int) -> tuple[dict[str, Tensor], list[Tensor]]:
     learner.model.zero_grad()
     objective = SupervisedObjective(learner, method, TASKS[1].train)
     terms = objective.backward([0, 1], micro_batch_size=micro_batch_size, step=0, num_steps=1)
-    return terms, [p.grad.clone() for p in learner.trainable()]
+    return terms, [present(p.grad).clone() for p in learner.trainable()]
 
 
-def test_the_loss_and_its_gradient_are_two_means_of_separate_forward_passes(any_learner: Learner) -> None:
+def test_loss_and_gradient_average_separate_forward_passes(any_learner: Learner) -> None:
     method = lamol()
     in_the_second_task(any_learner, method)
     terms, gradients = backward(any_learner, method, 100)
@@ -107,7 +107,7 @@ def test_the_loss_and_its_gradient_are_two_means_of_separate_forward_passes(any_
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_micro_batches_do_not_change_it(any_learner: Learner, size: int) -> None:
-    results = []
+    results: list[tuple[dict[str, Tensor], list[Tensor]]] = []
     for micro_batch_size in (100, size):
         method = lamol()
         learner = any_learner
@@ -173,7 +173,9 @@ BOTH = ["questions", "texts"]
         (" \n", True, ["texts"], None),
     ],
 )
-def test_a_sample_is_taken_apart_at_the_separator(text, ended, kinds, expected) -> None:
+def test_a_sample_is_taken_apart_at_the_separator(
+    text: str, ended: bool, kinds: list[str], expected: tuple[str, str, bool] | None
+) -> None:
     found = generation().parsed(text, ended=ended, learned=Learned("m", tuple(kinds), "\nAnswer:"))
     assert found == (None if expected is None else PseudoExample("m", *expected))
 
@@ -198,7 +200,7 @@ def test_a_model_that_has_learned_the_examples_writes_them(tiny_llama: Learner) 
 def test_past_tasks_share_the_pseudo_examples_evenly(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, lamol(ratio=3.5))
     texts = [Task(name, i, [Example(name, "", f"The {name} is far away.")]) for i, name in enumerate(("sea", "sun"))]
-    for task in (*texts, Task("moon", 2, texts[0].train * 2)):
+    for task in (*texts, Task("moon", 2, list(texts[0].train) * 2)):
         method.before_task(tiny_gpt2, task)
         if task.index < 2:
             method.after_task(tiny_gpt2, task)
@@ -271,11 +273,13 @@ def test_samples_fit_into_the_model_beside_their_marker(tiny_gpt2: Learner) -> N
 
 @pytest.mark.parametrize("trainable", [FULL, Lora(rank=2, alpha=4.0, targets="query_value", seed=0)])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner], family: str, trainable) -> None:
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, trainable: Trainable
+) -> None:
     assert_survives_a_kill(lambda: make_learner(family), lambda: lamol(trainable=trainable))
 
 
-def test_a_saved_task_keeps_its_pseudo_examples_whatever_the_model_would_write(tiny_gpt2: Learner) -> None:
+def test_a_saved_task_keeps_its_pseudo_examples(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, lamol())
     learn(tiny_gpt2, method, TASKS[0])
     method.before_task(tiny_gpt2, TASKS[1])
@@ -306,7 +310,7 @@ def test_as_a_member_of_a_composition_it_does_the_same(make_learner: Callable[[s
     assert same(alone.state_dict(), joined.state_dict())
 
 
-def test_without_a_separator_it_is_what_all_prompts_of_a_task_end_with() -> None:
+def test_the_separator_defaults_to_the_prompts_common_ending() -> None:
     found = generation(separator=None)
     forms = [Example(str(i), f"{name} sings.\nForm: music\nEntry:", " jazz") for i, name in enumerate(["Ada", "Bo"])]
     assert found.separator_of(forms) == "\nForm: music\nEntry:"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def replay(buffer: ExampleBuffer | None = None, **changes: object) -> Replay:
     return Replay(trainable=Full(num_frozen_blocks=0), buffer=buffer, **values)  # type: ignore[arg-type]
 
 
-def after_the_first_task(learner: Learner, **changes: object) -> Replay:
+def after_the_first_task(learner: Learner, **changes: Any) -> Replay:
     method = replay(**changes)
     method.before_stream(learner, Episodes(), trainer().bind(learner, method, MemorySession()))
     method.before_task(learner, OLD)
@@ -116,11 +117,11 @@ def test_more_old_rows_than_there_are_repeat_all_of_them() -> None:
         def sample(self, rows: list[str], num: int) -> list[str]:
             return rows[:num]
 
-    assert drawn(["a", "b", "c"], 7, First()) == ["a", "b", "c", "a", "b", "c", "a"]  # type: ignore[list-item, arg-type]
+    assert drawn(["a", "b", "c"], 7, First()) == ["a", "b", "c", "a", "b", "c", "a"]  # type: ignore[list-item, arg-type, comparison-overlap]
     assert drawn([], 3, First()) == []  # type: ignore[arg-type]
 
 
-def test_the_padding_control_repeats_as_many_rows_of_the_new_task(tiny_llama: Learner) -> None:
+def test_the_padding_control_repeats_new_rows_instead(tiny_llama: Learner) -> None:
     method, control = replay(), replay(repeats_new_task=True)
     for one in (method, control):
         one.before_stream(tiny_llama, Episodes(), trainer().bind(tiny_llama, one, MemorySession()))

@@ -26,7 +26,7 @@ def test_names_in_mid_sentence_are_salient() -> None:
     ]
 
 
-def test_a_first_word_counts_only_with_a_second_one_or_if_it_recurs() -> None:
+def test_first_words_count_in_pairs_or_when_recurring() -> None:
     assert spans("Nobody came. Berlin lost.") == []
     assert spans("Turin grew. Many moved to Turin.") == ["Turin", "Turin"]
     assert spans("Mara Oduya came.") == ["Mara Oduya"]
@@ -67,7 +67,7 @@ def test_weights_mark_the_tokens_of_the_spans(family: str, request: pytest.Fixtu
     assert marked.replace(" ", "") == "TurinMaraOduya"
 
 
-def test_rows_of_a_long_document_have_the_weights_of_their_own_tokens(tiny_llama: Learner) -> None:
+def test_long_documents_rows_weigh_their_own_tokens(tiny_llama: Learner) -> None:
     text = " ".join(f"they saw Turin and then {i} more, but Ada left;" for i in range(12))
     example = Document("d", text).as_example()
     method = SalientSpans(budget=BUDGET, tagger="rules")

@@ -1,16 +1,23 @@
 """SEQ*: each part does what it says, the head is logistic regression on frozen features, labels are the answers."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError
-from cmt_cli.core.stream import Episodes, Example, Prompt, Task
+from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Budget
+from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
+from cmt_cli.layers.label_head import LabelHead
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full
+from cmt_cli.layers.trainable import Full, Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.methods.sequential.seq_star import BackboneSettings, HeadSettings, LabelPredictor, SeqStar, labels_of
 from cmt_cli.methods.sequential.seq_star_objective import frozen_features, prompt_rows
@@ -22,7 +29,7 @@ from tests.training.sessions import MemorySession, budget, trainer
 FULL, LORA = Full(num_frozen_blocks=0), Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
 
 
-def task(index, *labels):
+def task(index: int, *labels: str) -> Task:
     words = ["red", "round", "old", "tall", "warm"]
     examples = [
         Example(f"{index}{label}{i}", f"The {label[::-1]} is {word}.\nKind:", f" {label}")
@@ -37,8 +44,16 @@ DECODING = Decoding(max_new_tokens=4, batch_size=4, num_beams=1, num_beam_groups
 BUDGET = budget(num_epochs=2, num_steps=None, batch_size=4, learning_rate=1e-2)
 
 
-def seq_star(*, trainable=FULL, warm_up_epochs=1.0, warm_up_loss="language_model", freezes=True, made=BUDGET, **head):
-    values = {
+def seq_star(
+    *,
+    trainable: Trainable = FULL,
+    warm_up_epochs: float = 1.0,
+    warm_up_loss: str = "language_model",
+    freezes: bool = True,
+    made: Budget = BUDGET,
+    **head: Any,
+) -> SeqStar:
+    values: dict[str, Any] = {
         "kind": "cosine",
         "freezes_old_rows": True,
         "num_reserved_labels": 4,
@@ -49,31 +64,31 @@ def seq_star(*, trainable=FULL, warm_up_epochs=1.0, warm_up_loss="language_model
     return SeqStar(trainable=trainable, backbone=backbone, head=HeadSettings(**(values | head)), budget=made, seed=0)
 
 
-def started(learner, method):
+def started(learner: Learner, method: SeqStar) -> SeqStar:
     method.before_stream(learner, Episodes(), FinishedFit())
     return method
 
 
-def learn(learner, method, task, session=None, **settings):
+def learn(learner: Learner, method: Method, task: Task, session: MemorySession | None = None, **settings: Any) -> None:
     method.before_task(learner, task)
     fit = trainer(**settings).bind(learner, method, session or MemorySession())
     method.learn(learner, task, fit)
     method.after_task(learner, task)
 
 
-def backbone(learner):
+def backbone(learner: Learner) -> dict[str, Tensor]:
     return {n: p.detach().clone() for n, p in learner.model.named_parameters() if not n.startswith("label_head")}
 
 
-def head_of(learner):
+def head_of(learner: Learner) -> LabelHead:
     return learner.model.label_head
 
 
-def prompts(task):
+def prompts(task: Task) -> list[Prompt]:
     return [Prompt(example.id, example.prompt) for example in task.train]
 
 
-def test_features_are_the_last_states_of_the_prompts(any_learner):
+def test_features_are_the_last_states_of_the_prompts(any_learner: Learner) -> None:
     texts = [example.prompt for example in TASKS[0].train]
     texts.append("A much longer text, whose padding the others get. " * 2)
     features = frozen_features(any_learner, prompt_rows(any_learner, texts))
@@ -85,7 +100,7 @@ def test_features_are_the_last_states_of_the_prompts(any_learner):
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_head_is_logistic_regression_on_frozen_features(any_learner, kind):
+def test_the_head_is_logistic_regression_on_frozen_features(any_learner: Learner, kind: str) -> None:
     """An independent loop with torch's AdamW over old, new and reserved rows, of which the old ones are frozen."""
     method = started(any_learner, seq_star(warm_up_epochs=0.0, kind=kind))
     learn(any_learner, method, TASKS[0])
@@ -116,7 +131,7 @@ def test_the_head_is_logistic_regression_on_frozen_features(any_learner, kind):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_warm_up_is_fine_tuning_step_by_step(make_learner, family):
+def test_the_warm_up_is_fine_tuning_step_by_step(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
     in_order = replace(BUDGET, num_epochs=0, shuffle=False)  # shuffling goes by lengths, here of the questions alone
     learn(learners[0], started(learners[0], seq_star(made=in_order)), TASKS[0])
@@ -131,7 +146,7 @@ def test_the_warm_up_is_fine_tuning_step_by_step(make_learner, family):
 
 @pytest.mark.parametrize("trainable", [FULL, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("warm_up_loss", ["language_model", "labels"])
-def test_the_backbone_moves_in_the_warm_up_only(any_learner, trainable, warm_up_loss):
+def test_the_backbone_moves_in_the_warm_up_only(any_learner: Learner, trainable: Trainable, warm_up_loss: str) -> None:
     method = started(any_learner, seq_star(trainable=trainable, warm_up_loss=warm_up_loss))
     before = backbone(any_learner)
     session = MemorySession()
@@ -149,7 +164,7 @@ def test_the_backbone_moves_in_the_warm_up_only(any_learner, trainable, warm_up_
     assert all(name.startswith("label_head") for name, p in any_learner.model.named_parameters() if p.requires_grad)
 
 
-def test_without_freezing_all_parts_learn_in_every_task(tiny_llama):
+def test_without_freezing_all_parts_learn_in_every_task(tiny_llama: Learner) -> None:
     method = started(tiny_llama, seq_star(freezes=False, freezes_old_rows=False))
     learn(tiny_llama, method, TASKS[0])
     warm, rows = backbone(tiny_llama), head_of(tiny_llama).rows[0].detach().clone()
@@ -158,7 +173,7 @@ def test_without_freezing_all_parts_learn_in_every_task(tiny_llama):
     assert not torch.equal(head_of(tiny_llama).rows[0], rows)
 
 
-def test_reserved_rows_learn_to_lose_and_never_answer(tiny_llama):
+def test_reserved_rows_learn_to_lose_and_never_answer(tiny_llama: Learner) -> None:
     method = started(tiny_llama, seq_star(num_reserved_labels=6, made=replace(BUDGET, num_epochs=10), kind="linear"))
     learn(tiny_llama, method, TASKS[0])
     head = head_of(tiny_llama)
@@ -173,7 +188,7 @@ def test_reserved_rows_learn_to_lose_and_never_answer(tiny_llama):
     [{}, {"warm_up_loss": "labels"}, {"freezes": False}, {"trainable": LORA}],
     ids=["language_model", "labels", "not frozen", "lora"],
 )
-def test_micro_batches_change_nothing(make_learner, settings):
+def test_micro_batches_change_nothing(make_learner: Callable[[str], Learner], settings: dict[str, Any]) -> None:
     states = []
     for size in (None, 1, 3):
         learner = make_learner("llama")
@@ -187,7 +202,9 @@ def test_micro_batches_change_nothing(make_learner, settings):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize(("killed_task", "killed_step"), [(0, 2), (0, 5), (1, 3)])
-def test_a_killed_run_continues_bit_for_bit(make_learner, family, killed_task, killed_step):
+def test_a_killed_run_continues_bit_for_bit(
+    make_learner: Callable[[str], Learner], family: str, killed_task: int, killed_step: int
+) -> None:
     """Killed within the warm-up, behind it, and in the second task, which starts from a saved state."""
     learner = make_learner(family)
     method = started(learner, seq_star(num_reserved_labels=3))
@@ -213,13 +230,13 @@ def test_a_killed_run_continues_bit_for_bit(make_learner, family, killed_task, k
     assert answers(method, learner) == answers(resumed, other)
 
 
-def answers(method, learner):
+def answers(method: Method, learner: Learner) -> tuple[list[Answer], list[float]]:
     predictor = method.predictor(learner, 1)
     asked = [prompt for one in TASKS for prompt in prompts(one)]
     return predictor.generate(asked, DECODING), predictor.loglikelihood(asked, ["Irish"] * len(asked))
 
 
-def test_it_answers_with_the_labels_that_it_learned(any_learner):
+def test_it_answers_with_the_labels_that_it_learned(any_learner: Learner) -> None:
     method = started(any_learner, seq_star(kind="linear", warm_up_epochs=0.0, made=replace(BUDGET, num_epochs=60)))
     assert method.predictor(any_learner, -1) is any_learner
     for one in TASKS:
@@ -231,7 +248,7 @@ def test_it_answers_with_the_labels_that_it_learned(any_learner):
     assert method.storage_bytes() == sum(map(len, ["cello", "oboe", "Czech", "Irish", "Welsh"])) + 2 * 33 * 4
 
 
-def test_likelihoods_are_a_distribution_over_the_labels_or_the_choices(tiny_gpt2):
+def test_likelihoods_are_a_distribution_over_the_labels_or_the_choices(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, seq_star())
     for one in TASKS:
         learn(tiny_gpt2, method, one)
@@ -252,7 +269,7 @@ def test_likelihoods_are_a_distribution_over_the_labels_or_the_choices(tiny_gpt2
     assert predictor.generate([unknown], DECODING) == predictor.generate([prompt], DECODING)
 
 
-def test_labels_that_come_again_keep_their_rows(tiny_llama):
+def test_labels_that_come_again_keep_their_rows(tiny_llama: Learner) -> None:
     method = started(tiny_llama, seq_star(num_reserved_labels=0))
     learn(tiny_llama, method, TASKS[0])
     state = tiny_llama.state_dict()
@@ -263,7 +280,7 @@ def test_labels_that_come_again_keep_their_rows(tiny_llama):
     assert method.state_dict()["labels"] == [["cello", "oboe"], ["harp"]]
 
 
-def test_a_newer_state_is_dropped(tiny_llama):
+def test_a_newer_state_is_dropped(tiny_llama: Learner) -> None:
     method = started(tiny_llama, seq_star(num_reserved_labels=3))
     learn(tiny_llama, method, TASKS[0])
     saved = method.state_dict(), {**tiny_llama.state_dict()}
@@ -274,7 +291,7 @@ def test_a_newer_state_is_dropped(tiny_llama):
     assert all(torch.equal(value, tiny_llama.state_dict()[name]) for name, value in saved[1].items())
 
 
-def test_what_is_no_classification_is_refused():
+def test_what_is_no_classification_is_refused() -> None:
     with pytest.raises(UserError, match=r"3 distinct answers, more than method\.head\.max_labels=2"):
         labels_of(TASKS[1], 2)
     with pytest.raises(UserError, match="the example 'd' of task 'documents' has no question"):
