@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import Method
-from cmt_cli.core.objectives import Budget, State
+from cmt_cli.core.objectives import Budget, ParamGroup, State
 from cmt_cli.core.stream import Example
 from cmt_cli.methods.amortized.amortized_method import EpisodicObjective
 from cmt_cli.methods.amortized.amortizer import encode_batch
@@ -70,6 +70,9 @@ class Session:
     def log(self, values: dict[str, float], step: int) -> None:
         """Keep the newest loss."""
         self.loss = values["loss"]
+
+    def note_trained(self, groups: Sequence[ParamGroup]) -> None:
+        """Count nothing."""
 
     def progress(self, description: str, done: int, total: int) -> None:
         """Note the time; the loop calls this before the first step and after each."""

@@ -18,7 +18,6 @@ from cmt_cli.commands.next_commands import next_commands
 from cmt_cli.commands.show import matrix_table, show, without_value
 from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
-from cmt_cli.running import progress as progress_module
 from cmt_cli.running.loggers import ConsoleLogger, JsonLines
 from cmt_cli.running.progress import ProgressDisplay, duration
 from cmt_cli.running.reading import read_result
@@ -165,7 +164,7 @@ def test_a_failed_run_shows_its_error_and_how_to_go_on(tmp_path: Path) -> None:
 
 def test_without_a_terminal_progress_is_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     console = Console(width=80, file=io.StringIO(), record=True)
     display = ProgressDisplay(console)
     for done in range(0, 101):
@@ -178,7 +177,7 @@ def test_without_a_terminal_progress_is_a_line_every_few_seconds(monkeypatch: py
 
 def test_a_resumed_stretch_estimates_from_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     console = Console(width=80, file=io.StringIO(), record=True)
     display = ProgressDisplay(console)
     display("Learning", 90, 100)

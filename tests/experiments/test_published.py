@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cmt_cli.config import check
 from cmt_cli.core.result import Metric, RunResult
+from tests import command_line
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -29,7 +29,7 @@ def published() -> Iterator[Any]:
 
 
 def write_run(folder: Path, job: tuple[str, ...], *, source: str = "real", **metrics: float) -> None:
-    made = check.check(check.Request(job))
+    made = command_line.job(*job)
     data = {"name": made.names["data"], "source": source, "sha256": {}, "license": "none"}
     values = {name.replace("__", "/"): Metric(value, "") for name, value in metrics.items()}
     seed = made.config["seed"]

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.present import present
 from torch import Tensor, nn
 
 from cmt_cli.core.learner import Learner, Row
@@ -29,6 +28,7 @@ from cmt_cli.methods.regularization.ewc import EWC
 from cmt_cli.methods.replay.agem import AGem
 from cmt_cli.training.importance import importance, mean_squared_norm
 from tests.methods.gradient_parts import FULL, TASKS, batch_of, learn, run
+from tests.present import present
 
 try:
     from avalanche.evaluation.metrics.forgetting_bwt import Forgetting

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.present import present
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.compressor import SelfCompression, T5Compression
+from tests.present import present
 
 
 def self_compression(**changes: Any) -> SelfCompression:

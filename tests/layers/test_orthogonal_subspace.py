@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.present import present
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
@@ -11,6 +10,7 @@ from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.orthogonal_subspace import SingularSubspace, split_layers, trained_factors, without
 from tests.methods.task_sequences import logits
+from tests.present import present
 
 SUBSPACE = SingularSubspace(targets="all")
 

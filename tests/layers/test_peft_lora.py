@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from tests.present import present
 from torch import Tensor
 
 from cmt_cli.core.exceptions import Interrupted
@@ -15,6 +14,7 @@ from cmt_cli.layers.architecture import linear_layers
 from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 IDS = torch.tensor([[5, 6, 7, 8]])

@@ -11,12 +11,12 @@ from torch import Tensor
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Row
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.pooled_prompts import Pool, nearest, question_means
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt, drawn_tokens
-from cmt_cli.layers.trainable import Trainable
 
 TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-5}
 ROWS = [Row("a", (31, 32, 33, 34, 35), 2), Row("b", (41, 42, 43), 1)]  # of different length: the second is padded

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.present import present
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
@@ -33,6 +32,7 @@ from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.present import present
 
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from cmt_cli.methods.amortized.amortized import AmortizedMethod
 from torch import Tensor
 
 from cmt_cli.core.decoding import continued
@@ -23,6 +22,7 @@ from cmt_cli.layers.injection import KeyValueInjection, MacInjection, SoftInject
 from cmt_cli.layers.pooled_prompts import Pool
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt
+from cmt_cli.methods.amortized.amortized_method import AmortizedMethod
 from cmt_cli.methods.amortized.mbc import Mbc
 from cmt_cli.methods.architecture.progressive_prompts import ProgressivePrompts
 from cmt_cli.methods.architecture.prompt_pool import PromptPool

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.layers.prefixes import PrefixKeyValues
 from cmt_cli.layers.prompts import SoftPrompt
-from cmt_cli.layers.trainable import Trainable
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, started
 from tests.training.sessions import MemorySession, budget, trainer

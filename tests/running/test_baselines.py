@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.present import present
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Metric
@@ -20,6 +19,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.lock import FolderInUseError
 from cmt_cli.running.reading import read_result
 from cmt_cli.running.record import Measured, with_metrics
+from tests.present import present
 from tests.running.toy import ToyLearner, ToyMethod, run_toy, toy_stream
 
 COMPARED = ("fwd_single_task", "relative_gain", "intransigence")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.present import present
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
@@ -21,6 +20,7 @@ from cmt_cli.running.checkpoint import Slot
 from cmt_cli.running.reading import read_events, read_result
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.signals import StoppedBySignal
+from tests.present import present
 from tests.running.test_run_with_real_parts import Bomb
 from tests.running.test_run_with_real_parts import run as run_real
 from tests.running.toy import ToyEvaluator, ToyScore, record_without_times, run_toy, toy_stream

@@ -92,18 +92,19 @@ class ToyTrainer:
     on_step: Callable[[int], None] = field(default=lambda step: None)
 
     def bind(self, learner: ToyLearner, method: ToyMethod, session: Any, *, between_steps: Any = None) -> ToyFit:
-        return ToyFit(self, learner, session, between_steps)
+        return ToyFit(self, learner, method, session, between_steps)
 
 
 @dataclass
 class ToyFit:
     trainer: ToyTrainer
     learner: ToyLearner
+    method: ToyMethod
     session: Any
     between_steps: Callable[[int], None] | None
 
     def on_examples(self, examples: Sequence[Example], budget: None = None) -> None:
-        self.session.note_trained([ParamGroup([self.learner.model.weight])])
+        self.session.note_trained(self.method.param_groups(self.learner))
         weight, first = self.learner.model.weight.data, 0
         saved = self.session.load()
         if saved is not None:

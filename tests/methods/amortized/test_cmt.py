@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.present import present
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
@@ -15,6 +14,7 @@ from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, encode_batch, make_items
 from cmt_cli.methods.amortized.cmt_objective import PastKeys, matching_loss
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
+from tests.present import present
 
 GREEDY = Decoding(max_new_tokens=3, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 OFF = {"memory_aware_objective": False, "self_matching": False, "top_k_aggregation": False}

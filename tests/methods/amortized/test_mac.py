@@ -1,12 +1,12 @@
 """MAC: every document takes part in the aggregate, in groups too."""
 
 import torch
-from tests.present import present
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.mac import BankRecall, Mac
 from tests.methods.amortized_parts import Steps, episodes, mac, task
+from tests.present import present
 
 
 def recalled(method: Mac, states: torch.Tensor, window: int | None) -> torch.Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.present import present
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
@@ -20,6 +19,7 @@ from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.present import present
 
 PROMPT = SoftPrompt(num_virtual=3, text=None, num_common=300, seed=0)
 GREEDY = Decoding(max_new_tokens=3, batch_size=8, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.present import present
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
@@ -19,6 +18,7 @@ from cmt_cli.methods.architecture.prompt_pool import PromptPool, shares
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
 from tests.methods.task_sequences import assert_survives_a_kill, same, started
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 POOL = Pool(num_prompts=5, num_virtual=2, num_chosen=2, num_common=300, seed=0)

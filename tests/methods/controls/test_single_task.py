@@ -10,10 +10,11 @@ import torch
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import trainable_values
 from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Trainable, Unchanged
+from cmt_cli.layers.trainable import Full, Unchanged
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.controls.per_task import text_nll

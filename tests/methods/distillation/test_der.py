@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.present import present
 from torch import Tensor
 
 from cmt_cli.core.learner import Learner
@@ -18,6 +17,7 @@ from cmt_cli.memory.example_buffer import PerTask, Reservoir
 from cmt_cli.methods.distillation.der import DER
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import FULL, TASKS, assert_is_finetuning, assert_survives_a_kill, learn, moved, run
+from tests.present import present
 
 VOCAB = 384
 

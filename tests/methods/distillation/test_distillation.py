@@ -7,13 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.present import present
 from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.core.method import Trainable
 from cmt_cli.methods.distillation.distillation import Distillation, softened_divergence
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import (
@@ -28,6 +27,7 @@ from tests.methods.gradient_parts import (
     moved,
     run,
 )
+from tests.present import present
 
 
 def distillation(weight: float = 0.7, temperature: float = 2.0, trainable: Trainable = FULL) -> Distillation:

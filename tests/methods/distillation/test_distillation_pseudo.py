@@ -13,8 +13,9 @@ from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.method import Trainable
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Trainable
+from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.distillation.distillation_pseudo import DistillationPseudo
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods import gradient_parts

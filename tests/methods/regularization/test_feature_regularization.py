@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.layers.trainable import Trainable
+from cmt_cli.core.method import Trainable
 from cmt_cli.methods.regularization.feature_regularization import FeatureRegularization, mean_distance, token_distance
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods.gradient_parts import (

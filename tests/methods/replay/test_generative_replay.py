@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from tests.present import present
 from torch import Tensor, nn
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Trainable, Unchanged
+from cmt_cli.layers.trainable import Full, Unchanged
 from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.replay.generative_replay import MARKED, GenerativeReplay
 from cmt_cli.methods.replay.pseudo_examples import (
@@ -34,6 +33,7 @@ from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.training.supervised import SupervisedObjective
 from tests.methods import gradient_parts
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.present import present
 from tests.training.sessions import MemorySession, budget, trainer
 
 FULL = Full(num_frozen_blocks=0)

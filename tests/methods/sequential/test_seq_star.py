@@ -12,12 +12,12 @@ from torch import Tensor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget
 from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
 from cmt_cli.layers.label_head import LabelHead
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.layers.trainable import Full, Trainable
+from cmt_cli.layers.trainable import Full
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.methods.sequential.seq_star import BackboneSettings, HeadSettings, LabelPredictor, SeqStar, labels_of
 from cmt_cli.methods.sequential.seq_star_objective import frozen_features, prompt_rows
