@@ -156,7 +156,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], only: str) -> int:
     num_different = num_failed = 0
     for name in names:
         a, b = (runs.get(name, {"status": ["missing"]}) for runs in (old, new))
-        unlike = [(part, zip_longest(a.get(part, []), b.get(part, []))) for part in PARTS if a.get(part) != b.get(part)]
+        both = {part: (list(a.get(part) or ()), list(b.get(part) or ())) for part in PARTS}
+        unlike = [(part, zip_longest(x, y)) for part, (x, y) in both.items() if x != y]
         lines = [f"{part:9} {next(f'{x} | {y}' for x, y in pairs if x != y)}" for part, pairs in unlike]
         num_different, num_failed = num_different + bool(lines), num_failed + (not lines and a["status"] == FAILED)
         lines = lines[:1] if a["status"] != b["status"] else lines
