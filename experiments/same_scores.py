@@ -136,10 +136,10 @@ def record(checkout: Path, scratch: Path, arguments: argparse.Namespace) -> None
     kept = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {**made, "runs": {}}
     if any(kept[key] != value for key, value in made.items()):
         raise SystemExit(f"{output} was made by other code or with another seed.")
-    for module in IMPORTED:
-        import_module(module)
     for name, (method, data) in matrix(conf).items():
         if fnmatchcase(name, arguments.only) and kept["runs"].get(name, {}).get("status") != ["complete"]:
+            for module in IMPORTED:  # once; a fork has them
+                import_module(module)
             content = yaml.safe_load((conf / "data" / f"{data}.yaml").read_text(encoding="utf-8"))
             small = [p for p in SMALL if has(content, translated(p.split("=")[0], renamed).split(".")[1:])]
             settings = [f"method={method}", f"data={data}", f"seed={arguments.seed}", *FIXED, *small]
@@ -156,9 +156,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], only: str) -> int:
     num_different = num_failed = 0
     for name in names:
         a, b = (runs.get(name, {"status": ["missing"]}) for runs in (old, new))
-        both = {part: (list(a.get(part) or ()), list(b.get(part) or ())) for part in PARTS}
-        unlike = [(part, zip_longest(x, y)) for part, (x, y) in both.items() if x != y]
-        lines = [f"{part:9} {next(f'{x} | {y}' for x, y in pairs if x != y)}" for part, pairs in unlike]
+        unlike = [(part, x, y) for part in PARTS for x, y in [(a.get(part, []), b.get(part, []))] if x != y]
+        lines = [f"{part:9} {next(f'{p} | {q}' for p, q in zip_longest(x, y) if p != q)}" for part, x, y in unlike]
         num_different, num_failed = num_different + bool(lines), num_failed + (not lines and a["status"] == FAILED)
         lines = lines[:1] if a["status"] != b["status"] else lines
         lines += [f"failed    {line}" for run in (a, b) for line in run.get("error", "").splitlines()[-1:]]

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 
-from cmt_cli.commands import completion, data, sweep, wandb
+from cmt_cli.commands import data, sweep, wandb
 from cmt_cli.commands.ask import ask
 from cmt_cli.commands.compare import compare
-from cmt_cli.commands.options import ConfigDir, RunName, Where
+from cmt_cli.commands.doctor import doctor
+from cmt_cli.commands.list import list_
+from cmt_cli.commands.metrics import metrics
 from cmt_cli.commands.report import report
 from cmt_cli.commands.run import resume, run
+from cmt_cli.commands.runs import runs
+from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
 
@@ -29,70 +32,23 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Continual learning of language models: compose a base model, a method and a task stream; run and compare.",
 )
-app.command()(run)
-app.command()(resume)
-app.command()(ask)
-app.command()(compare)
-app.command()(report)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "list": list_,
+    "show": show,
+    "compare": compare,
+    "runs": runs,
+    "report": report,
+    "metrics": metrics,
+    "resume": resume,
+    "ask": ask,
+    "doctor": doctor,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(wandb.app, name="wandb")
-
-
-@app.command("list")
-def list_(
-    kind: Annotated[
-        str, typer.Argument(help="methods, data, models, experiments or matrix.", autocompletion=completion.kinds)
-    ],
-    name: Annotated[str | None, typer.Argument(help="Show all of this one.", autocompletion=completion.names)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-    config_dir: ConfigDir = None,
-) -> None:
-    """List what can be run; `matrix` shows which method goes with which stream."""
-    from cmt_cli.commands import listing
-    from cmt_cli.config import catalog
-
-    listing.show(kind, catalog.search_dirs(config_dir), name=name, as_json=as_json)
-
-
-@app.command()
-def show(run: RunName) -> None:
-    """Show a run's score matrix, metrics and cost."""
-    from cmt_cli.commands import run_folders
-
-    run_folders.show(run_folders.find(run))
-
-
-@app.command()
-def runs(
-    folder: Annotated[Path, typer.Argument(help="A folder with runs in or below it.")] = Path("runs"),
-    where: Where = None,
-    sort: Annotated[str | None, typer.Option(help="A name, metric, cost or config key; -KEY: largest first.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
-    """List the runs of a folder, the latest first; thousands in a second or two."""
-    from cmt_cli.commands import run_folders
-
-    run_folders.list_runs(folder, where or (), sort, as_json=as_json)
-
-
-@app.command()
-def metrics(
-    run: RunName,
-    add: Annotated[list[str] | None, typer.Option(help="A metric to compute from the stored predictions.")] = None,
-) -> None:
-    """List a run's metrics and what could be added from its stored predictions; --add computes one for every row."""
-    from cmt_cli.commands import run_folders
-
-    run_folders.metrics(run_folders.find(run), add or ())
-
-
-@app.command()
-def doctor() -> None:
-    """Report devices, versions, caches, login state and which data are here; no network is used."""
-    from cmt_cli.commands import doctor as checks
-
-    checks.report()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import typer
 
-from cmt_cli.commands.listing import KINDS, MATRIX
 from cmt_cli.commands.run_folders import run_names
 from cmt_cli.config import catalog
+from cmt_cli.config.catalog import KINDS, MATRIX
 
 
 def overrides(context: typer.Context, incomplete: str) -> list[str]:

@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from cmt_cli.commands.memory_estimate import memory_estimate
+from cmt_cli.commands.machine import available_bytes
 from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_misfit
+
+_GIB = 1024**3
 
 
 def report(request: check.Request) -> None:
@@ -72,3 +74,23 @@ def _state(folder: Path) -> str:
     if result is None:
         return "new"
     return "complete: it would be printed" if result.status == "complete" else f"{result.status}: it would be continued"
+
+
+def memory_estimate(current: Job) -> str:
+    """Return a line about the weights' bytes and the memory here; the activations come on top."""
+    model = current.config["model"]
+    name = model.get("name_or_path")
+    if name is None:
+        return f"model {current.names['model']} is embedded and takes a few megabytes"
+    from cmt_cli.models.huggingface import estimate_bytes
+
+    weights = estimate_bytes(name, model["dtype"], model["quantization"], revision=model["revision"])
+    if weights is None:
+        return f"{name} is neither a local folder nor in the cache, so its size is not known before it is downloaded"
+    text = f"weights {weights / _GIB:.2f} GiB ({model['dtype']}{_packed(model)})"
+    text += "; activations and optimizer come on top"
+    return f"{text}; {available_bytes() / _GIB:.1f} GiB are free here"
+
+
+def _packed(model: dict[str, Any]) -> str:
+    return f", {model['quantization']}" if model["quantization"] else ""

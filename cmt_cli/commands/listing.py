@@ -16,13 +16,11 @@ from rich.text import Text
 from cmt_cli.commands import option_page, option_text
 from cmt_cli.commands.text_layout import paragraph
 from cmt_cli.config import catalog
-from cmt_cli.config.catalog import Option
+from cmt_cli.config.catalog import KINDS, MATRIX, Option
 from cmt_cli.core.exceptions import UserError, nearest
 
 Row = Mapping[str, str]
 
-KINDS = {"methods": "method", "data": "data", "models": "model", "experiments": "experiment"}
-MATRIX = "matrix"
 _NO_KIND = "any"  # heading of streams that do not say what they give
 _SCENARIOS = {"world": "generated world", "labelled": "files of your own"}  # other folders are named as people say it
 _PACKAGE = "cmt_cli.data."

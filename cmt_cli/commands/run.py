@@ -110,8 +110,8 @@ def _start_processes(job: Job, num: int | None) -> None:
 
 def _show(folder: Path) -> None:
     """Print a run that has ended, from rank 0."""
-    from cmt_cli.commands import run_folders
+    from cmt_cli.commands.show import print_run
     from cmt_cli.distributed.environment import is_rank_zero
 
     if is_rank_zero(os.environ):
-        run_folders.show(folder)
+        print_run(folder)

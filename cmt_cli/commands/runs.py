@@ -1,4 +1,4 @@
-"""The runs of a folder as a list: chosen, sorted, as aligned text or JSON."""
+"""`cmt runs`: the runs of a folder, chosen, sorted, as aligned text or JSON."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cmt_cli.analysis.run_index import Progress, RunEntry, list_runs
-from cmt_cli.analysis.selection import check_key, parse, select, value_of
+import typer
+
+from cmt_cli.commands import run_folders
+from cmt_cli.commands.options import AsJson, Where
 from cmt_cli.core.exceptions import UserError
+
+if TYPE_CHECKING:
+    from cmt_cli.analysis.run_index import Progress, RunEntry
 
 _COLUMNS = ("method", "data", "model", "seed", "status")
 SHOWN = (*_COLUMNS, "aa", "fgt", "primary_metric")
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in or below it.")] = Path("runs"),
+    where: Where = None,
+    sort: Annotated[str | None, typer.Option(help="A name, metric, cost or config key; -KEY: largest first.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a folder, the latest first; thousands in a second or two."""
+    with run_folders.reading() as progress:
+        entries = chosen_runs(folder, where=where or (), sort=sort, progress=progress)
+    extra = [sort.removeprefix("-")] if sort else []
+    shown = [key for key in extra if key not in SHOWN]
+    print(to_json(entries) if as_json else to_text(entries, folder, shown))
 
 
 def chosen_runs(
@@ -24,6 +43,9 @@ def chosen_runs(
     `-KEY` sorts from the largest to the smallest; runs without a value come last. Raises UserError for a folder that
     is not there.
     """
+    from cmt_cli.analysis.run_index import list_runs
+    from cmt_cli.analysis.selection import check_key, parse, select, value_of
+
     if not folder.is_dir():
         raise UserError(f"There is no folder '{folder}'. `cmt runs FOLDER` lists the runs in and below a folder.")
     conditions = parse(where)
@@ -42,8 +64,10 @@ def _sortable(value: Any) -> tuple[bool, float, str]:
     return not is_number, float(value) if is_number else 0.0, "" if is_number else str(value)
 
 
-def as_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()) -> str:
+def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()) -> str:
     """Return one line per run: names, seed, status, the keys `extra`, AA and FGT with their metric, age, folder."""
+    from cmt_cli.analysis.selection import value_of
+
     heads = [*_COLUMNS, *extra, "metric", "aa", "fgt", "last write", "folder"]
     rows = [heads]
     for entry in entries:
@@ -60,7 +84,7 @@ def as_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()
     return "\n".join([*lines, f"{len(entries)} runs"])
 
 
-def as_json(entries: Sequence[RunEntry]) -> str:
+def to_json(entries: Sequence[RunEntry]) -> str:
     """Return a JSON list with every run's folder, names, data, metrics, cost and config (dotted keys)."""
     wanted = ("data", "model", "metrics", "cost", "commit", "config")
     found = [

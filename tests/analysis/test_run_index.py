@@ -15,7 +15,7 @@ import yaml
 
 from cmt_cli.analysis import run_index
 from cmt_cli.analysis.run_index import INDEX_NAME, list_runs
-from cmt_cli.commands.runs import as_json, as_text, chosen_runs
+from cmt_cli.commands.runs import chosen_runs, to_json, to_text
 from cmt_cli.core.exceptions import UserError
 from tests.running.toy import run_toy
 
@@ -77,7 +77,7 @@ def test_a_value_is_the_same_looked_up_in_the_text_and_in_the_parsed_entry(runs:
 
 @pytest.mark.parametrize("damage", ["torn", "other version", "no text", "gone"])
 def test_a_damaged_index_is_made_again(runs: Path, damage: str) -> None:
-    expected = as_json(list_runs(runs))
+    expected = to_json(list_runs(runs))
     index = runs / INDEX_NAME
     whole = index.read_bytes()
     if damage == "torn":
@@ -88,7 +88,7 @@ def test_a_damaged_index_is_made_again(runs: Path, damage: str) -> None:
         index.write_bytes(b"\xff\xfe\x00")
     else:
         index.unlink()
-    assert as_json(list_runs(runs)) == expected
+    assert to_json(list_runs(runs)) == expected
     assert index.read_bytes() == whole
 
 
@@ -195,9 +195,9 @@ def test_the_list_is_sorted_by_any_key(runs: Path) -> None:
 
 
 def test_the_list_as_text_and_as_json(runs: Path) -> None:
-    text = as_text(chosen_runs(runs, sort="seed"), runs, ["method.strength"]).splitlines()
+    text = to_text(chosen_runs(runs, sort="seed"), runs, ["method.strength"]).splitlines()
     assert text[0].split()[:6] == ["method", "data", "model", "seed", "status", "method.strength"]
     assert text[1].split()[:4] == ["drift", "toy", "(generated)", "toy"] and text[-1] == "3 runs"
-    found = json.loads(as_json(chosen_runs(runs, sort="seed")))
+    found = json.loads(to_json(chosen_runs(runs, sort="seed")))
     assert [run["seed"] for run in found] == [0, 1, 2]
     assert found[0]["config"]["method.strength"] == 1.0 and found[0]["cost"]["tokens"] == 2400

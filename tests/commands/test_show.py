@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from cmt_cli.commands.next_commands import next_commands
-from cmt_cli.commands.show import matrix_table, show, without_value
+from cmt_cli.commands.run_text import matrix_table, show, without_value
 from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
 from cmt_cli.running.loggers import ConsoleLogger, JsonLines

@@ -44,7 +44,7 @@ PLACES = {
     "transformers": ["core", "models", "layers"],
     "torch": [
         *("core", "layers", "memory", "training", "evaluation", "methods", "models", "distributed", "running"),
-        "commands/doctor.py",
+        "commands/machine.py",
     ],
 }
 LIGHT = ("data", "config", "commands", "analysis", "__init__.py", "__main__.py")
