@@ -21,9 +21,6 @@ from cmt_cli.layers.trainable import Trainable
 class MyMethod(Method):
     """Fine-tunes the chosen parameters and pulls them towards their first values."""
 
-    family = "regularization"
-    paper = "arXiv 1802.01483"
-
     def __init__(self, *, trainable: Trainable, weight: float) -> None:
         """Take what is trained, and the `weight` of the sum of squares over all trained parameters."""
         self.trainable = trainable
