@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Episodes
-from cmt_cli.layers.trainable import Trainable
 
 
 class MyMethod(Method):
