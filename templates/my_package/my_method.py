@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.learner import Batch, Learner, Outputs
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Episodes
-from cmt_cli.layers.trainable import Trainable
 
 
 class MyMethod(Method):
     """Fine-tunes the chosen parameters and pulls them towards their first values."""
-
-    family = "regularization"
-    paper = "arXiv 1802.01483"
 
     def __init__(self, *, trainable: Trainable, weight: float) -> None:
         """Take what is trained, and the `weight` of the sum of squares over all trained parameters."""
