@@ -40,23 +40,28 @@ class Logger(Protocol):
         """End, also after a failure or an interruption; `result.status` tells. May be called without `start`."""
 
 
-class NullLogger:
+class NullLogger(Logger):
     """Mirror nothing: `logger=none`."""
 
+    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        """Do nothing."""
+        pass
 
+    @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Do nothing."""
+        pass
 
+    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        """Do nothing."""
+        pass
 
+    @override
     def progress(self, description: str, done: int, total: int) -> None:
-        """Do nothing."""
+        pass
 
+    @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        """Do nothing."""
+        pass
 
 
 class ConsoleLogger(NullLogger):
