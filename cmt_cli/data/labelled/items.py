@@ -25,7 +25,7 @@ class Item:
 
     `fields` fill the prompt template; `references` are the accepted answers, the first is learned. `labels` are what
     label-wise divisions go by: a class, a relation, the entity types of a sentence. `task` is the data set, domain or
-    language pair that the item belongs to.
+    language pair that the item belongs to. `choices` are an item's own, among which a multiple choice is answered.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Item:
     fields: Mapping[str, str]
     references: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def content(self) -> tuple[tuple[str, str], ...]:

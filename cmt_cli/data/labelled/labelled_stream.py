@@ -207,5 +207,5 @@ def labelled_stream(
 
 def _example(item: Item, labels: Sequence[str], format: Format, target: Target | None) -> Example:
     references = item.references if target is None else target(item, labels)
-    choices = tuple(f" {label}" for label in labels)
+    choices = tuple(f" {choice}" for choice in item.choices or labels)
     return Example(item.id, format.prompt(item), f" {references[0]}", references, choices, source=format.source(item))
