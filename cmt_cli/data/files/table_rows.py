@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def missing_columns(record: Record, names: Mapping[str, str], file: Path) -> lis
         except KeyError:
             line = 1 if format_of(file) in DELIMITERS else None
             fault = missing_name(name, _names_in(record.values), kind="column")
-            problems.append(Problem(file, line, f"{fault} Name the right one with {setting}=...", ends_file=True))
+            problems.append(Problem(file, line, f"{fault} Name the right one with {setting}", ends_file=True))
     return problems
 
 
@@ -110,7 +110,9 @@ def _json_rows(file: Path, header: tuple[str, ...], problems: list[Problem]) -> 
         fault = f"must be a list of objects, or an object with a list of them for each split, not {json_type(value)}"
         if isinstance(value, dict) and value:
             key = next(key for key, rows in value.items() if not isinstance(rows, list))
-            fault = f"must be a list of objects, or an object with lists of them only; '{key}' is none"
+            fault = (
+                f"must be a list of objects, or an object with lists of them only; '{key}' is {json_type(value[key])}"
+            )
         problems.append(Problem(file, None, fault))
         return
     if not any(lists.values()):
@@ -120,8 +122,12 @@ def _json_rows(file: Path, header: tuple[str, ...], problems: list[Problem]) -> 
             named = dict(zip(header, row, strict=False)) if isinstance(row, list) and len(row) == len(header) else row
             if isinstance(named, dict):
                 yield name, JsonRecord(document, keys, named)
-            else:
-                problems.append(document.problem(keys, f"must be an object, not {json_type(row)}{_hint(row, header)}"))
+                continue
+            fault = document.problem(keys, f"must be an object, not {json_type(row)}{_hint(row, header)}")
+            is_layout = isinstance(row, list)  # of all rows of the list, one by one
+            problems.append(replace(fault, ends_file=is_layout))
+            if is_layout:
+                break
 
 
 def _hint(row: object, header: Sequence[str]) -> str:

@@ -197,7 +197,7 @@ def label_groups(
     wanted = num_tasks if labels_per_task is None else num_tasks * labels_per_task
     if num_tasks < 1 or wanted > len(names):
         each = "" if labels_per_task is None else f" of {labels_per_task} labels"
-        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} labels.")
+        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} label{'s' * (len(names) != 1)}.")
     names = names if labels_per_task is None else names[:wanted]
     bounds = [len(names) * index // num_tasks for index in range(num_tasks + 1)]
     return [names[bounds[i] : bounds[i + 1]] for i in range(num_tasks)]

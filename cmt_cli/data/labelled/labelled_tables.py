@@ -50,6 +50,7 @@ from cmt_cli.data.labelled.templates import fields_in
 METRICS = {"classification": "em", "generation": "rouge_l", "choices": "accuracy"}  # of the metric "auto"
 HUB_NAME = re.compile(r"(hf://datasets/)?([\w-][\w.-]*(/[\w-][\w.-]*)?)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SHOWN_NAMES = 30  # in a message
 MADE_FIELDS = ("text", "options")  # of an item; a prompt template's other fields are columns
 
 
@@ -188,8 +189,8 @@ def _known(names: Sequence[object], present: Sequence[str], kind: str) -> list[s
     for name in found:
         if name not in present:
             raise UserError(
-                f"data.order names the {kind} '{name}', which has no training rows; there are {', '.join(present)}."
-                f"{nearest(name, present)}"
+                f"data.order names the {kind} '{name}', which has no training rows.{nearest(name, present)} There are "
+                f"{', '.join(present[:SHOWN_NAMES])}{', ...' if len(present) > SHOWN_NAMES else ''}."
             )
     return found
 
@@ -239,7 +240,7 @@ LAYOUT: LabelledLayout = Layout(
     name="labelled",
     license="not stated",
     how_to_get=(
-        "Set data.path to a csv, tsv, jsonl, json or parquet file, a folder of them, or ORG/NAME of the Hugging Face hub "
+        "Set data.path to a csv, tsv, jsonl, json or parquet file, a folder of them, or ORG/NAME of the hub "
         "with data.hub.revision=COMMIT. Name the columns with data.columns.text=... and data.columns.answer=..."
     ),
     read=_read_stand_in,

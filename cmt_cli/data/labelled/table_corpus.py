@@ -52,7 +52,9 @@ class TableReader:
         problems += found.unknown_labels()
         splits, held_out = found.divided(reader.held_out)
         left_out = [f"{number} rows of {name} not used" for name, number in found.left_out.items()]
-        return LabelledCorpus(splits, tuple(table.file for table in files), (*notes, *left_out, *held_out)), problems
+        return LabelledCorpus(
+            splits, tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
+        ), problems
 
     def _of_stand_in(self) -> TableReader:
         if self.kind == "choices":
@@ -118,7 +120,7 @@ class TableReader:
                 problems.append(
                     replace(
                         record.problem(
-                            f"'{name}' is no name of a split; these are {self.names}. Say which rows are used: "
+                            f"'{name}' is no name of a split (known are {self.names}). Say which rows are used with "
                             "data.splits={train: ..., test: ...}"
                         ),
                         ends_file=True,

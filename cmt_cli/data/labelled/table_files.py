@@ -26,8 +26,6 @@ USUAL_NAMES = {
     "test": ("test", "testing"),
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_ENDS = re.compile(r"(.+)[-_.]([^-_.]+)")
-_BEGINS = re.compile(r"([^-_.]+)[-_.](.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +59,19 @@ class SplitNames:
         return self._split_of.get(name.lower())
 
     def parsed(self, stem: str) -> tuple[str | None, str | None]:
-        """Return the split and the task in a file's name without its ending."""
+        """Return the split and the task in a file's name without its ending: of books-train-2, train and books-2.
+
+        A name that speaks of two splits tells none, it is all task.
+        """
         name = _SHARD.sub("", stem)
         if split := self.of(name):
             return split, None
-        if (match := _ENDS.fullmatch(name)) and (split := self.of(match[2])):
-            return split, match[1]
-        if (match := _BEGINS.fullmatch(name)) and (split := self.of(match[1])):
-            return split, match[2]
-        return None, name
+        told = {
+            (split, "-".join(filter(None, match.groups())))
+            for known, split in self._split_of.items()
+            if (match := re.fullmatch(rf"(?:(.+)[-_.])?{re.escape(known)}(?:[-_.](.+))?", name, re.IGNORECASE))
+        }
+        return told.pop() if len(told) == 1 else (None, name)
 
     def __str__(self) -> str:
         """List the names, for messages."""
