@@ -123,9 +123,9 @@ def _json_rows(file: Path, header: tuple[str, ...], problems: list[Problem]) -> 
             if isinstance(named, dict):
                 yield name, JsonRecord(document, keys, named)
                 continue
-            fault = document.problem(keys, f"must be an object, not {json_type(row)}{_hint(row, header)}")
+            odd = document.problem(keys, f"must be an object, not {json_type(row)}{_hint(row, header)}")
             is_layout = isinstance(row, list)  # of all rows of the list, one by one
-            problems.append(replace(fault, ends_file=is_layout))
+            problems.append(replace(odd, ends_file=is_layout))
             if is_layout:
                 break
 

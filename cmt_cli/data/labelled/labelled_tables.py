@@ -15,14 +15,13 @@ is 1 / (labels or choices that compete). The stand-in is the generated world's i
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files import hub as hub_files
 from cmt_cli.data.files.generated import write_csv
@@ -32,25 +31,24 @@ from cmt_cli.data.files.table_rows import TableForm, format_of
 from cmt_cli.data.labelled.columns import Columns
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import (
+    Item,
     LabelledCorpus,
     SplitPolicy,
     Splits,
     by_label,
     by_task,
-    check_order,
-    label_groups,
     labels_of,
 )
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
 from cmt_cli.data.labelled.table_corpus import ALL, STAND_IN, TableReader
 from cmt_cli.data.labelled.table_files import SplitNames
+from cmt_cli.data.labelled.task_order import TaskOrder
 from cmt_cli.data.labelled.templates import fields_in
 
 METRICS = {"classification": "em", "generation": "rouge_l", "choices": "accuracy"}  # of the metric "auto"
 HUB_NAME = re.compile(r"(hf://datasets/)?([\w-][\w.-]*(/[\w-][\w.-]*)?)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-SHOWN_NAMES = 30  # in a message
 MADE_FIELDS = ("text", "options")  # of an item; a prompt template's other fields are columns
 
 
@@ -60,54 +58,6 @@ class HubVersion:
 
     revision: str | None
     subset: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskOrder:
-    """Which tasks there are, in which order.
-
-    `order` holds names of tasks, or labels, or lists of labels; None takes all as they occur, shuffled by `order_seed`.
-    Labels that `order` does not group make `num_tasks` groups, of `labels_per_task` each where that is given.
-    """
-
-    order: Sequence[Any] | None
-    order_seed: int | None
-    num_tasks: int
-    labels_per_task: int | None
-
-    def __post_init__(self) -> None:
-        """Refuse an order that is to be shuffled, and one that mixes names and lists."""
-        if self.order is not None and self.order_seed is not None:
-            raise UserError("data.order says the order, so data.order_seed must be null.")
-        if self.order is not None and len({isinstance(entry, str | int | float) for entry in self.order}) > 1:
-            raise UserError(f"data.order={self.order} mixes single labels and lists of labels; give one or the other.")
-
-    def groups(self, labels: Sequence[str]) -> list[list[str]]:
-        """Return the labels of each task; raise UserError for one that is not among `labels`, or is there twice."""
-        if self.order is None or not any(
-            isinstance(entry, Sequence) and not isinstance(entry, str) for entry in self.order
-        ):
-            named = None if self.order is None else _known(self.order, labels, "label")
-            return label_groups(
-                labels if named is None else named,
-                num_tasks=self.num_tasks,
-                labels_per_task=self.labels_per_task,
-                seed=self.order_seed,
-            )
-        groups = [list(map(str, group)) for group in self.order]
-        _known([label for group in groups for label in group], labels, "label")
-        if empty := [index for index, group in enumerate(groups) if not group]:
-            raise UserError(f"data.order gives task {empty[0]} no labels.")
-        return groups
-
-    def names(self, tasks: Sequence[str]) -> list[str]:
-        """Return the names of tasks in order; raise UserError for one that is not among `tasks`, or is there twice."""
-        if self.order is not None:
-            return _known(self.order, tasks, "task")
-        names = list(tasks)
-        if self.order_seed is not None:
-            random.Random(self.order_seed).shuffle(names)
-        return names
 
 
 def labelled(
@@ -172,27 +122,24 @@ def _divided(
     corpus: LabelledCorpus, kind: str, wanted: TaskOrder
 ) -> tuple[list[tuple[str, Splits]], Sequence[Sequence[str]]]:
     """Return the rows of each task, and the labels that each brings."""
+    read = sorted((item for items in corpus.splits.values() for item in items), key=_place)
     training = corpus.splits["train"]
-    tasks = list(dict.fromkeys(item.task for item in training))
+    learned = {item.task for item in training}
+    tasks = list(dict.fromkeys(item.task for item in read if item.task in learned))
     if kind == "classification" and tasks == [ALL]:
-        groups = wanted.groups(labels_of(training))
+        known = set(labels_of(training))
+        groups = wanted.groups([label for label in labels_of(read) if label in known])
         return by_label(corpus.splits, groups), groups
-    divided = by_task(corpus.splits, wanted.names(tasks))
+    order = wanted.names(tasks)
+    divided = by_task(corpus.splits, order)
     if kind != "classification":
         return divided, ()
-    return divided, [labels_of(item for items in parts.values() for item in items) for _, parts in divided]
+    return divided, [labels_of(item for item in read if item.task == task) for task in order]
 
 
-def _known(names: Sequence[object], present: Sequence[str], kind: str) -> list[str]:
-    found = [str(name) for name in names]
-    check_order(found, kind)
-    for name in found:
-        if name not in present:
-            raise UserError(
-                f"data.order names the {kind} '{name}', which has no training rows.{nearest(name, present)} There are "
-                f"{', '.join(present[:SHOWN_NAMES])}{', ...' if len(present) > SHOWN_NAMES else ''}."
-            )
-    return found
+def _place(item: Item) -> tuple[bool, str]:
+    """Return where an item stood in the files, those to learn from first: no draw of rows changes what comes first."""
+    return item.id.rpartition("/")[2].startswith(("validation", "test")), item.id
 
 
 def _local(path: str, version: HubVersion, cache: str) -> str:
@@ -233,7 +180,8 @@ def _read_stand_in(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
 def write(folder: Path, corpus: LabelledCorpus) -> None:
     """Write a corpus as a csv file for each split."""
     for split, items in corpus.splits.items():
-        write_csv(folder / f"{split}.csv", STAND_IN, ([i.fields["text"], i.labels[0], i.task] for i in items))
+        if items:
+            write_csv(folder / f"{split}.csv", STAND_IN, ([i.fields["text"], i.labels[0], i.task] for i in items))
 
 
 LAYOUT: LabelledLayout = Layout(

@@ -140,7 +140,7 @@ class TableReader:
             fields["options"] = BETWEEN_OPTIONS.join(choices)
         labels = answers if self.kind == "classification" else ()
         identity = f"{key}/{split}" if key else split
-        item = Item(f"{identity}-{found.count(identity):05d}", task, fields, answers, labels, choices)
+        item = Item(f"{identity}-{found.count(identity):07d}", task, fields, answers, labels, choices)
         found.add(key, split, record, item)
 
     def _answers(self, record: Record, problems: list[Problem]) -> tuple[tuple[str, ...], tuple[str, ...]]:

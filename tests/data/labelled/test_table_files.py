@@ -106,7 +106,7 @@ def test_what_names_leave_unclear_is_refused(tmp_path: Path) -> None:
 
 
 def test_impossible_names_of_splits_are_refused() -> None:
-    with pytest.raises(UserError, match="'trian', which is no split; there are train, .* Did you mean 'train'"):
+    with pytest.raises(UserError, match=r"'trian', which is no split; there are train, .* Did you mean 'train'"):
         SplitNames({"trian": "train"})
     with pytest.raises(UserError, match="gives two splits one name"):
         SplitNames({"train": "a", "test": "A"})
