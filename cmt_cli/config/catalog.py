@@ -19,6 +19,7 @@ KINDS = {"methods": "method", "data": "data", "models": "model", "experiments": 
 MATRIX = "matrix"  # of methods and streams
 _FACT = re.compile(r"#\s*([a-z_]+):\s*(.*)")
 _TOP_LEVEL_KEY = re.compile(r"([A-Za-z]\w*):")
+_TAKEN_IN = re.compile(r"\s*- ([\w/]+)@_here_")  # an entry of a defaults list that stands for the file's own keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,16 @@ def group_names(dirs: Sequence[Path]) -> list[str]:
 
 
 def options(group: str, dirs: Sequence[Path]) -> list[Option]:
-    """Return the options of a group, sorted by name; the first folder that has a name wins."""
+    """Return the options of a group, sorted by name; the first folder that has a name wins.
+
+    Files in folders whose names begin with an underscore are parts that options take in, not options.
+    """
     found: dict[str, Option] = {}
     for folder in dirs:
         for path in sorted((folder / group).glob("**/*.yaml")):
             name = path.relative_to(folder / group).with_suffix("").as_posix()
+            if name.startswith("_") or "/_" in name:
+                continue
             found.setdefault(name, Option(group, name, path, header_facts(path)))
     return [found[name] for name in sorted(found)]
 
@@ -70,10 +76,17 @@ def find(group: str, name: str, dirs: Sequence[Path]) -> Option:
     """Return one option; raise UserError with the allowed names where there is none."""
     allowed = {option.name: option for option in options(group, dirs)}
     if name not in allowed:
-        raise UserError(
-            f"{group}={name}: there is no such {group}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
-        )
+        raise UserError(no_such_option(group, name, list(allowed)))
     return allowed[name]
+
+
+def no_such_option(group: str, name: str, allowed: Sequence[str]) -> str:
+    """Return the sentence that refuses an unknown name; for a stream, it says how to use data of one's own."""
+    own_data = " Your own csv, json or parquet files, or a data set of the hub: data=labelled data.path=..."
+    return (
+        f"{group}={name}: there is no such {group}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
+        f"{own_data if group == 'data' else ''}"
+    )
 
 
 def header_facts(path: Path) -> dict[str, str]:
@@ -101,9 +114,16 @@ def header_facts(path: Path) -> dict[str, str]:
 
 
 def top_level_keys(path: Path) -> list[str]:
-    """Return the keys of a yaml's outermost mapping, without those that begin with an underscore."""
+    """Return the keys of a yaml's outermost mapping, without those that begin with an underscore.
+
+    Keys of files that it takes in with `- NAME@_here_`, from its folder or this package's of the same name, count too.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [match[1] for line in lines if (match := _TOP_LEVEL_KEY.match(line)) and match[1] != "defaults"]
+    keys = [match[1] for line in lines if (match := _TOP_LEVEL_KEY.match(line)) and match[1] != "defaults"]
+    for name in (match[1] for line in lines if (match := _TAKEN_IN.match(line))):
+        candidates = (folder / f"{name}.yaml" for folder in (path.parent, conf_dir() / path.parent.name))
+        keys += next((top_level_keys(file) for file in candidates if file.is_file()), [])
+    return list(dict.fromkeys(keys))
 
 
 def incompatibility(method: Option, data: Option) -> str | None:

@@ -55,9 +55,7 @@ def _missing_option(error: MissingConfigException, dirs: Sequence[Path]) -> User
     allowed = list(error.options or [o.name for o in catalog.options(group, dirs)])
     if not group or not allowed:
         return UserError(" ".join(str(error).split("\n\n")[0].split()))
-    return UserError(
-        f"{group}={name}: there is no such {group}.{nearest(name, allowed)} Allowed: {', '.join(allowed)}."
-    )
+    return UserError(catalog.no_such_option(group, name, allowed))
 
 
 def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> UserError:

@@ -10,9 +10,8 @@ from typing import Any
 
 from cmt_cli.data.files.reading import Problem
 from cmt_cli.data.knowledge.knowledge_stream import Selection
-from cmt_cli.data.knowledge.qa_corpus import QACorpus
 
-Read = Callable[[Path], tuple[QACorpus, list[Problem]]]
+Read = Callable[[Path], tuple[object, list[Problem]]]  # of any corpus
 
 
 def selection(**changes: Any) -> Selection:

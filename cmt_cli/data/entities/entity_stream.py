@@ -7,7 +7,7 @@ survey authors' code): in the order of the file each goes to the task of its rar
 the training split, among the tasks that are not full; a task's quota is its share of the types. Deviations: a
 sentence without a type of any open task is left out and counted, where the authors give it to an open task without
 annotation, and a column of the score matrix asks for its own task's types, where theirs asks for all types seen.
-Validation and test sentences are asked in every task whose types they have.
+Validation and test sentences are evaluated in every task whose types they have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Unpacking of zip and tar archives that trusts nothing in them: plain files inside the target folder, or nothing."""
+"""Unpacks zip and tar archives and trusts nothing in them: plain files inside the target folder, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sha256 of all files at a path, without reading again what has not changed since the last time.
+"""Hashes all files at a path (sha256) without reading again what has not changed since the last time.
 
 A file counts as unchanged while its size, modification and change time, device and inode are those at which it was
 hashed, as in git's index. What was written less than two seconds before it was hashed is hashed again the next time:

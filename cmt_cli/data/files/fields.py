@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from cmt_cli.data.files.reading import Problem, Record, json_type, missing_name
 
@@ -22,6 +26,32 @@ def text_field(record: Record, name: str, problems: list[Problem]) -> str | None
         problems.append(record.problem(f"'{name}' is empty"))
         return None
     return text if _encodable(text, record, name, problems) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Instead:
+    """A record with other values at the same place."""
+
+    record: Record
+    values: Mapping[str, Any]
+
+    def problem(self, message: str) -> Problem:
+        return self.record.problem(message)
+
+
+def plain_field(record: Record, name: str, value: object, problems: list[Problem]) -> str | None:
+    """Return a value that stands for a text: a text itself, a number as it is written, true or false.
+
+    A whole number that was stored as 1.0, as columns with gaps are, is "1"; NaN and null are empty, which is a problem
+    as any other value is.
+    """
+    if isinstance(value, bool):
+        value = json.dumps(value)
+    elif isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = str(int(value))
+    elif isinstance(value, int | float):
+        value = "" if value != value else str(value)
+    return text_field(_Instead(record, {name: "" if value is None else value}), name, problems)
 
 
 def id_field(record: Record, name: str, problems: list[Problem]) -> str | None:

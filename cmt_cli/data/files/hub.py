@@ -1,21 +1,28 @@
-"""Downloads data sets of the Hugging Face hub at a pinned revision; the only import of `datasets`."""
+"""Data sets of the Hugging Face hub at a pinned revision, and their copies in plain files; only here is `datasets`."""
 
 from __future__ import annotations
 
+import datetime
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.kept_folders import note_use, published
+from cmt_cli.data.files.generated import write_jsonl
 from cmt_cli.data.files.origin import Progress
 
+FOLDER = "hub"  # below the cache
 SECONDS_TO_WAIT = "5"  # for the hub to answer; its library retries a few times
 
 
-def load_splits(name: str, revision: str, progress: Progress) -> Mapping[str, Iterable[Mapping[str, Any]]]:
-    """Return the splits of a hub data set, from the local cache where it is there.
+def load_splits(
+    name: str, revision: str, progress: Progress, *, subset: str | None = None
+) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+    """Return the splits of a hub data set, from the local cache where it is there; `subset` is its configuration.
 
-    HF_HUB_OFFLINE and HF_ENDPOINT are respected. Raises UserError where the hub cannot be reached.
+    HF_HUB_OFFLINE and HF_ENDPOINT are respected. Raises UserError where the hub cannot be reached or refuses.
     """
     for variable in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         os.environ.setdefault(variable, SECONDS_TO_WAIT)
@@ -23,13 +30,67 @@ def load_splits(name: str, revision: str, progress: Progress) -> Mapping[str, It
     from datasets import load_dataset
 
     try:
-        splits = load_dataset(name, revision=revision)
-    except (OSError, ValueError) as error:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
-        why = "HF_HUB_OFFLINE is set and it is not in the cache" if offline else f"the hub cannot be reached ({error})"
+        splits = load_dataset(name, subset, revision=revision)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a data set that is a script
         raise UserError(
-            f"{name} at revision {revision[:12]} could not be loaded: {why}. Repeat with a network connection, or copy "
-            "the files from a machine that has one and give their place with data.path."
+            f"{name} at revision {revision[:12]} could not be loaded: {_why(error)}. Repeat with a network connection, "
+            "or copy the files from a machine that has one and give their place with data.path."
         ) from error
     progress(f"downloading {name}", 1, 1)
     return splits
+
+
+def _why(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, ConnectionError | TimeoutError) and _is_offline():
+        return "HF_HUB_OFFLINE is set and it is not in the cache"
+    return f"the hub cannot be reached ({text})" if isinstance(error, OSError) else text
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
+
+
+def stored(name: str, revision: str, subset: str | None, cache: Path) -> Path:
+    """Return a folder below `cache` with a jsonl file for each split of a hub data set, downloaded once.
+
+    Class labels are their names there, null where the row has none; images and other bytes are left out.
+    """
+    parts = [name.replace("/", "--"), *([subset.replace("/", "--")] if subset else []), revision[:12]]
+    folder = cache / FOLDER / "-".join(parts)
+    if folder.is_dir():
+        note_use(folder)
+        return folder
+    splits = load_splits(name, revision, lambda what, done, total: None, subset=subset)
+    with published(folder) as inner:
+        for split, rows in splits.items():
+            write_jsonl(inner / f"{split}.jsonl", _plain_rows(rows))
+    return folder
+
+
+def _plain_rows(rows: Any) -> Iterator[dict[str, Any]]:
+    from datasets import Audio, ClassLabel, Image, Value, Video
+
+    features = rows.features
+    labels = {name: feature.names for name, feature in features.items() if isinstance(feature, ClassLabel)}
+    binary = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, Audio | Image | Video) or (isinstance(feature, Value) and "binary" in feature.dtype)
+    ]
+    for row in rows.remove_columns(binary):
+        named = {
+            key: names[row[key]] if row[key] is not None and row[key] >= 0 else None for key, names in labels.items()
+        }
+        yield {key: jsonable(value) for key, value in {**row, **named}.items()}
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value of a table as json can spell it: dates in ISO 8601, decimal numbers as text."""
+    if isinstance(value, dict):
+        return {key: jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [jsonable(inner) for inner in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -169,14 +169,34 @@ def numbered_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, s
         known = len(problems)
 
 
-def read_csv(path: Path, required: Sequence[str], problems: list[Problem]) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a file's rows are written; `has_quotes` False takes quotation marks as they are.
+
+    `header` names the columns of a file that has no line for it.
+    """
+
+    delimiter: str = ","
+    has_quotes: bool = True
+    header: tuple[str, ...] = ()
+
+
+PLAIN_CSV = CsvForm()
+
+
+def read_csv(path: Path, required: Sequence[str], problems: list[Problem], form: CsvForm = PLAIN_CSV) -> Iterator[Row]:
     """Yield the rows of a csv file with a header, those with invalid bytes left out.
 
     Columns may come in any order and unknown ones are kept.
     """
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    reader = csv.reader(read_lines(path, problems), strict=True)
-    header: list[str] | None = None
+    reader = csv.reader(
+        read_lines(path, problems),
+        strict=True,
+        delimiter=form.delimiter,
+        quoting=csv.QUOTE_MINIMAL if form.has_quotes else csv.QUOTE_NONE,
+    )
+    header = list(form.header) or None
     num_known = len(problems)
     is_empty = True
     while True:
@@ -203,7 +223,7 @@ def read_csv(path: Path, required: Sequence[str], problems: list[Problem]) -> It
             is_empty = False
             yield Row(dict(zip(header, fields, strict=True)), path, line)
     if is_empty and len(problems) == num_known:
-        problems.append(Problem(path, None, "has no rows" if header else "is empty"))
+        problems.append(Problem(path, None, "has no rows" if header and not form.header else "is empty"))
 
 
 def _header_faults(header: Sequence[str], required: Sequence[str]) -> list[str]:

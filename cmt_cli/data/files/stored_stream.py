@@ -1,4 +1,4 @@
-"""A stream in files: a folder that holds every document, example and episode once, read as `StoredRows`.
+"""Writes a stream into a folder that holds every document, example and episode once, and reads it as `StoredRows`.
 
 rows.json and offsets.npy (see `stored_rows`) hold all rows; stream.json says which of them belong to which task, test
 and split, and gives the sha256 of the files. Choices that many examples share are kept once, in stream.json.

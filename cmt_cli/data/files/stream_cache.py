@@ -1,4 +1,4 @@
-"""Streams that were read once are read again in a moment: kept below the cache, under a hash of all that decides them.
+"""Caches streams of large files on disk, under a hash of everything that decides what they hold.
 
 That is the content and names of all files at the stream's path, every setting of the stream, and the code of this
 package that reads streams, so neither a changed file, another setting nor a mended reader is ever served old rows.

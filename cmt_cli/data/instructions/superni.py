@@ -167,10 +167,10 @@ def _examples(document: JsonDocument, shots: Shots, problems: list[Problem]) -> 
     if not given[: shots.number]:
         return ""
     for record in records_in(document, ("Positive Examples",), given[: shots.number], problems):
-        asked, said = text_field(record, "input", problems), answers_field(record, ["output"], problems)
-        if asked is not None and said:
+        given, said = text_field(record, "input", problems), answers_field(record, ["output"], problems)
+        if given is not None and said:
             number = str(len(texts) + 1)
-            texts.append(filled(shots.template, {"number": number, "output": said[0], "input": asked}))
+            texts.append(filled(shots.template, {"number": number, "output": said[0], "input": given}))
     return "".join(texts)
 
 

@@ -128,7 +128,7 @@ def _parts(found: Found, asked: Asked, problems: list[Problem]) -> list[Part]:
 
 
 def _split_of_documents(asked: Asked, problems: list[Problem]) -> dict[str, str] | None:
-    """Return the split of each document that is asked about; None where no question names one."""
+    """Return the split of each document that has questions; None where no question names one."""
     if all(split is None for _, _, split in asked):
         return None
     split_of: dict[str, str] = {}
@@ -138,7 +138,7 @@ def _split_of_documents(asked: Asked, problems: list[Problem]) -> dict[str, str]
             problems.append(row.problem(f"{message} Give it for all questions or for none"))
         elif split_of.setdefault(question.document_id, split) != split:
             other = split_of[question.document_id]
-            message = f"the document '{question.document_id}' is asked about in {split} and in {other}"
+            message = f"the document '{question.document_id}' is evaluated in {split} and in {other}"
             problems.append(row.problem(message))
     return split_of
 

@@ -32,7 +32,7 @@ STREAM_SPLITS = ("test", "validation")
 class Selection:
     """Which documents are used and in which order. A limit of None takes all.
 
-    `stream_split` is the split whose documents are learned and asked about, "test" or "validation"; the limits
+    `stream_split` is the split whose documents are learned and evaluated on, "test" or "validation"; the limits
     `max_test_*` hold for it, whichever it is. With "validation" there are no episodes of that split, hence nothing for
     `max_validation_documents` to limit. `order` is "file" or "date" (stable; every streamed document then needs a
     date). `pick` takes the "first" documents of a split, or "random" ones by `pick_seed`, which keep their order.
@@ -120,11 +120,11 @@ def knowledge_stream(
     chosen = {split: part.restricted_to(selection.documents_of(part), (split,)) for split, part in splits.items()}
     streamed = chosen[selection.stream_split]
     documents = in_order(streamed.documents, selection.order)
-    asked = {
+    evaluated = {
         document_id: [questions.example(question) for question in found[: selection.max_test_questions_per_document]]
         for document_id, found in streamed.questions_by_document().items()
     }
-    tasks, tests = _tasks(documents, asked, num_tasks)
+    tasks, tests = _tasks(documents, evaluated, num_tasks)
     if not tests:
         raise UserError(
             f"data={provenance.name} has no question about a document of the {selection.stream_split} split, "
@@ -137,7 +137,7 @@ def knowledge_stream(
 
 
 def _tasks(
-    documents: Sequence[Document], asked: Mapping[str, Sequence[Example]], num_tasks: int
+    documents: Sequence[Document], evaluated: Mapping[str, Sequence[Example]], num_tasks: int
 ) -> tuple[list[Task], list[TestSet]]:
     """Return the batches as tasks, and the questions about each batch that has any as its test set."""
     tasks: list[Task] = []
@@ -145,7 +145,7 @@ def _tasks(
     for index, batch in enumerate(batches(documents, num_tasks)):
         name = f"batch_{index:0{max(2, len(str(num_tasks - 1)))}d}"
         tasks.append(Task(name, index, [document.as_example() for document in batch], documents=tuple(batch)))
-        examples = [example for document in batch for example in asked[document.id]]
+        examples = [example for document in batch for example in evaluated[document.id]]
         if examples:
             tests.append(TestSet(name, examples, metric="em", learned_at=index))
     return tasks, tests
@@ -195,7 +195,7 @@ def _facts(chosen: dict[str, Part], tests: Sequence[TestSet]) -> list[str]:
         f"{split} {len(part.documents)} documents, {len(part.questions)} questions, ids {_fingerprint(part.questions)}"
         for split, part in chosen.items()
     ]
-    facts.append(f"{sum(len(test.examples) for test in tests)} questions asked")
+    facts.append(f"{sum(len(test.examples) for test in tests)} test questions")
     if merged := sum(part.num_duplicates for part in chosen.values()):
         facts.append(f"{merged} documents of equal text merged")
     learned = {document.text for split in learned_before for document in chosen[split].documents}

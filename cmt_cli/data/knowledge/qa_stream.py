@@ -1,4 +1,4 @@
-"""The way that every stream of documents and questions goes from its files to its tasks."""
+"""Reads a stream of documents and questions from its files, or from the stand-in, and divides it into tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test rows of files that name no splits, and tasks of a stream that the files may lack."""
+"""Holds test rows out of files that name no splits, and orders tasks of which files may lack some."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HeldOut:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse a share that leaves nothing to learn or nothing to ask."""
+        """Refuse a share that leaves no training or no test rows."""
         if not 0 < self.share < 1:
             raise UserError(f"data.held_out.share={self.share} must lie between 0 and 1.")
 

@@ -1,7 +1,7 @@
-"""Labelled corpora as their readers return them, and what makes their splits honest.
+"""Items of labelled corpora as readers return them, and the split policy: no item is in two splits.
 
 An item is one example before a template is applied. Items of a split are checked against those of the splits that it
-will be judged by: a text that is trained on may not be asked about. Where a data set has no validation split, or ships
+will be judged by: a text that is trained on may not be evaluated on. Where a data set has no validation split, or ships
 the same rows as validation and test (O-LoRA's benchmark and its descendants do), one is carved from the training rows.
 """
 
@@ -25,7 +25,7 @@ class Item:
 
     `fields` fill the prompt template; `references` are the accepted answers, the first is learned. `labels` are what
     label-wise divisions go by: a class, a relation, the entity types of a sentence. `task` is the data set, domain or
-    language pair that the item belongs to.
+    language pair that the item belongs to. `choices` are an item's own, among which a multiple choice is answered.
     """
 
     id: str
@@ -33,10 +33,11 @@ class Item:
     fields: Mapping[str, str]
     references: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def content(self) -> tuple[tuple[str, str], ...]:
-        """Return what two items share that ask the same: the task and all fields, without regard to case or spaces."""
+        """Return what two items of equal content share: the task and all fields, without regard to case or spaces."""
         return (("", self.task), *((key, " ".join(text.lower().split())) for key, text in sorted(self.fields.items())))
 
 
@@ -54,10 +55,10 @@ class LabelledCorpus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitPolicy:
-    """How splits are made honest.
+    """What is done so that no split holds items that another is judged by.
 
     `validation_share` of a task's training items is carved off where it has no validation items of its own, or those of
-    its test; `overlap` says what happens to a training or validation item that is asked in a later split: "drop" it
+    its test; `overlap` says what happens to a training or validation item that a later split is evaluated on: "drop" it
     (counted), refuse with an "error", or "keep" it (counted). `seed` draws the carved items.
     """
 
@@ -86,14 +87,14 @@ class SplitPolicy:
             notes.append(f"{repeated} repeated training rows left out")
         splits["validation"], shared = self._apart(splits["validation"], splits["test"], "validation", "test")
         notes += shared
-        asked = [*splits["validation"], *splits["test"]]
-        splits["train"], shared = self._apart(splits["train"], asked, "training", "validation or test")
+        evaluated = [*splits["validation"], *splits["test"]]
+        splits["train"], shared = self._apart(splits["train"], evaluated, "training", "validation or test")
         notes += shared
         present = {item.task for item in splits["validation"]}
         carved = self._carved([item for item in splits["train"] if item.task not in present])
         if carved:
-            asked_again = {item.content for item in carved}
-            splits["train"] = [item for item in splits["train"] if item.content not in asked_again]
+            now_validation = {item.content for item in carved}
+            splits["train"] = [item for item in splits["train"] if item.content not in now_validation]
             splits["validation"] += carved
             notes.append(f"{len(carved)} validation rows carved from training")
         return replace(corpus, splits=splits, notes=tuple(notes))
@@ -116,7 +117,7 @@ class SplitPolicy:
         return kept, [f"{len(shared)} {name} rows left out that are also {later_name} rows"]
 
     def _carved(self, items: Sequence[Item]) -> list[Item]:
-        """Return the same share of every task's and label's items; items that ask the same stay together."""
+        """Return the same share of every task's and label's items; items of equal content stay together."""
         groups: dict[tuple[str, ...], list[Item]] = {}
         for item in items:
             groups.setdefault((item.task, *item.labels), []).append(item)
@@ -126,8 +127,8 @@ class SplitPolicy:
             carved += rng.sample(members, number)
         if not carved and len(items) > 1:
             carved = [rng.choice(items)]
-        asked = {item.content for item in carved}
-        return [item for item in items if item.content in asked]
+        contents = {item.content for item in carved}
+        return [item for item in items if item.content in contents]
 
 
 def _without_repeats(items: Sequence[Item]) -> tuple[list[Item], int]:
@@ -137,12 +138,12 @@ def _without_repeats(items: Sequence[Item]) -> tuple[list[Item], int]:
 
 
 def _copied_tasks(first: Sequence[Item], second: Sequence[Item]) -> list[str]:
-    """Return the tasks whose items ask exactly the same in both splits."""
-    asked: tuple[dict[str, set[object]], dict[str, set[object]]] = ({}, {})
-    for items, by_name in zip((first, second), asked, strict=True):
+    """Return the tasks whose items have the same contents in both splits."""
+    found: tuple[dict[str, set[object]], dict[str, set[object]]] = ({}, {})
+    for items, by_name in zip((first, second), found, strict=True):
         for item in items:
             by_name.setdefault(item.task, set()).add(item.content)
-    return [task for task, contents in asked[0].items() if contents == asked[1].get(task)]
+    return [task for task, contents in found[0].items() if contents == found[1].get(task)]
 
 
 def labels_of(items: Iterable[Item]) -> list[str]:
@@ -196,7 +197,7 @@ def label_groups(
     wanted = num_tasks if labels_per_task is None else num_tasks * labels_per_task
     if num_tasks < 1 or wanted > len(names):
         each = "" if labels_per_task is None else f" of {labels_per_task} labels"
-        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} labels.")
+        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} label{'s' * (len(names) != 1)}.")
     names = names if labels_per_task is None else names[:wanted]
     bounds = [len(names) * index // num_tasks for index in range(num_tasks + 1)]
     return [names[bounds[i] : bounds[i + 1]] for i in range(num_tasks)]

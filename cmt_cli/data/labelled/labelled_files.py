@@ -1,4 +1,4 @@
-"""From a user's files, or the stand-in, to a clean labelled corpus; shared by every labelled stream."""
+"""Loads a labelled corpus from a user's files or the stand-in and applies the split policy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def files_at(path: str, default_path: str, source: str, auto_may_generate: bool,
 def clean_corpus(
     layout: LabelledLayout, files: Files, generated: Generator, split_policy: SplitPolicy
 ) -> tuple[LabelledCorpus, Provenance]:
-    """Read the files, or the stand-in through the same reader, and make the splits honest.
+    """Read the files, or the stand-in through the same reader, and apply the split policy.
 
     Raises UserError where files are missing and may not be generated or splits overlap, ProblemError for faulty files.
     """

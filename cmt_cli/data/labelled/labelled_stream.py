@@ -1,4 +1,4 @@
-"""The way that every labelled corpus goes from its divided items to a stream of tasks and tests."""
+"""Builds a stream of tasks and test sets from labelled items that are divided into tasks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Target = Callable[[Item, Sequence[str]], tuple[str, ...]]  # references of an it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How much of each task is used, and which split is asked.
+    """How much of each task is used, and which split it is evaluated on.
 
-    `stream_split` "validation" asks validation items in the place of test items, to choose settings on: nothing of test
-    is used then. Limits are per task and split, drawn by `seed`; None takes all.
+    `stream_split` "validation" evaluates on validation items in the place of test items, to choose settings: nothing of
+    test is used then. Limits are per task and split, drawn by `seed`; None takes all.
     """
 
     stream_split: Literal["test", "validation"]
@@ -184,8 +184,8 @@ def labelled_stream(
             split: [_example(item, own, format, target) for item in limits.of(split, items, name)]
             for split, items in splits.items()
         }
-        asked = made[limits.stream_split]
-        if not made["train"] or not asked:
+        evaluated = made[limits.stream_split]
+        if not made["train"] or not evaluated:
             split = "train" if not made["train"] else limits.stream_split
             raise UserError(
                 f"The task '{name}' of data={provenance.name} has no rows in the {split} split. Add rows to its files, "
@@ -195,7 +195,7 @@ def labelled_stream(
         of_items = splits["train"][0].task
         metric, answers = format.metric_of(of_items), format.answers_of(of_items)
         answers = answers if provenance.source == "real" else answers.within(GENERATED_TOKENS)
-        test = TestSet(name, asked, metric=metric, learned_at=index, gives_task=format.gives_task, answers=answers)
+        test = TestSet(name, evaluated, metric=metric, learned_at=index, gives_task=format.gives_task, answers=answers)
         tests.append(test)
     if labels:
         tests = [replace(test, labels_by_task=tuple(map(tuple, labels))) for test in tests]
@@ -207,5 +207,5 @@ def labelled_stream(
 
 def _example(item: Item, labels: Sequence[str], format: Format, target: Target | None) -> Example:
     references = item.references if target is None else target(item, labels)
-    choices = tuple(f" {label}" for label in labels)
+    choices = tuple(f" {choice}" for choice in item.choices or labels)
     return Example(item.id, format.prompt(item), f" {references[0]}", references, choices, source=format.source(item))

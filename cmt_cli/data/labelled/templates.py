@@ -1,4 +1,4 @@
-"""Templates of prompts: words in braces are the names of fields, and braces inside a field's text stay as they are."""
+"""Fills prompt templates: words in braces are names of fields; braces inside a field's text stay as they are."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _fault(lines: Sequence[str], known: Set[str] | None) -> str | None:
         if not _mention(sentence[2], tag):
             return f"the sentence must mark one mention with <{tag}> and </{tag}>"
     if len(lines) < 2:
-        return "the relation is missing; rows without one cannot be learned or asked"
+        return "the relation is missing; rows without one cannot be learned or evaluated"
     if not _RELATION.fullmatch(lines[1]):
         return f"'{lines[1][:40]}' is no relation; give Other or one like Cause-Effect(e1,e2)"
     if known is not None and lines[1] not in known:

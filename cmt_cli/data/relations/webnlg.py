@@ -10,7 +10,7 @@ The files of release_v2 (fuzihaofzh/webnlg-dataset, webnlg/challenge-2017): xml 
       </entry>
     </entries></benchmark>
 
-Joint extraction as in CopyRE (Zeng et al. 2018, P18-1047): each text is asked for all its triples, answered as
+Joint extraction as in CopyRE (Zeng et al. 2018, P18-1047): the answer to a text is all its triples, written as
 "Otto Town | mayor | Ann Lee", several joined by "; " in the order of the file, and scored as a set of triples
 (`triple_f1`); em accepts any order of up to three. Domain-incremental by category. Document types are refused, so no
 entity is ever expanded. CC BY-NC-SA 4.0. Chance is 0.

@@ -1,4 +1,4 @@
-"""What all labelled corpora of the generated world share: their sizes, and whose names a split may use."""
+"""Base class of the generated world's labelled corpora: their sizes, and which people a split may name."""
 
 from __future__ import annotations
 

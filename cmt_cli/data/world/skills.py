@@ -8,7 +8,7 @@ A text says things about a person; each task fills one field of a form from it:
 
 Within a task the field never changes, so a model that is trained on one task alone loses sight of the heading and
 fills every form with what the newest task asks for. Joint training has no such way out. The more things a text says,
-the more often the newest field is there to be mistaken for the one that is asked. The embedded model reads such texts
+the more often the newest field is there to be mistaken for the one that the form names. The embedded model reads such texts
 but was never taught what a form is. Generated data, our own text. A field has six values, so chance (a constant answer)
 is 1/6. People of train, validation and test differ.
 """
@@ -77,14 +77,14 @@ def world_skills(
     if not 1 <= values_per_text <= len(SKILLS):
         raise UserError(f"data.values_per_text={values_per_text} is not possible; give 1 to {len(SKILLS)}.")
     maker = Maker(prompt_template, values_per_text, seed)
-    asked = one_of(stream_split, ("test", "validation"), "data.stream_split")
+    evaluated = one_of(stream_split, ("test", "validation"), "data.stream_split")
     tasks, tests = [], []
     for index, name in enumerate(order):
         made = {split: maker.examples(name, split, sizes.of(split)) for split in SPLITS}
-        tasks.append(Task(name, index, made["train"], made["validation"] if asked == "test" else ()))
-        tests.append(TestSet(name, made[asked], metric="em", learned_at=index, gives_task=gives_task))
-    note = f"{sizes.num_train} training and {len(tests[0].examples)} {asked} examples per task; chance 1/6"
-    split: Literal["test", "validation"] = "test" if asked == "test" else "validation"
+        tasks.append(Task(name, index, made["train"], made["validation"] if evaluated == "test" else ()))
+        tests.append(TestSet(name, made[evaluated], metric="em", learned_at=index, gives_task=gives_task))
+    note = f"{sizes.num_train} training and {len(tests[0].examples)} {evaluated} examples per task; chance 1/6"
+    split: Literal["test", "validation"] = "test" if evaluated == "test" else "validation"
     provenance = Provenance("world_skills", "generated", GENERATED_LICENSE, note=note, split=split)
     return Stream("world_skills", tasks, tests, Episodes(), provenance)
 

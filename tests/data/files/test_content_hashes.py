@@ -60,7 +60,9 @@ def test_a_file_of_the_same_size_and_modification_time_is_hashed_again(tmp_path:
     assert hashed == ["a", "b", "a"]
 
 
-def test_what_was_written_a_moment_ago_is_hashed_again(tmp_path: Path, hashed: list[str], monkeypatch) -> None:
+def test_what_was_written_a_moment_ago_is_hashed_again(
+    tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(content_hashes, "_SETTLED_SECONDS", 3600)
     folder = put(tmp_path / "files", a="1")
     for _ in range(2):

@@ -80,7 +80,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     episodes=st.lists(EPISODE, max_size=2),
 )
 def test_every_stream_is_read_as_it_was_written(
-    tasks: list[tuple[list[Example], list[Document]]], episodes: list[Episode], tmp_path_factory
+    tasks: list[tuple[list[Example], list[Document]]], episodes: list[Episode], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("stream")
     made = Stream(

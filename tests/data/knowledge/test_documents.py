@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmt_cli.data.files.origin import Layout, Shares
+from cmt_cli.data.files.origin import Shares
 from cmt_cli.data.knowledge import archivalqa, documents, squad, streamingqa
 from cmt_cli.data.knowledge.documents import read
+from cmt_cli.data.knowledge.qa_stream import QALayout
 from tests.data.written_files import faults, put_jsonl
 
 
@@ -96,7 +97,7 @@ def test_all_problems_of_both_files_are_listed_with_their_lines(tmp_path: Path) 
         ("questions.jsonl", 6, "the document 'aa' is not in documents.jsonl. Did you mean 'a'?"),
         ("questions.jsonl", 7, "the question has no answer"),
         ("questions.jsonl", 8, "is not valid json "),
-        ("questions.jsonl", 3, "the document 'a' is asked about in train and in test"),
+        ("questions.jsonl", 3, "the document 'a' is evaluated in train and in test"),
         ("questions.jsonl", 5, "the key 'split' is missing"),
         ("questions.jsonl", 2, "the question id '1' occurs twice"),
     ]
@@ -124,7 +125,7 @@ json_rows = st.recursive(
 @settings(max_examples=40, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_arbitrary_bytes_are_problems_in_every_layout(
-    layout: Layout, content: bytes, tmp_path_factory: pytest.TempPathFactory
+    layout: QALayout, content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     for name in FILES[layout.name]:

@@ -23,7 +23,7 @@ from tests.data.written_files import fault
 SMALL = Mentions(num_train=6, num_validation=2, num_test=2, seed=0)
 
 
-def row(number: int = 0, relation: str = "per:title", **changes: Any) -> dict[str, Any]:
+def row(number: int = 0, relation: object = "per:title", **changes: Any) -> dict[str, Any]:
     return {
         "id": f"e{number}",
         "relation": relation,

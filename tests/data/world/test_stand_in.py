@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.origin import Layout, is_generated, origin
+from cmt_cli.data.files.origin import is_generated, origin
 from cmt_cli.data.knowledge import archivalqa, documents, squad, streamingqa
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat
-from cmt_cli.data.knowledge.qa_stream import qa_stream
+from cmt_cli.data.knowledge.qa_stream import QALayout, qa_stream
 from cmt_cli.data.world.stand_in import StandIn
 from tests.data.files.test_archives import everything_below
 from tests.data.written_files import selection
@@ -22,7 +23,7 @@ any_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layou
 
 
 @any_layout
-def test_what_was_generated_is_what_is_read(layout: Layout, small_world: StandIn, tmp_path: Path) -> None:
+def test_what_was_generated_is_what_is_read(layout: QALayout, small_world: StandIn, tmp_path: Path) -> None:
     corpus, problems = layout.read(small_world.write(layout, tmp_path))
     assert problems == []
     articles = small_world.articles()
@@ -41,7 +42,7 @@ def test_what_was_generated_is_what_is_read(layout: Layout, small_world: StandIn
 
 @any_layout
 def test_equal_settings_give_equal_bytes_and_the_same_folder(
-    layout: Layout, small_world: StandIn, tmp_path: Path
+    layout: QALayout, small_world: StandIn, tmp_path: Path
 ) -> None:
     first, second = (small_world.write(layout, tmp_path / name) for name in ("a", "b"))
     assert first.name == second.name
@@ -59,7 +60,12 @@ def test_dates_and_order_of_the_world_pass_through(small_world: StandIn, tmp_pat
 
 
 def test_every_setting_has_its_own_folder(small_world: StandIn, tmp_path: Path) -> None:
-    others = [{"seed": 1}, {"num_train_documents": 13}, {"facts_per_document": 4}, {"changing_facts": True}]
+    others: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"num_train_documents": 13},
+        {"facts_per_document": 4},
+        {"changing_facts": True},
+    ]
     folders = {small_world.write(streamingqa.LAYOUT, tmp_path).name}
     for change in others:
         folders.add(dataclasses.replace(small_world, **change).write(streamingqa.LAYOUT, tmp_path).name)

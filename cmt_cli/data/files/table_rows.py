@@ -1,0 +1,175 @@
+"""Rows of a table in a csv, tsv, jsonl, json or parquet file, each with the values of its columns by name.
+
+csv, tsv, jsonl and json may be gzipped. A json file is a list of objects, or an object that holds a list for each
+split. A row of a parquet file has its number, from 1, in the place of a line. Class labels that the `datasets` library
+stored with a parquet file as numbers are read as their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.data.files.hub import jsonable
+from cmt_cli.data.files.json_document import JsonRecord, read_json
+from cmt_cli.data.files.reading import (
+    CsvForm,
+    Problem,
+    Record,
+    Row,
+    json_type,
+    missing_name,
+    read_csv,
+    read_jsonl,
+)
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+FORMATS = (*DELIMITERS, ".jsonl", ".ndjson", ".json", ".parquet")
+GZIP_ENDINGS = (".gz", ".gzip")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableForm:
+    """How tables are written: `has_quotes` of csv and tsv, and a `header` where rows do not name their columns."""
+
+    has_quotes: bool
+    header: Sequence[str] | None
+
+
+def format_of(file: Path) -> str | None:
+    """Return the ending that tells a table's format, in lower case and without that of gzip; None for other files."""
+    ending = _without_gzip(file).suffix.lower()
+    return ending if ending in FORMATS else None
+
+
+def stem_of(file: Path) -> str:
+    """Return the name of a table's file without its endings."""
+    return _without_gzip(file).stem
+
+
+def _without_gzip(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() in GZIP_ENDINGS else file
+
+
+def rows_of(file: Path, form: TableForm, problems: list[Problem]) -> Iterator[tuple[str, Record]]:
+    """Yield the rows of a table, each after the name of the list that it stands in: "" but in json with several."""
+    ending = format_of(file)
+    if ending == ".parquet":
+        yield from (("", row) for row in _parquet_rows(file, problems))
+    elif ending == ".json":
+        yield from _json_rows(file, tuple(form.header or ()), problems)
+    elif ending in DELIMITERS:
+        csv_form = CsvForm(DELIMITERS[ending], form.has_quotes, tuple(form.header or ()))
+        yield from (("", row) for row in read_csv(file, (), problems, csv_form))
+    else:
+        yield from (("", row) for row in read_jsonl(file, problems))
+
+
+def value_at(values: Mapping[str, Any], name: str) -> Any:
+    """Return a column's value; `choices.text` is the value `text` of an object `choices`. Raises KeyError."""
+    if name in values:
+        return values[name]
+    outer, _, inner = name.partition(".")
+    nested = values.get(outer)
+    if inner and isinstance(nested, Mapping):
+        return value_at(nested, inner)
+    raise KeyError(name)
+
+
+def missing_columns(record: Record, names: Mapping[str, str], file: Path) -> list[Problem]:
+    """Return a problem of the whole file for each column that its first row lacks; `names` has their settings."""
+    problems = []
+    for name, setting in names.items():
+        try:
+            value_at(record.values, name)
+        except KeyError:
+            line = 1 if format_of(file) in DELIMITERS else None
+            fault = missing_name(name, _names_in(record.values), kind="column")
+            problems.append(Problem(file, line, f"{fault} Name the right one with {setting}", ends_file=True))
+    return problems
+
+
+def _names_in(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of columns, of those inside objects too."""
+    names = []
+    for key, value in values.items():
+        names += [f"{key}.{inner}" for inner in _names_in(value)] if isinstance(value, Mapping) else [key]
+    return names
+
+
+def _json_rows(file: Path, header: tuple[str, ...], problems: list[Problem]) -> Iterator[tuple[str, Record]]:
+    document = read_json(file, problems)
+    if document is None:
+        return
+    value = document.value
+    lists = {"": value} if isinstance(value, list) else value
+    if not isinstance(lists, dict) or not lists or not all(isinstance(rows, list) for rows in lists.values()):
+        fault = f"must be a list of objects, or an object with a list of them for each split, not {json_type(value)}"
+        if isinstance(value, dict) and value:
+            key = next(key for key, rows in value.items() if not isinstance(rows, list))
+            fault = (
+                f"must be a list of objects, or an object with lists of them only; '{key}' is {json_type(value[key])}"
+            )
+        problems.append(Problem(file, None, fault))
+        return
+    if not any(lists.values()):
+        problems.append(Problem(file, None, "has no rows"))
+    for name, rows in lists.items():
+        for keys, row in document.rows((name,) if isinstance(value, dict) else (), rows):
+            named = dict(zip(header, row, strict=False)) if isinstance(row, list) and len(row) == len(header) else row
+            if isinstance(named, dict):
+                yield name, JsonRecord(document, keys, named)
+                continue
+            odd = document.problem(keys, f"must be an object, not {json_type(row)}{_hint(row, header)}")
+            is_layout = isinstance(row, list)  # of all rows of the list, one by one
+            problems.append(replace(odd, ends_file=is_layout))
+            if is_layout:
+                break
+
+
+def _hint(row: object, header: Sequence[str]) -> str:
+    if not isinstance(row, list):
+        return ""
+    given = f"has {len(header)} names" if header else "can name its values"
+    return f" of {len(row)}; data.table.header {given}"
+
+
+def _parquet_rows(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(file)
+        labels = _label_names(table.schema_arrow.metadata or {})
+        number = 0
+        for batch in table.iter_batches():
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(
+                    {key: _named(jsonable(value), labels.get(key)) for key, value in values.items()}, file, number
+                )
+    except (pyarrow.ArrowException, OSError) as error:
+        fault = " ".join(str(error).split()).rstrip(".")
+        problems.append(Problem(file, None, f"is not a parquet file that can be read ({fault})", ends_file=True))
+        return
+    if not number:
+        problems.append(Problem(file, None, "has no rows"))
+
+
+def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the names of class labels by column, from what the `datasets` library stores with a table."""
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+
+
+def _named(value: Any, names: list[str] | None) -> Any:
+    if names is None or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None

@@ -1,0 +1,73 @@
+"""Which tasks a user's own rows become, in which order: named tasks, or groups of labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.data.labelled.items import check_order, label_groups
+
+SHOWN_NAMES = 30  # in a message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskOrder:
+    """Which tasks there are, in which order.
+
+    `order` holds names of tasks, or labels, or lists of labels; None takes all as they occur, shuffled by `order_seed`.
+    Labels that `order` does not group make `num_tasks` groups, of `labels_per_task` each where that is given.
+    """
+
+    order: Sequence[Any] | None
+    order_seed: int | None
+    num_tasks: int
+    labels_per_task: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse an order that is to be shuffled, and one that mixes names and lists."""
+        if self.order is not None and self.order_seed is not None:
+            raise UserError("data.order says the order, so data.order_seed must be null.")
+        if self.order is not None and len({isinstance(entry, str | int | float) for entry in self.order}) > 1:
+            raise UserError(f"data.order={self.order} mixes single labels and lists of labels; give one or the other.")
+
+    def groups(self, labels: Sequence[str]) -> list[list[str]]:
+        """Return the labels of each task; raise UserError for one that is not among `labels`, or is there twice."""
+        if self.order is None or not any(
+            isinstance(entry, Sequence) and not isinstance(entry, str) for entry in self.order
+        ):
+            named = None if self.order is None else _known(self.order, labels, "label")
+            return label_groups(
+                labels if named is None else named,
+                num_tasks=self.num_tasks,
+                labels_per_task=self.labels_per_task,
+                seed=self.order_seed,
+            )
+        groups = [list(map(str, group)) for group in self.order]
+        _known([label for group in groups for label in group], labels, "label")
+        if empty := [index for index, group in enumerate(groups) if not group]:
+            raise UserError(f"data.order gives task {empty[0]} no labels.")
+        return groups
+
+    def names(self, tasks: Sequence[str]) -> list[str]:
+        """Return the names of tasks in order; raise UserError for one that is not among `tasks`, or is there twice."""
+        if self.order is not None:
+            return _known(self.order, tasks, "task")
+        names = list(tasks)
+        if self.order_seed is not None:
+            random.Random(self.order_seed).shuffle(names)
+        return names
+
+
+def _known(names: Sequence[object], present: Sequence[str], kind: str) -> list[str]:
+    found = [str(name) for name in names]
+    check_order(found, kind)
+    for name in found:
+        if name not in present:
+            raise UserError(
+                f"data.order names the {kind} '{name}', which has no training rows.{nearest(name, present)} There are "
+                f"{', '.join(present[:SHOWN_NAMES])}{', ...' if len(present) > SHOWN_NAMES else ''}."
+            )
+    return found
