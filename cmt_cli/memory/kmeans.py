@@ -1,4 +1,4 @@
-"""Lloyd's k-means for codebooks and inverted lists: deterministic from a generator, on any device.
+"""Lloyd's k-means for codebooks: deterministic from a generator, on any device.
 
 Lloyd 1982 (IEEE Trans. Inf. Theory 28(2)). Starts from distinct random vectors; an emptied cluster takes over the
 vector that is farthest from its centroid, so that no centroid stays unused while vectors are left to serve.

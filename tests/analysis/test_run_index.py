@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmt_cli.analysis import run_index
 from cmt_cli.analysis.run_index import INDEX_NAME, list_runs
 from cmt_cli.commands.runs import chosen_runs, to_json, to_text
 from cmt_cli.core.exceptions import UserError
@@ -106,7 +105,7 @@ def test_a_folder_that_cannot_be_written_to_is_listed_all_the_same(runs: Path, m
     def refuse(**_: object) -> tuple[int, str]:
         raise PermissionError("read-only file system")
 
-    monkeypatch.setattr(run_index.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr("cmt_cli.analysis.run_index.tempfile.mkstemp", refuse)
     assert len(list_runs(runs)) == 3 and not (runs / INDEX_NAME).exists()
 
 
@@ -133,7 +132,7 @@ def test_a_config_that_is_none_and_a_folder_that_is_gone_are_left_out(
             raise PermissionError(path)
         return scandir(path)
 
-    monkeypatch.setattr(run_index.os, "scandir", refusing)
+    monkeypatch.setattr("cmt_cli.analysis.run_index.os.scandir", refusing)
     with pytest.warns(UserWarning):
         assert list_runs(runs) == []
 

@@ -6,8 +6,11 @@ import itertools
 import random
 from math import comb
 
+import numpy as np
 import pytest
+from scipy import stats
 
+from cmt_cli.analysis.mean_ranks import ranks
 from cmt_cli.analysis.statistics import bootstrap_interval, deviation, holm, is_narrow, mean, sign_flip_test
 from cmt_cli.core.exceptions import UserError
 
@@ -42,6 +45,24 @@ def test_darwins_maize_gives_fishers_number() -> None:
     assert found is not None and found.is_exact
     assert found.p == 1726 / 32768
     assert found.mean_difference == pytest.approx(20.933, abs=1e-3)
+
+
+@pytest.mark.parametrize("num_pairs", [2, 3, 5, 9, 12])
+def test_the_exact_p_is_scipys(num_pairs: int) -> None:
+    draw = random.Random(num_pairs)
+    for values in (
+        [draw.gauss(0.1, 1) for _ in range(num_pairs)],
+        [draw.choice((-0.5, 0.5)) for _ in range(num_pairs)],
+    ):
+        expected = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+        found = sign_flip_test(values)
+        assert found is not None and found.is_exact and found.p == expected
+
+
+def test_ranks_are_scipys() -> None:
+    scores = dict(zip("abcdefg", (0.3, 0.5, 0.3, 0.1, 0.5, 0.5, 0.9), strict=True))
+    expected = stats.rankdata([-score for score in scores.values()])
+    assert list(ranks(scores).values()) == list(expected)
 
 
 def test_many_questions_are_drawn_and_agree_with_the_binomial() -> None:

@@ -66,21 +66,21 @@ def test_a_list_is_grouped_one_line_an_entry(conf: Path, capsys: pytest.CaptureF
     assert lines[2:4] == ["sequential", "  plain  Fine-tuning"]
 
 
-@pytest.mark.parametrize("kind", [*listing.KINDS, listing.MATRIX])
+@pytest.mark.parametrize("kind", [*catalog.KINDS, catalog.MATRIX])
 def test_lists_fit_80_columns(kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     dirs = [catalog.conf_dir()]
     listing.show(kind, dirs, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    if kind in listing.KINDS:
+    if kind in catalog.KINDS:
         entries = [line for line in lines if line.startswith("  ")]
         assert [len(entry.split(maxsplit=1)) for entry in entries] == [2] * len(listing.rows(kind, dirs))
         assert not [entry for entry in entries if "…" in entry]  # a first sentence that fits is a better one
         assert len({entry.split(maxsplit=1)[1] for entry in entries}) == len(entries)
 
 
-@pytest.mark.parametrize("kind", listing.KINDS)
+@pytest.mark.parametrize("kind", catalog.KINDS)
 def test_every_page_of_an_entry_fits_80_columns(
     kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

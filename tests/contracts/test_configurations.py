@@ -52,7 +52,7 @@ def resolved(option: Option) -> dict[str, Any]:
     if option.group == "experiment":
         overrides.append("data.source=auto")
     composed = check.composed(Request(tuple(overrides)))
-    return dict(check.job_of(composed, composed.hydra.runtime.choices).config)
+    return dict(check.settings_of(composed, composed.hydra.runtime.choices).config)
 
 
 GROUPS = [group for group in catalog.group_names(DIRS) if group != "paths"]

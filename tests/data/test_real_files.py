@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.commands import app, data
-from cmt_cli.config import catalog, compose, targets
+from cmt_cli.commands import app, stream_files
+from cmt_cli.config import catalog, check, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from tests.data.labelled_settings import sizes
@@ -51,8 +51,9 @@ def overrides(name: str, real_data: Path) -> list[str]:
 
 def built(name: str, changes: list[str]) -> Stream:
     """Build a stream as `cmt run` does, without the cache of streams."""
-    config = compose.compose([f"data={name}", "model=tiny", *changes], [catalog.conf_dir()])
-    made: Stream = targets.instantiate(data._plain(config.data))
+    config = check.composed(check.Request((f"data={name}", "model=tiny", *changes)))
+    resolved = check.settings_of(config, config.hydra.runtime.choices)
+    made: Stream = targets.instantiate(dict(resolved.config["data"]))
     return made
 
 
@@ -79,7 +80,7 @@ def test_real_files_give_tasks_of_the_sizes_that_were_counted(name: str, real_da
 def test_the_published_orders_run_on_the_tasks_that_are_there(alias: str, real_data: Path) -> None:
     changes = overrides("long_sequence", real_data)
     stream = built("long_sequence", [*changes, f"data.order={alias}"])
-    settings = data.settings_of("long_sequence")
+    settings = stream_files.settings_of("long_sequence").data
     assert [task.name for task in stream.tasks] == [task for task in settings["orders"][alias] if task != "yahoo"]
     assert "1 tasks without training rows left out: yahoo" in stream.provenance.note
 

@@ -3,7 +3,7 @@ import pytest
 from cmt_cli.evaluation.answer_metrics import em_prefix, exact_match, f1_shortest, normalize, shortest, token_f1
 
 
-def test_normalization_drops_case_punctuation_articles_and_spaces():
+def test_normalization_drops_case_punctuation_articles_and_spaces() -> None:
     assert normalize("  The  U.S.  Senate, an\thour! ") == "us senate hour"
     assert normalize("theatre") == "theatre"
     assert normalize("The") == ""
@@ -18,11 +18,11 @@ def test_normalization_drops_case_punctuation_articles_and_spaces():
         ("", ["Paris"], 0.0),
     ],
 )
-def test_exact_match_takes_the_best_reference(prediction, references, expected):
+def test_exact_match_takes_the_best_reference(prediction: str, references: list[str], expected: float) -> None:
     assert exact_match(prediction, references) == expected
 
 
-def test_the_prefix_variant_counts_longer_answers_and_everything_for_an_article():
+def test_the_prefix_variant_counts_longer_answers_and_everything_for_an_article() -> None:
     assert em_prefix("100 people", ["10"]) == 1.0
     assert em_prefix("anything", ["The"]) == 1.0
     assert em_prefix("10", ["100 people"]) == 0.0
@@ -30,7 +30,7 @@ def test_the_prefix_variant_counts_longer_answers_and_everything_for_an_article(
     assert em_prefix("Barack Obama", ["Barack Obama", "Obama"]) == 0.0
 
 
-def test_token_f1_by_hand():
+def test_token_f1_by_hand() -> None:
     # 2 shared tokens of 3 predicted and 4 in the reference: precision 2/3, recall 2/4, F1 = 4/7
     assert token_f1("mayor of Turin", ["mayor of old Lagos"]) == pytest.approx(4 / 7)
     # repeated tokens count as often as both have them
@@ -40,6 +40,6 @@ def test_token_f1_by_hand():
     assert token_f1("the", ["The"]) == 1.0
 
 
-def test_the_shortest_reference_is_the_first_of_the_shortest():
+def test_the_shortest_reference_is_the_first_of_the_shortest() -> None:
     assert shortest(["Barack Obama", "Obama", "Baraq"]) == "Obama"
     assert f1_shortest("Barack Obama", ["Barack Obama", "Obama"]) == pytest.approx(2 / 3)

@@ -1,15 +1,16 @@
 """The evaluator asks a predictor prompts without answers and turns what it says into one row of the matrix."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError
+from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.stream import Answer, AnswerForm, Example, Prompt, TestSet
-from cmt_cli.evaluation.evaluator import Evaluator
+from cmt_cli.evaluation.evaluator import Evaluator, TestScore
 
 
 class Oracle:
@@ -54,18 +55,26 @@ def evaluator(rows: str = "all", batch_size: int = 2, limit: int | None = None) 
     return Evaluator(decoding=decoding, rows=rows, max_examples_per_test=limit)
 
 
-def evaluate(predictor, tests, row=1, stop=lambda: False, progress=lambda what, done, total: None, **settings):
-    return evaluator(**settings).evaluate(predictor, tests, row=row, progress=progress, stop_requested=stop)
+def evaluate(
+    predictor: Predictor,
+    tests: Sequence[TestSet],
+    row: int = 1,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    chosen: Evaluator | None = None,
+) -> list[TestScore]:
+    return (chosen or evaluator()).evaluate(predictor, tests, row=row, progress=progress, stop_requested=stop)
 
 
-def test_a_note_says_that_not_every_example_is_asked():
+def test_a_note_says_that_not_every_example_is_asked() -> None:
     assert evaluator(limit=1).note([FIRST, SECOND]) == (
         "asked are 2 of 3 test examples, at most 1 of each test set, evenly spaced"
     )
     assert evaluator(limit=2).note([FIRST, SECOND]) == evaluator().note([FIRST]) == ""
 
 
-def test_scores_are_means_over_a_tests_examples():
+def test_scores_are_means_over_a_tests_examples() -> None:
     first, second, probe = evaluate(Oracle(ANSWERS), [FIRST, SECOND, PROBE])
     assert first.test == "first"
     assert first.scores == {
@@ -84,21 +93,21 @@ def test_scores_are_means_over_a_tests_examples():
     assert probe.scores == {"accuracy": 0.5, "recall_at_1": None, "recall_at_k": None}
 
 
-def test_the_share_of_ended_answers_is_of_those_that_were_generated():
+def test_the_share_of_ended_answers_is_of_those_that_were_generated() -> None:
     answers = {"a": Answer("Turin", ended=True), "b": Answer("Lagos and", ended=False), "c": Answer("a label")}
     first, second = evaluate(Oracle(answers), [FIRST, SECOND])
     assert first.scores["eos_rate"] == 0.5
     assert second.scores["eos_rate"] is None
 
 
-def test_an_answer_without_documents_is_a_miss_where_others_have_some():
+def test_an_answer_without_documents_is_a_miss_where_others_have_some() -> None:
     answers = ANSWERS | {"b": Answer("Lagos")}
     (first,) = evaluate(Oracle(answers), [FIRST])
     assert first.scores["recall_at_1"] == 0.5
     assert first.scores["recall_at_k"] == 0.5
 
 
-def test_no_target_reaches_the_predictor():
+def test_no_target_reaches_the_predictor() -> None:
     oracle = Oracle(ANSWERS)
     evaluate(oracle, [FIRST, SECOND])
     asked = [prompt for batch in oracle.batches for prompt in batch]
@@ -106,14 +115,15 @@ def test_no_target_reaches_the_predictor():
     assert all("Turin" not in repr(prompt) and "Lagos" not in repr(prompt) for prompt in asked)
 
 
-def test_batches_run_across_tests_and_their_size_changes_no_score():
+def test_batches_run_across_tests_and_their_size_changes_no_score() -> None:
     small, large = Oracle(ANSWERS), Oracle(ANSWERS)
-    assert evaluate(small, [FIRST, SECOND], batch_size=1) == evaluate(large, [FIRST, SECOND], batch_size=8)
+    in_ones = evaluate(small, [FIRST, SECOND], chosen=evaluator(batch_size=1))
+    assert in_ones == evaluate(large, [FIRST, SECOND], chosen=evaluator(batch_size=8))
     assert [len(batch) for batch in small.batches] == [1, 1, 1]
     assert [len(batch) for batch in large.batches] == [3]
 
 
-def test_predictions_are_records_in_the_order_of_the_examples():
+def test_predictions_are_records_in_the_order_of_the_examples() -> None:
     (first,) = evaluate(Oracle(ANSWERS), [FIRST])
     assert [record["id"] for record in first.predictions] == ["a", "b"]
     assert json.loads(json.dumps(first.predictions[0])) == {
@@ -140,8 +150,8 @@ def test_predictions_are_records_in_the_order_of_the_examples():
         ("last", 2, ["first", "second", "probe"]),
     ],
 )
-def test_skipped_tests_have_no_score_rather_than_zero(rows, row, scored):
-    results = evaluate(Oracle(ANSWERS), [FIRST, SECOND, PROBE], row=row, rows=rows)
+def test_skipped_tests_have_no_score_rather_than_zero(rows: str, row: int, scored: list[str]) -> None:
+    results = evaluate(Oracle(ANSWERS), [FIRST, SECOND, PROBE], row=row, chosen=evaluator(rows))
     assert [result.test for result in results] == ["first", "second", "probe"]
     for result in results:
         values = set(result.scores.values())
@@ -149,28 +159,28 @@ def test_skipped_tests_have_no_score_rather_than_zero(rows, row, scored):
         assert bool(result.predictions) == (result.test in scored)
 
 
-def test_a_limit_takes_evenly_spaced_examples():
+def test_a_limit_takes_evenly_spaced_examples() -> None:
     many = TestSet("many", tuple(question(str(i), "x") for i in range(10)), "em", 0)
     oracle = Oracle({str(i): Answer("x") for i in range(10)})
-    (result,) = evaluate(oracle, [many], limit=4)
+    (result,) = evaluate(oracle, [many], chosen=evaluator(limit=4))
     assert [record["id"] for record in result.predictions] == ["0", "2", "5", "7"]
 
 
-def test_a_stop_between_batches_interrupts():
+def test_a_stop_between_batches_interrupts() -> None:
     stops = iter([False, True])
     oracle = Oracle(ANSWERS)
     with pytest.raises(Interrupted):
-        evaluate(oracle, [FIRST, SECOND], batch_size=1, stop=lambda: next(stops))
+        evaluate(oracle, [FIRST, SECOND], chosen=evaluator(batch_size=1), stop=lambda: next(stops))
     assert len(oracle.batches) == 1
 
 
-def test_progress_counts_examples_to_the_end():
-    seen = []
+def test_progress_counts_examples_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
     evaluate(Oracle(ANSWERS), [FIRST, SECOND], progress=lambda what, done, total: seen.append((done, total)))
     assert seen == [(2, 3), (3, 3)]
 
 
-def test_unknown_settings_are_refused_with_the_nearest_match():
+def test_unknown_settings_are_refused_with_the_nearest_match() -> None:
     with pytest.raises(UserError, match="Did you mean 'lower'"):
         evaluator(rows="lowr")
     with pytest.raises(UserError, match="allowed are em, f1, accuracy"):
@@ -179,18 +189,18 @@ def test_unknown_settings_are_refused_with_the_nearest_match():
         Evaluator(decoding=evaluator().decoding, rows="all", max_examples_per_test=None, every_steps=0)
 
 
-def test_a_real_learner_is_evaluated(tiny_llama):
+def test_a_real_learner_is_evaluated(tiny_llama: Learner) -> None:
     results = evaluate(tiny_llama, [FIRST, PROBE])
     assert results[0].scores["em"] == 0.0
     assert results[1].scores["accuracy"] in (0.0, 0.5, 1.0)
 
 
-def test_a_multiple_choice_test_without_choices_is_refused():
+def test_a_multiple_choice_test_without_choices_is_refused() -> None:
     with pytest.raises(UserError, match="example 'a' has no choices"):
         evaluate(Oracle(ANSWERS), [TestSet("x", FIRST.examples, "accuracy", 0)])
 
 
-def test_longer_answers_and_answers_of_several_lines_are_decoded_as_their_test_says():
+def test_longer_answers_and_answers_of_several_lines_are_decoded_as_their_test_says() -> None:
     asked: dict[str, Decoding] = {}
 
     class Recorder(Oracle):

@@ -16,16 +16,18 @@ from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
         ("Größe", "größe", 1.0),  # rouge-score, which knows ASCII only, sees two words here
     ],
 )
-def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_of_words(prediction, reference, expected):
+def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_of_words(
+    prediction: str, reference: str, expected: float
+) -> None:
     assert rouge_l(prediction, [reference]) == pytest.approx(expected)
 
 
-def test_the_best_reference_counts():
+def test_the_best_reference_counts() -> None:
     assert rouge_l("the old harbor", ["a quay", "the old harbor"]) == 1.0
     assert edit_similarity("abc", ["xyz", "abd"]) == pytest.approx(4 / 6)
 
 
-def test_edit_similarity_is_the_fuzzy_ratio_of_characters():
+def test_edit_similarity_is_the_fuzzy_ratio_of_characters() -> None:
     # "return self." is kept of 13 and of 16 characters; fuzz.ratio gives 82.7586
     assert edit_similarity("return self.x", ["return self.name"]) == pytest.approx(24 / 29)
     assert edit_similarity("", [""]) == 0.0  # as in TRACE
@@ -40,14 +42,14 @@ REFERENCES = [
 ]
 
 
-def test_sari_equals_the_numbers_of_evaluate():
+def test_sari_equals_the_numbers_of_evaluate() -> None:
     assert sari(SOURCE, "About 95 you now get in .", REFERENCES) == pytest.approx(0.2695360195360195)
     assert sari(SOURCE, "About 95 species are now accepted.", REFERENCES) == pytest.approx(0.7829135035656775)
     found = sari("The Cat, which was big, sat.", "The cat sat.", ["The big cat sat."])
     assert found == pytest.approx(0.7671296296296296)
 
 
-def test_sari_by_hand():
+def test_sari_by_hand() -> None:
     # One word each: added "b" as wanted, kept nothing as wanted, deleted "a" as wanted; longer n-grams are 0/0 = 1.
     assert sari("a", "b", ["b"]) == 1.0
     # Of one word, keeping it where it was to go: add recall 0, keep precision 0, delete 0/0 = 1.

@@ -14,34 +14,34 @@ from cmt_cli.evaluation.span_metrics import LabelSpace, macro_f1, micro_f1, summ
 from tests.evaluation.predictors import TablePredictor, evaluate
 
 
-def made_set(metric: str, targets: dict[str, str], **fields: object) -> TestSet:
+def made_set(metric: str, targets: dict[str, str]) -> TestSet:
     examples = tuple(Example(prompt, prompt, f" {target}") for prompt, target in targets.items())
-    return TestSet("tests", examples, metric, 0, **fields)
+    return TestSet("tests", examples, metric, 0)
 
 
 def scores(metric: str, targets: dict[str, str], answers: dict[str, str]) -> dict[str, float | None]:
     return evaluate(TablePredictor(answers), [made_set(metric, targets)])[0].scores
 
 
-def test_every_generated_score_has_length_empties_and_ends_beside_it():
+def test_every_generated_score_has_length_empties_and_ends_beside_it() -> None:
     generated = [scorer for metric, scorer in SCORERS.items() if metric != "accuracy"]
     assert all(set(GENERATED) <= set(scorer.names) for scorer in generated)
     assert all(metric in scorer.names for metric, scorer in SCORERS.items())
 
 
-def test_generated_labels_keep_their_letters_and_marks():
+def test_generated_labels_keep_their_letters_and_marks() -> None:
     found = scores("accuracy_generated", {"p": "A", "q": "card lost", "r": "B"}, {"p": "a", "q": "Card  lost", "r": ""})
     assert found["accuracy_generated"] == pytest.approx(2 / 3)
 
 
-def test_the_first_character_is_the_choice_and_an_empty_answer_is_wrong():
+def test_the_first_character_is_the_choice_and_an_empty_answer_is_wrong() -> None:
     targets = {"p": "A. Because", "q": "B", "r": "C"}
     assert scores("first_choice", targets, {"p": "A) for", "q": "the B", "r": ""})["first_choice"] == pytest.approx(
         1 / 3
     )
 
 
-def test_bleu_is_of_the_whole_set_and_carries_its_signature():
+def test_bleu_is_of_the_whole_set_and_carries_its_signature() -> None:
     targets = {"p": "a b c d e", "q": "f g h i j"}
     (found,) = evaluate(TablePredictor({"p": "a b c d e", "q": "f g h"}), [made_set("bleu", targets)])
     # matches of 1- to 4-grams: 8/8, 6/6, 4/4, 2/2; 8 words for 10
@@ -51,7 +51,7 @@ def test_bleu_is_of_the_whole_set_and_carries_its_signature():
     assert set(found.signatures) == {"bleu", "chrf"}
 
 
-def test_sari_compares_with_the_source_or_else_the_whole_prompt():
+def test_sari_compares_with_the_source_or_else_the_whole_prompt() -> None:
     example = Example("a", "Simplify: the big house\nSimple:", " the house", source="the big house")
     tests = TestSet("tests", (example, replace(example, id="b", source="")), "sari", 0)
     (found,) = evaluate(TablePredictor({example.prompt: "the house"}), [tests])
@@ -63,7 +63,7 @@ def test_sari_compares_with_the_source_or_else_the_whole_prompt():
     assert added != pytest.approx(kept, abs=1e-3)  # "simple" is a word of the prompt, but not of the source
 
 
-def test_longer_texts_are_scored_by_words_and_characters():
+def test_longer_texts_are_scored_by_words_and_characters() -> None:
     found = scores("rouge_l", {"p": "return self.name"}, {"p": "return self.x"})
     assert found["rouge_l"] == pytest.approx(2 / 3)  # return, self, name
     assert found["edit_similarity"] == pytest.approx(24 / 29)
@@ -73,7 +73,7 @@ GOLD = {"p": "person: Ada; city: Turin", "q": "none", "r": "person: Bo"}
 SAID = {"p": "person: Ada; city: Lagos", "q": "person: Ada", "r": "Bo"}
 
 
-def test_span_f1_is_of_the_whole_set():
+def test_span_f1_is_of_the_whole_set() -> None:
     found = scores("span_f1", GOLD, SAID)
     # person: tp 1, fp 1, fn 1; city: tp 0, fp 1, fn 1
     assert found["span_f1"] == pytest.approx(2 / 6)
@@ -81,7 +81,7 @@ def test_span_f1_is_of_the_whole_set():
     assert found["malformed_rate"] == pytest.approx(1 / 3)
 
 
-def test_records_hold_what_span_f1_is_made_of():
+def test_records_hold_what_span_f1_is_made_of() -> None:
     (found,) = evaluate(TablePredictor(SAID), [made_set("span_f1", GOLD)])
     records = json.loads(json.dumps(found.predictions))
     counts = summed(counts_of(record["scores"]) for record in records)
@@ -89,17 +89,17 @@ def test_records_hold_what_span_f1_is_made_of():
     assert macro_f1(counts, LabelSpace()) == found.scores["span_f1_macro"]
 
 
-def test_a_test_without_entities_has_no_f1():
+def test_a_test_without_entities_has_no_f1() -> None:
     found = scores("span_f1", {"p": "none"}, {"p": "none"})
     assert found["span_f1"] is None
     assert found["malformed_rate"] == 0.0
 
 
-def test_a_target_that_lists_no_entities_is_refused():
+def test_a_target_that_lists_no_entities_is_refused() -> None:
     with pytest.raises(UserError, match="target of 'p' is no list of entities"):
         scores("span_f1", {"p": "Turin"}, {"p": "none"})
 
 
-def test_an_unknown_metric_is_refused_with_the_nearest_match():
+def test_an_unknown_metric_is_refused_with_the_nearest_match() -> None:
     with pytest.raises(UserError, match="Did you mean 'rouge_l'"):
         scorer_of("rougeL")

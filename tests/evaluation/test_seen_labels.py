@@ -1,5 +1,6 @@
 """What may be answered in each row, and the scores over all tests of the tasks learned so far."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,13 +19,13 @@ TESTS = [
 RIGHT = {"p": "lost", "q": "late", "r": "food", "s": "pets"}
 
 
-def choices(tests, row):
+def choices(tests: Sequence[TestSet], row: int) -> dict[str, tuple[str, ...]]:
     predictor = TablePredictor(RIGHT)
     evaluate(predictor, tests, row=row)
     return {prompt.text: prompt.choices for prompt in predictor.asked}
 
 
-def test_choices_are_the_labels_of_the_tasks_so_far_and_of_the_asked_one():
+def test_choices_are_the_labels_of_the_tasks_so_far_and_of_the_asked_one() -> None:
     first, second, third = (" lost", " late"), (" lost", " late", " food"), (" lost", " late", " food", " pets")
     assert choices(TESTS, 0) == {"p": first, "q": first, "r": second, "s": third}
     assert choices(TESTS, 1) == {"p": first, "q": first, "r": second, "s": third}
@@ -32,19 +33,19 @@ def test_choices_are_the_labels_of_the_tasks_so_far_and_of_the_asked_one():
     assert set(choices(TESTS, 3).values()) == {third}
 
 
-def test_questions_that_name_their_task_have_its_labels_alone():
+def test_questions_that_name_their_task_have_its_labels_alone() -> None:
     told = [replace(test, gives_task=True) for test in TESTS]
     expected = {"p": (" lost", " late"), "q": (" lost", " late"), "r": (" food", " late"), "s": (" pets",)}
     assert choices(told, 0) == choices(told, 3) == expected
 
 
-def test_without_labels_an_examples_own_choices_are_asked():
+def test_without_labels_an_examples_own_choices_are_asked() -> None:
     example = Example("a", "p", " lost", choices=(" lost", " found"))
     plain = [TestSet("first", (example,), "accuracy", 0), TestSet("probe", (example,), "accuracy", None)]
     assert choices(plain, 2) == {"p": (" lost", " found")}
 
 
-def test_a_target_outside_its_tasks_labels_is_refused():
+def test_a_target_outside_its_tasks_labels_is_refused() -> None:
     wrong = replace(TESTS[0], examples=(Example("a", "p", " food"),))
     with pytest.raises(UserError, match="target 'food' of example 'a' is none of the 2 labels of its task"):
         evaluate(TablePredictor(RIGHT), [wrong])
@@ -52,14 +53,14 @@ def test_a_target_outside_its_tasks_labels_is_refused():
         evaluate(TablePredictor(RIGHT), [replace(TESTS[0], learned_at=3)])
 
 
-def seen(tests, row, answers, **limits):
+def seen(tests: Sequence[TestSet], row: int, answers: Mapping[str, str], **limits: int) -> dict[str, float | None]:
     last = evaluate(TablePredictor(answers), tests, row=row, **limits)[-1]
     assert last.test == SEEN
     assert last.predictions == []
     return last.scores
 
 
-def test_accuracy_over_all_examples_of_the_tasks_so_far():
+def test_accuracy_over_all_examples_of_the_tasks_so_far() -> None:
     answers = RIGHT | {"p": "late", "s": "food"}
     assert [seen(TESTS, row, answers) for row in range(4)] == [
         {"accuracy_seen": None},
@@ -69,7 +70,7 @@ def test_accuracy_over_all_examples_of_the_tasks_so_far():
     ]
 
 
-def test_tests_that_tell_no_labels_or_name_their_task_have_no_such_row():
+def test_tests_that_tell_no_labels_or_name_their_task_have_no_such_row() -> None:
     for plain in ([replace(test, gives_task=True) for test in TESTS], [replace(TESTS[0], learned_at=None)]):
         plain = [replace(test, examples=[replace(e, choices=(e.target,)) for e in test.examples]) for test in plain]
         assert [score.test for score in evaluate(TablePredictor(RIGHT), plain)] == [test.name for test in plain]
@@ -86,14 +87,14 @@ SPANS = [
 SAID = {"p": "person: Ada; city: Turin", "q": "city: Bo; preson: Bo", "r": "date: May; person: June"}
 
 
-def test_a_column_leaves_other_tasks_types_out():
+def test_a_column_leaves_other_tasks_types_out() -> None:
     people, places, _ = evaluate(TablePredictor(SAID), SPANS, row=1)
     assert people.scores["span_f1"] == pytest.approx(2 / 4)  # tp Ada, fn Bo, fp the invented type
     assert places.scores["span_f1"] == pytest.approx(4 / 5)  # tp Turin and May, fn June
     assert places.scores["span_f1_macro"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_entities_of_all_types_seen_count_once_for_each_sentence():
+def test_entities_of_all_types_seen_count_once_for_each_sentence() -> None:
     assert seen(SPANS, 0, SAID) == {"span_f1_seen": None, "span_f1_macro_seen": None}
     assert seen(SPANS, 1, SAID) == {"span_f1_seen": pytest.approx(2 / 4), "span_f1_macro_seen": pytest.approx(2 / 3)}
     # p: tp Ada, tp Turin; q: fn Bo, fp city, fp preson; r: tp May, fn June, fp person
@@ -103,7 +104,7 @@ def test_entities_of_all_types_seen_count_once_for_each_sentence():
     assert found["span_f1_macro_seen"] == pytest.approx((2 / 4 + 2 / 3 + 2 / 3) / 3)
 
 
-def test_a_limit_hides_no_gold_of_a_sentence_that_is_asked():
+def test_a_limit_hides_no_gold_of_a_sentence_that_is_asked() -> None:
     right = {"p": "person: Ada; city: Turin", "q": "person: Bo", "r": "date: May; date: June"}
     reordered = [SPANS[0], replace(SPANS[1], examples=PLACES[::-1])]
     assert seen(reordered, 2, right, limit=1)["span_f1_seen"] == 1.0  # "p" is asked in the first task only

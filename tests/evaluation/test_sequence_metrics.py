@@ -1,11 +1,14 @@
 """Every metric on a 3 x 3 matrix by hand, and against an independent implementation on random matrices."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from cmt_cli.core.result import ScoreMatrix, StepRow
 from cmt_cli.evaluation.sequence_metrics import (
     FORMULAS,
+    NO_BASELINE,
     Baseline,
     baseline,
     probe_drops,
@@ -13,6 +16,7 @@ from cmt_cli.evaluation.sequence_metrics import (
     sequence_metrics,
 )
 
+Row = Sequence[float | None]
 ROWS = (
     (0.1, 0.2, 0.0),  # before the first task
     (0.8, 0.3, 0.1),
@@ -28,15 +32,22 @@ STEPS = (  # twice inside the second task, once inside the third
 )
 
 
-def matrix(rows=ROWS, learned_at=(0, 1, 2)) -> ScoreMatrix:
-    return ScoreMatrix("em", tuple(f"task-{i}" for i in range(len(learned_at))), learned_at, tuple(map(tuple, rows)))
+def matrix(rows: Sequence[Row] = ROWS, learned_at: Sequence[int | None] = (0, 1, 2)) -> ScoreMatrix:
+    tests = tuple(f"task-{i}" for i in range(len(learned_at)))
+    return ScoreMatrix("em", tests, tuple(learned_at), tuple(map(tuple, rows)))
 
 
-def values(scores: ScoreMatrix, **baselines: object) -> dict[str, float | None]:
-    return {name: metric.value for name, metric in sequence_metrics(scores, **baselines).items()}
+def values(
+    scores: ScoreMatrix,
+    single_task: Baseline = NO_BASELINE,
+    joint: Baseline = NO_BASELINE,
+    steps: Sequence[StepRow] = (),
+) -> dict[str, float | None]:
+    metrics = sequence_metrics(scores, single_task=single_task, joint=joint, steps=steps)
+    return {name: metric.value for name, metric in metrics.items()}
 
 
-def test_three_tasks_by_hand():
+def test_three_tasks_by_hand() -> None:
     assert values(matrix(), single_task=SINGLE, joint=JOINT, steps=STEPS) == {
         "aa": pytest.approx((0.4 + 0.75 + 0.9) / 3),
         "aia": pytest.approx((0.8 + (0.6 + 0.7) / 2 + (0.4 + 0.75 + 0.9) / 3) / 3),
@@ -54,12 +65,12 @@ def test_three_tasks_by_hand():
     }
 
 
-def test_every_metric_names_its_formula():
+def test_every_metric_names_its_formula() -> None:
     metrics = sequence_metrics(matrix())
     assert {name: metric.formula for name, metric in metrics.items()} == FORMULAS
 
 
-def test_the_retention_curve_follows_the_first_tasks_tests():
+def test_the_retention_curve_follows_the_first_tasks_tests() -> None:
     assert retention_curve(matrix()) == pytest.approx([1.0, 0.6 / 0.8, 0.4 / 0.8])
     assert retention_curve(matrix(), task=1) == pytest.approx([1.0, 0.75 / 0.7])
 
@@ -83,29 +94,30 @@ def by_numpy(a: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("num_tasks", [2, 3, 7])
-def test_an_independent_implementation_agrees(num_tasks):
+def test_an_independent_implementation_agrees(num_tasks: int) -> None:
     a = np.random.default_rng(num_tasks).uniform(0.05, 1.0, (num_tasks + 1, num_tasks))
     ours = values(matrix(a.tolist(), tuple(range(num_tasks))))
     for name, expected in by_numpy(a).items():
         assert ours[name] == pytest.approx(expected)
 
 
-def test_several_tests_of_a_task_are_averaged_and_probes_left_out():
+def test_several_tests_of_a_task_are_averaged_and_probes_left_out() -> None:
     rows = [(a, a, b, c, 0.123) for a, b, c in ROWS]
     assert values(matrix(rows, (0, 0, 1, 2, None))) == pytest.approx(values(matrix()), nan_ok=True)
 
 
-def test_a_missing_cell_takes_only_the_metrics_that_need_it():
+def test_a_missing_cell_takes_only_the_metrics_that_need_it() -> None:
     lower = [[None if row <= task else ROWS[row][task] for task in range(3)] for row in range(4)]
     metrics = sequence_metrics(matrix(lower))
     expected = values(matrix()) | {"fwd_zero_shot": None}
     assert {name: metric.value for name, metric in metrics.items()} == pytest.approx(expected)
     assert metrics["fwd_zero_shot"].reason == "the tests of task 2 were not scored in row 1"
     assert metrics["fwd_single_task"].reason == "needs a baseline run"
-    assert metrics["min_acc"].reason.endswith("evaluator.every_steps=n does so every n steps")
+    reason = metrics["min_acc"].reason
+    assert reason is not None and reason.endswith("evaluator.every_steps=n does so every n steps")
 
 
-def test_reasons_are_given_for_runs_that_have_no_answer_yet():
+def test_reasons_are_given_for_runs_that_have_no_answer_yet() -> None:
     unfinished = sequence_metrics(matrix(ROWS[:2]))
     assert unfinished["aa"].value is None
     assert unfinished["aa"].reason == "the run has not reached row 3 of 3"
@@ -121,14 +133,14 @@ def test_reasons_are_given_for_runs_that_have_no_answer_yet():
     assert partly["fwd_single_task"].reason == "the run s has no score of task 2 right after it"
 
 
-def test_a_relative_gain_over_nothing_is_no_number():
+def test_a_relative_gain_over_nothing_is_no_number() -> None:
     metrics = sequence_metrics(matrix(), single_task=Baseline((0.5, 0.0, 0.5)))
     assert metrics["relative_gain"].value is None
     assert metrics["relative_gain"].reason == "the single-task score of task 2 is 0"
     assert metrics["fwd_single_task"].value == pytest.approx(((0.7 - 0.0) + (0.9 - 0.5)) / 2)
 
 
-def test_a_reference_is_the_diagonal_of_its_own_matrix():
+def test_a_reference_is_the_diagonal_of_its_own_matrix() -> None:
     assert baseline(matrix(), "joint-toy").scores == (0.8, 0.7, 0.9)
     only_last = [(None,) * 3] * 3 + [ROWS[3]]
     assert baseline(matrix(only_last), "joint-toy") == Baseline(
@@ -140,12 +152,12 @@ def test_a_reference_is_the_diagonal_of_its_own_matrix():
     assert other["intransigence"].reason == "needs 3 baseline scores, 2 were given"
 
 
-def test_a_stream_can_say_that_a_metric_has_no_meaning_for_it():
+def test_a_stream_can_say_that_a_metric_has_no_meaning_for_it() -> None:
     metric = sequence_metrics(matrix(), undefined={"fwd_zero_shot": "new labels"})["fwd_zero_shot"]
     assert (metric.value, metric.reason, metric.formula) == (None, "new labels", FORMULAS["fwd_zero_shot"])
 
 
-def test_a_task_without_a_time_inside_it_has_no_worst_case():
+def test_a_task_without_a_time_inside_it_has_no_worst_case() -> None:
     metrics = sequence_metrics(matrix(), steps=STEPS[:2])
     for name in ("min_acc", "worst_case_accuracy", "stability_gap"):
         assert metrics[name].reason == "no test was asked inside task 3: it has no gradient steps, or too few"
@@ -153,14 +165,14 @@ def test_a_task_without_a_time_inside_it_has_no_worst_case():
     assert unscored["min_acc"].reason == "the tests of task 2 were not scored inside task 3 after step 2"
 
 
-def test_the_stability_gap_is_what_recovers_inside_a_task():
+def test_the_stability_gap_is_what_recovers_inside_a_task() -> None:
     monotone = [StepRow(1, 1, (0.7, 0.4, None)), StepRow(2, 1, (0.5, 0.72, 0.3))]  # between both ends of each task
     assert values(matrix(), steps=monotone)["stability_gap"] == 0
     assert values(matrix(), steps=monotone)["min_acc"] == pytest.approx((0.4 + 0.72) / 2)
 
 
-def test_general_probes_have_a_drop_each_and_a_mean():
-    rows = [(a, b, c, 0.9 - i / 10, 0.5) for i, (a, b, c) in enumerate(ROWS)]
+def test_general_probes_have_a_drop_each_and_a_mean() -> None:
+    rows: list[Row] = [(a, b, c, 0.9 - i / 10, 0.5) for i, (a, b, c) in enumerate(ROWS)]
     drops = probe_drops(matrix(rows, (0, 1, 2, None, None)))
     assert {name: drop.value for name, drop in drops.items()} == {
         "probe_drop": pytest.approx((0.3 + 0.0) / 2),

@@ -8,18 +8,18 @@ from cmt_cli.evaluation.span_metrics import Counts, LabelSpace, macro_f1, micro_
 ALL = LabelSpace()
 
 
-def test_a_repeated_entity_is_one_hit_and_one_false_alarm():
+def test_a_repeated_entity_is_one_hit_and_one_false_alarm() -> None:
     ada, turin = Entity("person", "Ada"), Entity("city", "Turin")
     assert span_counts([ada, turin], [ada, ada]) == {"city": Counts(0, 0, 1), "person": Counts(1, 1, 0)}
     assert span_counts([ada, ada], [ada]) == {"person": Counts(1, 0, 1)}
 
 
-def test_type_and_words_must_both_be_right():
+def test_type_and_words_must_both_be_right() -> None:
     found = span_counts([Entity("person", "Ada Lovelace")], [Entity("person", "Ada"), Entity("city", "Ada Lovelace")])
     assert found == {"city": Counts(0, 1, 0), "person": Counts(0, 1, 1)}
 
 
-def test_micro_counts_entities_and_macro_counts_types():
+def test_micro_counts_entities_and_macro_counts_types() -> None:
     counts = {"person": Counts(3, 1, 0), "city": Counts(0, 0, 2), "date": Counts(0, 0, 0)}
     assert micro_f1(counts, ALL) == pytest.approx(6 / 9)  # tp 3, fp 1, fn 2
     assert macro_f1(counts, ALL) == pytest.approx((6 / 7 + 0) / 2)
@@ -27,7 +27,7 @@ def test_micro_counts_entities_and_macro_counts_types():
     assert macro_f1({"date": Counts(0, 0, 0)}, ALL) is None
 
 
-def test_other_tasks_types_do_not_count_and_invented_ones_are_false_alarms():
+def test_other_tasks_types_do_not_count_and_invented_ones_are_false_alarms() -> None:
     counts = {"person": Counts(2, 0, 0), "city": Counts(0, 3, 4), "preson": Counts(0, 2, 0), "date": Counts(1, 0, 5)}
     labels = LabelSpace.of(["Person"], ["Person", "City"])
     assert micro_f1(counts, labels) == pytest.approx(4 / 6)  # tp 2, fp 2: "city" is another task's, "date" nobody's
@@ -65,7 +65,9 @@ AGAINST_SEQEVAL = [
 
 
 @pytest.mark.parametrize(("gold", "predicted", "micro", "macro"), AGAINST_SEQEVAL)
-def test_f1_is_seqevals_where_words_are_unique(gold, predicted, micro, macro):
+def test_f1_is_seqevals_where_words_are_unique(
+    gold: list[str], predicted: list[str], micro: float, macro: float
+) -> None:
     counts = []
     for sentences in zip(gold, predicted, strict=True):
         tokens = [f"w{i}" for i in range(len(sentences[0].split()))]

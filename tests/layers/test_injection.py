@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from cmt_cli.methods.amortized.amortization import InjectionSettings
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
 from cmt_cli.layers.architecture import key_value_shape
 from cmt_cli.layers.injection import KeyValueInjection, MacInjection, SoftInjection
+from cmt_cli.methods.amortized.amortizer import InjectionSettings
 
 SETTINGS = [SoftInjection(), KeyValueInjection(inner_width=16), MacInjection(virtual_per_layer=2, inner_width=16)]
 

@@ -105,7 +105,10 @@ def test_a_removed_document_is_not_found_and_its_bytes_are_zero(tmp_path: Path) 
     bank.sync()
     pattern = stored.memories[0].numpy().tobytes()
     key_pattern = stored.keys[0].numpy().tobytes()
-    on_disk = lambda: b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))  # noqa: E731
+
+    def on_disk() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
+
     assert pattern in on_disk() and key_pattern in on_disk()
     assert bank.remove("a") == 1
     assert pattern not in on_disk() and key_pattern not in on_disk()

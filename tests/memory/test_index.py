@@ -1,14 +1,17 @@
 """Exact and approximate search: the right rows, whatever the batches and chunks."""
 
 import math
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.memory import index, top_k
-from cmt_cli.memory.index import ApproximateIndex, ExactIndex, KeyIndex
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.memory import faiss_index, index, top_k
+from cmt_cli.memory.faiss_index import FaissIndex
+from cmt_cli.memory.index import ExactIndex, KeyIndex
 from cmt_cli.memory.top_k import fixed_point_scores
 
 CPU = torch.device("cpu")
@@ -19,8 +22,12 @@ def exact() -> ExactIndex:
     return ExactIndex(key_width=WIDTH, device=CPU)
 
 
-def inverted(num_probes: int = 4) -> ApproximateIndex:
-    return ApproximateIndex(key_width=WIDTH, device=CPU, num_probes=num_probes, seed=0)
+def inverted(num_probes: int = 4) -> FaissIndex:
+    return FaissIndex(key_width=WIDTH, device=CPU, num_probes=num_probes, seed=0)
+
+
+def every_list() -> FaissIndex:
+    return inverted(num_probes=1000)
 
 
 def clustered(num: int, seed: int) -> Tensor:
@@ -35,7 +42,7 @@ def clustered(num: int, seed: int) -> Tensor:
 
 @pytest.fixture
 def small_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "MIN_LISTED_ROWS", 256)
+    monkeypatch.setattr(faiss_index, "MIN_LISTED_ROWS", 256)
 
 
 def test_exact_search_equals_sorting_all_products() -> None:
@@ -78,7 +85,7 @@ def test_the_result_does_not_depend_on_batches_or_chunks(
         assert torch.equal(one_scores[0], scores[one]) and torch.equal(one_rows[0], rows[one])
 
 
-@pytest.mark.parametrize("make", [exact, inverted])
+@pytest.mark.parametrize("make", [exact, every_list])
 def test_equal_keys_are_ordered_by_row_however_many(make: Callable[[], KeyIndex], small_lists: None) -> None:
     searched = make()
     searched.add(clustered(1, 0).expand(400, -1))
@@ -152,3 +159,27 @@ def test_removing_every_row_leaves_nothing_to_find(small_lists: None) -> None:
     searched.add(clustered(300, 0))
     searched.remove(range(300))
     assert searched.search(clustered(2, 1), 2)[1].tolist() == [[-1, -1]] * 2
+
+
+def test_too_few_rows_for_lists_are_searched_exactly(small_lists: None) -> None:
+    keys = clustered(300, 0)
+    searched = inverted()
+    searched.add(keys)
+    searched.remove(range(5, 300))
+    assert searched.search(keys[[2, 4]], 1)[1].tolist() == [[2], [4]]
+
+
+def test_the_seed_decides_the_lists(small_lists: None) -> None:
+    keys, queries = clustered(2000, 0), clustered(200, 1)
+    found = []
+    for seed in (0, 0, 1):
+        searched = FaissIndex(key_width=WIDTH, device=CPU, num_probes=1, seed=seed)
+        searched.add(keys)
+        found.append(searched.search(queries, 8)[1])
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_without_faiss_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UserError, match=r"pip install 'cmt-cli\[faiss\]'"):
+        inverted()

@@ -15,7 +15,7 @@ def logits(seed: int, tokens: int = 4, vocab: int = 10) -> torch.Tensor:
     return 3 * torch.randn(tokens, vocab, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_largest_logits_and_the_mass_of_the_rest_by_hand():
+def test_the_largest_logits_and_the_mass_of_the_rest_by_hand() -> None:
     stored = top_logits(torch.tensor([[math.log(2), math.log(5), 0.0, math.log(3)]]), 2)
     assert stored.indices.tolist() == [[1, 3]] and stored.logits.exp().flatten().tolist() == pytest.approx([5, 3])
     assert stored.rest.exp().tolist() == pytest.approx([2 + 1])
@@ -24,7 +24,7 @@ def test_the_largest_logits_and_the_mass_of_the_rest_by_hand():
     assert latest.exp().flatten().tolist() == pytest.approx([4, 7, 1 + 6])
 
 
-def test_probabilities_of_stored_tokens_are_the_true_ones():
+def test_probabilities_of_stored_tokens_are_the_true_ones() -> None:
     stored = top_logits(logits(0), 3)
     old, _ = comparable(stored, logits(1))
     probabilities = logits(0).softmax(-1)
@@ -33,14 +33,14 @@ def test_probabilities_of_stored_tokens_are_the_true_ones():
 
 
 @pytest.mark.parametrize("k", [10, 64])
-def test_whole_outputs_lose_nothing(k):
+def test_whole_outputs_lose_nothing(k: int) -> None:
     old, latest = comparable(top_logits(logits(0), k), logits(1))
     assert old.shape == (4, 10)
     torch.testing.assert_close(kl_divergence(old, latest), kl_divergence(logits(0), logits(1)))
     torch.testing.assert_close((old - latest).square().mean(-1), (logits(0) - logits(1)).square().mean(-1))
 
 
-def test_merging_outcomes_never_raises_the_divergence():
+def test_merging_outcomes_never_raises_the_divergence() -> None:
     whole = kl_divergence(logits(0), logits(1))
     parts = [kl_divergence(*comparable(top_logits(logits(0), k), logits(1))) for k in (1, 4, 9)]
     for smaller, greater in zip(parts, [*parts[1:], whole], strict=True):
@@ -48,7 +48,7 @@ def test_merging_outcomes_never_raises_the_divergence():
     torch.testing.assert_close(parts[2], whole)  # a rest of one token is that token
 
 
-def test_round_trip_and_bytes():
+def test_round_trip_and_bytes() -> None:
     kept = {"a": top_logits(logits(0), 3), "b": top_logits(logits(1, tokens=2), 3)}
     restored = from_state(to_state(kept))
     assert list(restored) == ["a", "b"]

@@ -17,7 +17,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, Objective, ParamGroup, State
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.memory.index import ApproximateIndex
+from cmt_cli.memory.faiss_index import FaissIndex
 from cmt_cli.memory.records import Records, text_sha256
 from cmt_cli.methods.amortized.amortizer import (
     Amortizer,
@@ -38,7 +38,7 @@ class BankSettings:
 
     `dtype` is "float32", "bfloat16", "int8" or "pq"; with "pq" a memory vector takes `pq_bytes_per_token` bytes and a
     key `pq_bytes_per_key` (0: bfloat16), in codebooks fitted on `pq_sample` documents of the meta-training split.
-    `num_probes` lists are searched by the approximate index; None searches exactly.
+    `num_probes` lists are searched by the approximate index, which needs faiss; None searches exactly.
     """
 
     dtype: str
@@ -171,9 +171,7 @@ class BankedMethod(AmortizedMethod):
         )
         if self.bank_settings.num_probes is not None:
             probes, width = self.bank_settings.num_probes, self.parts.key_width
-            self.bank.use_index(
-                ApproximateIndex(key_width=width, device=learner.device, num_probes=probes, seed=self.seed)
-            )
+            self.bank.use_index(FaissIndex(key_width=width, device=learner.device, num_probes=probes, seed=self.seed))
 
     def cache_width(self) -> int:
         """Return how many numbers per document the bank keeps of the aggregator's keys and values."""
