@@ -8,7 +8,7 @@ The files of zliucr/CrossNER, `ner_data/DOMAIN/{train,dev,test}.txt`, a token an
     Lamp        B-politicalparty
     Party       I-politicalparty
 
-Domain-incremental: politics, science, music, literature, ai. Types of several domains (person, location) are evaluated in
+Domain-incremental: politics, science, music, literature, ai. Types of several domains (person, location) count in
 each. Any folder of such folders is read, other names of domains in `order` too: with IOB1, BIO, BIOES or IO tags, any
 columns between token and tag, or span json (train.jsonl, see span_json.py). MIT licence. Chance is about 0: no entity
 is found by guessing.

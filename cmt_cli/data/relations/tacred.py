@@ -7,7 +7,7 @@ are inclusive:
       "subj_end": 1, "obj_start": 4, "obj_end": 4, "subj_type": "PERSON", "obj_type": "TITLE", ...}, ...]
 
 The data may not be passed on: bring your own copy. As in RP-CRE (Cui et al. 2021, ACL) the rows of all files are
-pooled and each relation's divided anew: a fifth, at most 40, are tested, and of the others at most 320 are learned from;
+pooled and each relation's divided anew: a fifth, at most 40, are tested, and of the others at most 320 are learned;
 no_relation is dropped and so is per:country_of_death, which leaves 40 relations, in 10 tasks of 4. Their code takes 41
 for 40. The codebase of Zheng et al. 2024 (arXiv 2312.07887) has 8 tasks of 5. "per:title" is answered as
 "person: title". Chance is 1 / (relations seen), 1/40 at the end.

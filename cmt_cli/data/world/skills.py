@@ -8,7 +8,7 @@ A text says things about a person; each task fills one field of a form from it:
 
 Within a task the field never changes, so a model that is trained on one task alone loses sight of the heading and
 fills every form with what the newest task asks for. Joint training has no such way out. The more things a text says,
-the more often the newest field is there to be mistaken for the one that the form names. The embedded model reads such texts
+the more often the newest field is there to be mistaken for the wanted one. The embedded model reads such texts
 but was never taught what a form is. Generated data, our own text. A field has six values, so chance (a constant answer)
 is 1/6. People of train, validation and test differ.
 """
