@@ -21,10 +21,11 @@ from tests.data.labelled_settings import sizes
 
 SKIP = ("data.missing_tasks=skip", "data.on_bad_row=skip")
 DIRECTIONS = "data.directions.missing_tasks=skip"
-# name: folder below the real files, overrides, tasks, rows that are learned from (validation included), rows asked
+# name: folder below the real files, overrides, tasks, rows that are learned from (validation included), test rows
 STREAMS: dict[str, tuple[str, tuple[str, ...], int, int, int]] = {
     "clinc150": ("text_classification/clinc150", (), 15, 10_499 + 2100, 3150),
     "banking77": ("text_classification/banking77", (), 7, 7393, 2280),
+    "labelled": ("text_classification/banking77", ("data.columns.answer=category",), 2, 7393, 2280),
     "long_sequence": ("text_classification/CL_Benchmark", SKIP, 14, 5455 + 1207, 2072),
     "crossner": ("ner/crossner", ("data.order=[politics,science,music]",), 3, 487 + 1340, 1659),
     "wnut_mit": ("ner", (), 3, 2311 + 1009 + 1497 + 1500, 1700),
@@ -68,11 +69,11 @@ def test_every_stream_of_labels_and_texts_that_reads_files_is_looked_at() -> Non
 @pytest.mark.parametrize("name", STREAMS)
 def test_real_files_give_tasks_of_the_sizes_that_were_counted(name: str, real_data: Path) -> None:
     stream = built(name, overrides(name, real_data))
-    _, _, num_tasks, num_learned, num_asked = STREAMS[name]
+    _, _, num_tasks, num_learned, num_tested = STREAMS[name]
     found = sizes(stream)
     assert len(found) == num_tasks and all(min(counts) > 0 for _, *counts in found)
     assert sum(train + validation for _, train, validation, _ in found) == num_learned
-    assert sum(asked for *_, asked in found) == num_asked
+    assert sum(tested for *_, tested in found) == num_tested
     assert stream.provenance.source == "real" and all(len(digest) == 64 for digest in stream.provenance.files.values())
 
 
@@ -96,8 +97,8 @@ def test_real_statements_in_the_layout_of_trace_are_a_task(real_data: Path, tmp_
             rows = [{"prompt": row["sentence"], "answer": "ABC"[int(row["label"])]} for row in csv.DictReader(stream)]
         (tmp_path / "FOMC" / f"{split}.json").write_text(json.dumps(rows), encoding="utf-8")
     made = built("trace", [f"data.path={tmp_path}", "data.missing_tasks=skip"])
-    ((name, train, validation, asked),) = sizes(made)
-    assert (name, asked) == ("FOMC", 300) and 1150 < train + validation <= 1200
+    ((name, train, validation, tested),) = sizes(made)
+    assert (name, tested) == ("FOMC", 300) and 1150 < train + validation <= 1200
     assert "7 tasks without training rows left out" in made.provenance.note
 
 

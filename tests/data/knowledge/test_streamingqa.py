@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -167,14 +165,3 @@ def test_five_thousand_documents_load_in_a_second(tmp_path: Path) -> None:
     corpus, _ = read(tmp_path)
     assert len(corpus.part("test").documents) == 5000
     assert time.perf_counter() - start < 1
-
-
-def test_importing_the_layouts_loads_nothing_heavy() -> None:
-    names = "streamingqa, squad, archivalqa, documents"
-    heavy = "{'torch', 'transformers', 'datasets', 'pandas', 'numpy', 'hydra', 'huggingface_hub'}"
-    code = f"import sys; from cmt_cli.data.knowledge import {names}; print(sorted({heavy} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout.strip() == "[]"
-
-
-ROOT = Path(__file__).parents[3]
