@@ -35,8 +35,6 @@ STEPS = (  # twice inside the second task, once inside the third
 def matrix(rows: Sequence[Row] = ROWS, learned_at: Sequence[int | None] = (0, 1, 2)) -> ScoreMatrix:
     tests = tuple(f"task-{i}" for i in range(len(learned_at)))
     return ScoreMatrix("em", tests, tuple(learned_at), tuple(map(tuple, rows)))
-        "em", tuple(f"task-{i}" for i in range(len(learned_at))), tuple(learned_at), tuple(map(tuple, rows))
-    )
 
 
 def values(
