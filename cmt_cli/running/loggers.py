@@ -40,28 +40,23 @@ class Logger(Protocol):
         """End, also after a failure or an interruption; `result.status` tells. May be called without `start`."""
 
 
-class NullLogger(Logger):
+class NullLogger:
     """Mirror nothing: `logger=none`."""
 
-    @override
     def start(self, run_name: str, *, group: str, tags: Sequence[str], config: Mapping[str, Any], folder: Path) -> None:
-        pass
+        """Do nothing."""
 
-    @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        pass
+        """Do nothing."""
 
-    @override
     def row(self, index: int, scores: Mapping[str, float]) -> None:
-        pass
+        """Do nothing."""
 
-    @override
     def progress(self, description: str, done: int, total: int) -> None:
-        pass
+        """Do nothing."""
 
-    @override
     def finish(self, result: RunResult, store: RunStore) -> None:
-        pass
+        """Do nothing."""
 
 
 class ConsoleLogger(NullLogger):
