@@ -124,9 +124,9 @@ def key_search() -> Iterator[Row]:
     gold = exact.search(queries, K)[1]
     indices: dict[str, ExactIndex] = {"exact": exact}
     for probes in (4, 8, 16):
-        index = FaissIndex(key_width=KEY_WIDTH, device=torch.device("cpu"), num_probes=probes, seed=0)
-        index.add(keys)
-        indices[f"faiss, {probes} lists probed"] = index
+        lists = FaissIndex(key_width=KEY_WIDTH, device=torch.device("cpu"), num_probes=probes, seed=0)
+        lists.add(keys)
+        indices[f"faiss, {probes} lists probed"] = lists
     for name, index in indices.items():
         recall = (index.search(queries, K)[1][:, :, None] == gold[:, None]).any(dim=1).float().mean()
         together = NUM_QUERIES / best_seconds(lambda i=index: i.search(queries, K))  # type: ignore[misc]
