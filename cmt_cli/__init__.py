@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cmt_cli.running.run import Run
+    from cmt_cli.running.loaded_run import Run
 
 
 def run(*overrides: str, config_dir: str | Path | None = None) -> Run:
@@ -18,7 +18,7 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> Run:
     from cmt_cli.config.check import Request, check
     from cmt_cli.running.job import Job
     from cmt_cli.running.job_run import run as make
-    from cmt_cli.running.run import Run
+    from cmt_cli.running.loaded_run import Run
 
     request = Request(tuple(overrides), config_dir=None if config_dir is None else Path(config_dir))
     return Run(make(Job.of(check(request))))
@@ -29,7 +29,7 @@ def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
 
     Raises UserError where the folder holds no run.
     """
-    from cmt_cli.running.run import Run
+    from cmt_cli.running.loaded_run import Run
 
     return Run(Path(folder), trust=trust)
 

@@ -1,7 +1,7 @@
 """What code of ours costs and gives beside the library that does the same: scipy.stats, pandas, bm25s, faiss.
 
 Whole imports are timed in processes of their own, calls as the best of three. Libraries that are not installed are left
-out. Writes perf/results/libraries.md and .json; docs/decisions/libraries.md draws the conclusions.
+out. Writes perf/results/libraries.md and .json; docs/decisions.md draws the conclusions.
 Run: OMP_NUM_THREADS=1 python perf/libraries.py
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cmt_cli.analysis.run_index import walk
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 
 
 @dataclass(frozen=True, slots=True)

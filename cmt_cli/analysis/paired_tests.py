@@ -20,7 +20,7 @@ from cmt_cli.analysis.grouping import Group
 from cmt_cli.analysis.run_index import Progress, RunEntry
 from cmt_cli.analysis.statistics import Interval, PairedTest, bootstrap_interval, holm, sign_flip_test
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.reading import read_predictions
+from cmt_cli.running.run_files import read_predictions
 
 Cell = tuple[int, str | None]  # seed and order
 Question = tuple[str, str, str]  # test, id, prompt

@@ -24,7 +24,7 @@ from typing import Any
 from cmt_cli.analysis.repetitions import experiment_of, flat, order_of
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.reading import read_config, read_result
+from cmt_cli.running.run_files import read_config, read_result
 
 INDEX_NAME = ".index"
 _FIRST_LINE = "cmt run index 2; may be deleted"

@@ -68,7 +68,7 @@ def _stream_line(stream: Stream) -> str:
 
 
 def _state(folder: Path) -> str:
-    from cmt_cli.running.reading import read_result
+    from cmt_cli.running.run_files import read_result
 
     result: Any = read_result(folder)
     if result is None:

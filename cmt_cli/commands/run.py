@@ -40,9 +40,9 @@ def run(
         print(shown_config(request, cfg), end="")
     elif multirun:
         from cmt_cli.commands import sweep
-        from cmt_cli.distributed import launch
+        from cmt_cli.distributed import torchrun
 
-        launch.refuse_sweep(processes)
+        torchrun.refuse_sweep(processes)
         sweep.start(request)
     else:
         from cmt_cli.running import job_run
@@ -103,9 +103,9 @@ def _apply_hydra(node: Any) -> None:
 def _start_processes(job: Job, num: int | None) -> None:
     """Replace this process by `num` that make the run together, where `--processes` was given."""
     if num is not None:
-        from cmt_cli.distributed import launch
+        from cmt_cli.distributed import torchrun
 
-        launch.start(num, job.distributed, sys.argv[1:])
+        torchrun.start(num, job.distributed, sys.argv[1:])
 
 
 def _show(folder: Path) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from cmt_cli.commands.next_commands import needs_baseline, next_commands
 from cmt_cli.commands.text_layout import paragraph, seconds, size
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
-from cmt_cli.running.reading import read_config, read_error
+from cmt_cli.running.run_files import read_config, read_error
 
 # Ends and middle of matplotlib's cividis, dark to light, for shading on a terminal.
 _SHADES = ((0, 34, 78), (124, 123, 120), (254, 232, 56))

@@ -19,7 +19,7 @@ def print_run(folder: Path) -> None:
     from rich.console import Console
 
     from cmt_cli.commands import run_text
-    from cmt_cli.running.reading import read_result
+    from cmt_cli.running.run_files import read_result
 
     result = read_result(folder)
     if result is None:

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.layers.architecture import PARTS_OF_BLOCK, decoder_blocks
 
 NAME = "bottleneck"  # of the submodule that is added at a place

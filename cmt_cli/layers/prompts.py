@@ -21,7 +21,7 @@ from typing_extensions import override
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
 from cmt_cli.core.prefix import Prefix
-from cmt_cli.core.settings import positive
+from cmt_cli.core.setting_checks import positive
 
 
 class SoftPrompts(nn.Module):

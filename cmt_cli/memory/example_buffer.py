@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import State
-from cmt_cli.core.settings import positive
+from cmt_cli.core.setting_checks import positive
 from cmt_cli.core.stream import Example
 from cmt_cli.memory.kmeans import kmeans, nearest
 

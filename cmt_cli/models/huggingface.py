@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.hub import commit_of, config_folder, model_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

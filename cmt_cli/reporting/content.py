@@ -23,7 +23,7 @@ from cmt_cli.core.result import RunResult, ScoreMatrix
 from cmt_cli.evaluation.sequence_curves import CURVES, LEARNING_ACCURACY, curves, learning_accuracy
 from cmt_cli.reporting import colors
 from cmt_cli.reporting.curves import band, mean_matrix
-from cmt_cli.running.reading import read_config, read_error, read_result
+from cmt_cli.running.run_files import read_config, read_error, read_result
 
 SCORES = ("aa", "aia", "fgt", "bwt", "fwd_zero_shot", "fwd_single_task", "intransigence", "retention")
 LEARNING = "learning_accuracy"

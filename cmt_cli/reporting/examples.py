@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.reading import predictions_path, read_predictions
+from cmt_cli.running.run_files import predictions_path, read_predictions
 
 SCALE, MISSING = 10_000, 65_535
 ROWS = ("all", "final", "none")

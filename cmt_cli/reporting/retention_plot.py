@@ -15,7 +15,7 @@ from cmt_cli.analysis.compare_runs import compare
 from cmt_cli.analysis.comparison import Comparison
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 from cmt_cli.tracking.figures import draw_curves
 
 

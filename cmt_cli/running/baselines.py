@@ -19,7 +19,7 @@ from pathlib import Path
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.core.stream import Stream
 from cmt_cli.evaluation.sequence_metrics import Baseline, baseline
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 
 SINGLE_TASK, JOINT = "single_task", "joint"  # keys of `baseline_methods`
 NEWEST_TASK = "newest_task"  # the key in the place of SINGLE_TASK for a stream whose questions do not tell their task

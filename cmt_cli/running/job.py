@@ -11,7 +11,7 @@ from cmt_cli.config import targets
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.process_group import DISTRIBUTED
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name

@@ -14,7 +14,7 @@ from typing import Any
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder
 
 STATES = ("complete", "pruned", "running", "queued", "interrupted", "failed", "stale", "missing")

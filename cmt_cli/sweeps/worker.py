@@ -23,7 +23,7 @@ from cmt_cli.running import job_run
 from cmt_cli.running.job import Job
 from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 

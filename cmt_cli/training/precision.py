@@ -10,7 +10,7 @@ import contextlib
 import torch
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 
 PRECISIONS = ("auto", "fp32", "bf16")
 

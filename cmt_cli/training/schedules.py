@@ -10,7 +10,7 @@ import math
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.objectives import Budget
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 
 SCHEDULES = ("constant", "linear", "cosine")
 

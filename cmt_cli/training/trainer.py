@@ -15,7 +15,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
 from cmt_cli.core.process_group import DISTRIBUTED
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Example
 from cmt_cli.training.loop import GradientLoop, LoopSettings
 from cmt_cli.training.precision import check_precision

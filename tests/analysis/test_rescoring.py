@@ -20,7 +20,7 @@ from cmt_cli.evaluation.evaluator import Evaluator
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
 from cmt_cli.evaluation.translation_metrics import bleu
 from cmt_cli.running.lock import FolderInUseError, RunLock
-from cmt_cli.running.reading import read_predictions, read_result
+from cmt_cli.running.run_files import read_predictions, read_result
 from cmt_cli.running.scores import read_cells, write_cells
 from tests.running.toy import ToyMethod, run_toy
 

@@ -21,7 +21,7 @@ from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
 from cmt_cli.running.loggers import ConsoleLogger, JsonLines
 from cmt_cli.running.progress import ProgressDisplay, duration
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 from tests.running.toy import ToyTrainer, run_toy, toy_stream
 
 

@@ -10,7 +10,7 @@ import yaml
 from cmt_cli.commands import listing
 from cmt_cli.config import catalog
 from cmt_cli.running import job_run
-from cmt_cli.running.reading import read_predictions, read_result
+from cmt_cli.running.run_files import read_predictions, read_result
 from tests.command_line import job
 
 SMALLEST = (

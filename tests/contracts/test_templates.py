@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.running.reading import read_events, read_predictions, read_result
+from cmt_cli.running.run_files import read_events, read_predictions, read_result
 from tests.command_line import cmt
 
 TEMPLATES = Path(__file__).parents[2] / "templates"

@@ -24,7 +24,7 @@ from cmt_cli.methods.combination import Compose
 from cmt_cli.methods.regularization.l2 import L2
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running import job_run
-from cmt_cli.running.reading import read_predictions, read_result
+from cmt_cli.running.run_files import read_predictions, read_result
 from cmt_cli.running.scores import read_cells
 from tests.command_line import job
 from tests.distributed.launched import main, outputs, start

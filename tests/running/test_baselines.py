@@ -17,8 +17,8 @@ from cmt_cli.running import job_run
 from cmt_cli.running.baselines import find_baseline, methods_of, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.lock import FolderInUseError
-from cmt_cli.running.reading import read_result
 from cmt_cli.running.record import Measured, with_metrics
+from cmt_cli.running.run_files import read_result
 from tests.present import present
 from tests.running.toy import ToyLearner, ToyMethod, run_toy, toy_stream
 

@@ -17,7 +17,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.running import record
 from cmt_cli.running.checkpoint import Slot
-from cmt_cli.running.reading import read_events, read_result
+from cmt_cli.running.run_files import read_events, read_result
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.signals import StoppedBySignal
 from tests.present import present

@@ -22,7 +22,7 @@ from cmt_cli.running import lock as lock_module
 from cmt_cli.running.checkpoint import Slot
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.reading import read_events
+from cmt_cli.running.run_files import read_events
 from cmt_cli.running.scores import read_cells
 from tests.running.toy import ToyScore, toy_store
 

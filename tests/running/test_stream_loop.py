@@ -17,7 +17,7 @@ import torch
 
 from cmt_cli.core.exceptions import NonFiniteLoss, UserError
 from cmt_cli.running import checkpoint, record
-from cmt_cli.running.reading import read_events, read_predictions, read_result
+from cmt_cli.running.run_files import read_events, read_predictions, read_result
 from cmt_cli.running.signals import StoppedBySignal
 from tests.running.toy import ToyLearner, ToyMethod, ToyTrainer, record_without_times, run_toy, toy_stream
 

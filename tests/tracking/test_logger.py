@@ -16,7 +16,7 @@ import pytest
 import wandb
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.reading import read_result
+from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal
 from cmt_cli.tracking.connection import choose_mode
 from cmt_cli.tracking.logger import WandbLogger

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.archives import is_archive, unpacked
 from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, sha256_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.instructions import superni
 from cmt_cli.data.instructions.superni import Shots

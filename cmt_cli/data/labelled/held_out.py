@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.data.labelled.items import Splits, by_task, check_order
 
 MISSING = ("error", "skip")

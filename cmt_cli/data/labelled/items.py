@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 
 SPLITS = ("train", "validation", "test")
 OVERLAPS = ("drop", "error", "keep")

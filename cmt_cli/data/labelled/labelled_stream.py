@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import AnswerForm, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.data.labelled.held_out import in_order
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, Splits, by_label, by_task, labels_of

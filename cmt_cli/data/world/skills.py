@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.data.files.origin import GENERATED_LICENSE
 from cmt_cli.data.labelled.items import SPLITS

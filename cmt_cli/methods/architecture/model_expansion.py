@@ -18,7 +18,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import num_bytes
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Episodes, Task
 from cmt_cli.layers.expansion import Blocks, Expansion, Width
 from cmt_cli.methods.sequential.finetune import FineTune

@@ -23,7 +23,7 @@ from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import num_bytes
-from cmt_cli.core.settings import not_negative
+from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.core.stream import Episodes, Task
 from cmt_cli.layers import lora_experts
 from cmt_cli.layers.lora_experts import LoraExperts

@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.orthogonal_subspace import SingularSubspace
 from cmt_cli.methods.sequential.finetune import FineTune

@@ -26,7 +26,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import PREFIX_SOURCE, SCORING_TOKENS, Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, num_labelled
 from cmt_cli.core.objectives import Fit, State
-from cmt_cli.core.settings import not_negative
+from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.core.stream import Episodes, Example, Task
 from cmt_cli.core.tokenized import tokenized
 from cmt_cli.core.tokens import length_batches

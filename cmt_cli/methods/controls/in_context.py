@@ -21,7 +21,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
-from cmt_cli.core.settings import not_negative, one_of
+from cmt_cli.core.setting_checks import not_negative, one_of
 from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.memory.lexical_index import Bm25 as Bm25Index

@@ -22,7 +22,7 @@ from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED, kl_divergence
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
-from cmt_cli.core.settings import not_negative, one_of, positive
+from cmt_cli.core.setting_checks import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer

@@ -18,7 +18,7 @@ from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, kl_divergence
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in
-from cmt_cli.core.settings import not_negative, positive
+from cmt_cli.core.setting_checks import not_negative, positive
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 

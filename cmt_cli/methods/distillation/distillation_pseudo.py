@@ -20,7 +20,7 @@ from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.losses import IGNORED, num_labelled
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in
-from cmt_cli.core.settings import not_negative, positive
+from cmt_cli.core.setting_checks import not_negative, positive
 from cmt_cli.methods.distillation.distillation import softened_divergence
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 from cmt_cli.methods.replay.generative_replay import MARKED, PSEUDO, GenerativeReplay

@@ -26,7 +26,7 @@ from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.parameter_values import swapped_in
-from cmt_cli.core.settings import not_negative, one_of
+from cmt_cli.core.setting_checks import not_negative, one_of
 from cmt_cli.core.stream import Episodes
 from cmt_cli.methods.distillation.previous_teacher import PreviousTeacher
 

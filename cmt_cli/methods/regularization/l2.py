@@ -25,7 +25,7 @@ from cmt_cli.core.parameter_values import (
     trainable_parameters,
     trainable_values,
 )
-from cmt_cli.core.settings import not_negative
+from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.regularization.anchored import Anchored

@@ -16,7 +16,7 @@ from typing_extensions import override
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
-from cmt_cli.core.settings import positive
+from cmt_cli.core.setting_checks import positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer

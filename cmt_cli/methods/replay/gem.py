@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import Trainable
-from cmt_cli.core.settings import not_negative
+from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.methods.replay.agem import AGem

@@ -29,7 +29,7 @@ from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
-from cmt_cli.core.settings import not_negative
+from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.core.stream import Task
 from cmt_cli.methods.replay import replay
 from cmt_cli.methods.replay.pseudo_examples import (

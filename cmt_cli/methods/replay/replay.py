@@ -30,7 +30,7 @@ from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full

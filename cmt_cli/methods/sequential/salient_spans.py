@@ -24,7 +24,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Batch, Learner, Outputs
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit
-from cmt_cli.core.settings import one_of
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Example, Task
 from cmt_cli.training.schedules import check_budget
 

@@ -31,7 +31,7 @@ from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.parameter_values import num_bytes
-from cmt_cli.core.settings import not_negative, one_of, positive
+from cmt_cli.core.setting_checks import not_negative, one_of, positive
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task
 from cmt_cli.layers.label_head import LabelHead
 from cmt_cli.methods.sequential.seq_star_objective import LabelObjective, WarmUp, frozen_features, label_of, prompt_rows

@@ -36,11 +36,12 @@ def read(file: Path, form: TableForm = PLAIN) -> tuple[list[tuple[str, dict[str,
     ("name", "content"),
     [
         ("rows.csv", CSV),
-        ("rows.csv.gz", gzip.compress(CSV.encode())),
+        ("rows.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("rows.TSV", TSV),
         ("rows.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS)),
         ("rows.json", json.dumps(ROWS)),
     ],
+    ids=["csv", "csv.gz", "tsv", "jsonl", "json"],
 )
 def test_every_text_format_gives_the_same_rows(name: str, content: str | bytes, tmp_path: Path) -> None:
     rows, problems = read(put(tmp_path / name, content))

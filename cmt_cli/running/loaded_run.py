@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.job import Job, load
-from cmt_cli.running.reading import read_predictions, read_result
+from cmt_cli.running.run_files import read_predictions, read_result
 
 if TYPE_CHECKING:
     from cmt_cli.core.stream import Answer

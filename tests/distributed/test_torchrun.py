@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.distributed import launch
+from cmt_cli.distributed import torchrun
 
 
 @pytest.mark.parametrize("given", [["run", "--processes", "2", "seed=1"], ["run", "seed=1", "--processes=2"]])
@@ -16,7 +16,7 @@ def test_the_started_command_is_the_given_one_without_the_option(
 ) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, command: started.append(command))
-    launch.start(2, "ddp", given)
+    torchrun.start(2, "ddp", given)
     (command,) = started
     assert command[command.index("--nproc-per-node") + 1] == "2"
     assert command[-4:] == ["-m", "cmt_cli", "run", "seed=1"]
@@ -24,15 +24,15 @@ def test_the_started_command_is_the_given_one_without_the_option(
 
 def test_what_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"needs trainer\.distributed=ddp"):
-        launch.start(2, "none", [])
+        torchrun.start(2, "none", [])
     with pytest.raises(UserError, match="at least one"):
-        launch.start(0, "ddp", [])
+        torchrun.start(0, "ddp", [])
     with pytest.raises(UserError, match=r"tasks_per_node=2"):
-        launch.refuse_sweep(2)
-    launch.refuse_sweep(None)
+        torchrun.refuse_sweep(2)
+    torchrun.refuse_sweep(None)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="started already"):
-        launch.start(2, "ddp", [])
+        torchrun.start(2, "ddp", [])
     with pytest.raises(UserError, match=r"tasks_per_node=2"):
-        launch.refuse_sweep(None)
+        torchrun.refuse_sweep(None)
