@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Prompt
-from cmt_cli.models import hub, huggingface
+from cmt_cli.models import huggingface, model_files
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -105,12 +105,14 @@ def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypa
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-        assert hub.hub_reachable()
-    assert not hub.hub_reachable()
-    monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(hub, "_connect", lambda address, opened: time.sleep(1))  # a name server that does not answer
+        assert model_files.hub_reachable()
+    assert not model_files.hub_reachable()
+    monkeypatch.setattr(model_files, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(
+        model_files, "_connect", lambda address, opened: time.sleep(1)
+    )  # a name server that does not answer
     started = time.monotonic()
-    assert not hub.hub_reachable()
+    assert not model_files.hub_reachable()
     assert time.monotonic() - started < 0.9
 
 
@@ -125,7 +127,7 @@ def test_gated_missing_and_unknown_models_are_told_apart(hub_cache, monkeypatch)
         RevisionNotFoundError: "no revision 'main'",
     }
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "hub_reachable", lambda: True)
+    monkeypatch.setattr(model_files, "hub_reachable", lambda: True)
     for error, message in cases.items():
 
         def download(*_: object, error: Any = error, **__: object) -> str:
@@ -149,7 +151,7 @@ def test_a_folder_lacking_files_says_which(checkpoints, tmp_path):
         load(tmp_path / "model")
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert hub.missing_files(tmp_path / "model") == ["model-1.safetensors", "model-2.safetensors"]
+    assert model_files.missing_files(tmp_path / "model") == ["model-1.safetensors", "model-2.safetensors"]
     (tmp_path / "model" / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json is missing"):
         load(tmp_path / "model")
