@@ -108,6 +108,7 @@ def test_the_connectivity_check_tells_a_listening_hub_from_a_silent_one(monkeypa
         assert model_files.hub_reachable()
     assert not model_files.hub_reachable()
     monkeypatch.setattr(model_files, "CONNECT_SECONDS", 0.1)
+    # a name server that does not answer
     monkeypatch.setattr(
         model_files, "_connect", lambda address, opened: time.sleep(1)
     )  # a name server that does not answer
