@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.setting_checks import one_of
-from cmt_cli.models.hub import commit_of, config_folder, model_folder
+from cmt_cli.models.model_files import commit_of, config_folder, model_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales

@@ -16,7 +16,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
-from cmt_cli.models import hub, huggingface
+from cmt_cli.models import huggingface, model_files
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -106,12 +106,15 @@ def test_connectivity_tells_a_listening_hub_from_a_silent_one(monkeypatch: pytes
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-        assert hub.hub_reachable()
-    assert not hub.hub_reachable()
-    monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(hub, "_connect", lambda address, opened: time.sleep(1))  # a name server that does not answer
+        assert model_files.hub_reachable()
+    assert not model_files.hub_reachable()
+    monkeypatch.setattr(model_files, "CONNECT_SECONDS", 0.1)
+    # a name server that does not answer
+    monkeypatch.setattr(
+        model_files, "_connect", lambda address, opened: time.sleep(1)
+    )  # a name server that does not answer
     started = time.monotonic()
-    assert not hub.hub_reachable()
+    assert not model_files.hub_reachable()
     assert time.monotonic() - started < 0.9
 
 
@@ -126,7 +129,7 @@ def test_gated_missing_and_unknown_models_are_told_apart(hub_cache: str, monkeyp
         RevisionNotFoundError: "no revision 'main'",
     }
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "hub_reachable", lambda: True)
+    monkeypatch.setattr(model_files, "hub_reachable", lambda: True)
     for error, message in cases.items():
 
         def download(*_: object, error: Any = error, **__: object) -> str:
@@ -150,7 +153,7 @@ def test_a_folder_lacking_files_says_which(checkpoints: dict[str, Path], tmp_pat
         load(tmp_path / "model")
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert hub.missing_files(tmp_path / "model") == ["model-1.safetensors", "model-2.safetensors"]
+    assert model_files.missing_files(tmp_path / "model") == ["model-1.safetensors", "model-2.safetensors"]
     (tmp_path / "model" / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json is missing"):
         load(tmp_path / "model")

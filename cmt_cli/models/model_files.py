@@ -1,4 +1,4 @@
-"""Find a model's files: a local folder, the local hub cache, or a download; never hang where there is no network.
+"""The files of a model: a local folder, the local hub cache, or a download; never a hang where there is no network.
 
 A failing look-up of the hub client takes over 20 seconds. So the cache is looked at first, and the hub only after a
 connection to it has been opened within two seconds.
