@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from cmt_cli.commands import listing
+<<<<<<< HEAD
 from cmt_cli.config import catalog
+=======
+from cmt_cli.config import catalog, check, compose
+from cmt_cli.config.check import Request
+>>>>>>> w-data
 from cmt_cli.running import job_run
 from cmt_cli.running.run_files import read_predictions, read_result
 from tests.command_line import job
@@ -41,8 +47,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(data: str) -> list[str]:
-    """Return the overrides that make a stream as small as it can be, by the keys that its yaml has."""
-    settings = yaml.safe_load((catalog.conf_dir() / "data" / f"{data}.yaml").read_text(encoding="utf-8"))
+    """Return the overrides that make a stream as small as it can be, by the keys that it has."""
+    composed = compose.compose([f"data={data}"], [catalog.conf_dir()]).data
+    settings: Any = OmegaConf.to_container(composed, resolve=False)
     found = list(SMALL_SKILLS if "sizes" in settings else SMALL_LABELLED if "limits" in settings else SMALL_DOCUMENTS)
     if "source" in settings:
         found.append("data.source=generated")
@@ -50,7 +57,7 @@ def small(data: str) -> list[str]:
         found.append(f"data.num_tasks={NUM_TASKS}")
     if isinstance(settings.get("order"), list):
         found.append(f"data.order=[{','.join(map(str, settings['order'][:NUM_TASKS]))}]")
-    if "max_new_tokens" in settings.get("format", {}):
+    if settings.get("format", {}).get("max_new_tokens"):
         found.append("data.format.max_new_tokens=null")
     if {"orders", "stream"} <= settings.keys():  # published orders by name, of which `stream` chooses one
         order = settings["orders"][settings["stream"]][:NUM_TASKS]

@@ -1,8 +1,8 @@
 """Rows of a table in a csv, tsv, jsonl, json or parquet file, each with the values of its columns by name.
 
 csv, tsv, jsonl and json may be gzipped. A json file is a list of objects, or an object that holds a list for each
-split. A row of a parquet file has its number, from 1, in the place of a line. Class labels that the `datasets` library
-stored with a parquet file as numbers are read as their names.
+split; one object on each line, as in jsonl, is read too. A row of a parquet file has its number, from 1, in the place
+of a line. Class labels that the `datasets` library stored with a parquet file as numbers are read as their names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.reading import (
@@ -24,6 +25,7 @@ from cmt_cli.data.files.reading import (
     missing_name,
     read_csv,
     read_jsonl,
+    read_lines,
 )
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -33,10 +35,18 @@ GZIP_ENDINGS = (".gz", ".gzip")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableForm:
-    """How tables are written: `has_quotes` of csv and tsv, and a `header` where rows do not name their columns."""
+    """How tables are written: a `header` where rows do not name their columns; of csv and tsv, `has_quotes` and the
+    `delimiter` of columns, None for the usual one.
+    """
 
     has_quotes: bool
     header: Sequence[str] | None
+    delimiter: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse a delimiter of several characters."""
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            raise UserError(f"data.table.delimiter={self.delimiter!r} must be one character, or null.")
 
 
 def format_of(file: Path) -> str | None:
@@ -60,9 +70,12 @@ def rows_of(file: Path, form: TableForm, problems: list[Problem]) -> Iterator[tu
     if ending == ".parquet":
         yield from (("", row) for row in _parquet_rows(file, problems))
     elif ending == ".json":
-        yield from _json_rows(file, tuple(form.header or ()), problems)
+        if _has_lines(file):
+            yield from (("", row) for row in read_jsonl(file, problems))
+        else:
+            yield from _json_rows(file, tuple(form.header or ()), problems)
     elif ending in DELIMITERS:
-        csv_form = CsvForm(DELIMITERS[ending], form.has_quotes, tuple(form.header or ()))
+        csv_form = CsvForm(form.delimiter or DELIMITERS[ending], form.has_quotes, tuple(form.header or ()))
         yield from (("", row) for row in read_csv(file, (), problems, csv_form))
     else:
         yield from (("", row) for row in read_jsonl(file, problems))
@@ -128,6 +141,15 @@ def _json_rows(file: Path, header: tuple[str, ...], problems: list[Problem]) -> 
             problems.append(replace(odd, ends_file=is_layout))
             if is_layout:
                 break
+
+
+def _has_lines(file: Path) -> bool:
+    """Return whether a file has one json object on its first line and more lines behind it."""
+    lines = (line for line in read_lines(file, []) if line.strip())
+    try:
+        return isinstance(json.loads(next(lines, "")), dict) and next(lines, None) is not None
+    except (ValueError, RecursionError):
+        return False
 
 
 def _hint(row: object, header: Sequence[str]) -> str:

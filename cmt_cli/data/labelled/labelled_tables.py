@@ -170,7 +170,7 @@ def _read_stand_in(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
         columns=Columns(
             text=text, answer=answer, label_names=None, task=task, split=None, choices=None, answer_form="text"
         ),
-        form=TableForm(has_quotes=True, header=None),
+        form=TableForm(has_quotes=True, header=None, delimiter=None),
         names=SplitNames(None),
         held_out=HeldOut(share=0.1, seed=0),
         in_prompt=(),

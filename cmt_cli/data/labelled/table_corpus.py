@@ -64,7 +64,11 @@ class TableReader:
         own = replace(own, task=task if own.task or self.tasks == "files" or self.kind == "generation" else None)
         tasks = "column" if own.task else self.tasks
         return replace(
-            self, columns=own, names=SplitNames(None), form=TableForm(has_quotes=True, header=None), tasks=tasks
+            self,
+            columns=own,
+            names=SplitNames(None),
+            form=TableForm(has_quotes=True, header=None, delimiter=None),
+            tasks=tasks,
         )
 
     def _tasks(self, files: Sequence[TableFile]) -> str:

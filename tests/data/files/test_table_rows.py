@@ -13,10 +13,11 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.reading import Problem
 from cmt_cli.data.files.table_rows import TableForm, format_of, missing_columns, rows_of, stem_of, value_at
 
-PLAIN = TableForm(has_quotes=True, header=None)
+PLAIN = TableForm(has_quotes=True, header=None, delimiter=None)
 ROWS = [{"text": "a, b", "label": "x"}, {"text": 'say "c"', "label": "y"}]
 CSV = 'text,label\n"a, b",x\n"say ""c""",y\n'
 TSV = 'text\tlabel\n"a, b"\tx\n"say ""c"""\ty\n'
@@ -40,6 +41,7 @@ def read(file: Path, form: TableForm = PLAIN) -> tuple[list[tuple[str, dict[str,
         ("rows.TSV", TSV),
         ("rows.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS)),
         ("rows.json", json.dumps(ROWS)),
+        ("rows.json", "".join(json.dumps(row) + "\n" for row in ROWS)),
     ],
     ids=["csv", "csv.gz", "tsv", "jsonl", "json"],
 )
@@ -77,16 +79,26 @@ def test_a_json_file_may_hold_a_list_for_each_split(tmp_path: Path) -> None:
 
 
 def test_rows_without_names_take_those_of_the_header(tmp_path: Path) -> None:
-    form = TableForm(has_quotes=True, header=["text", "label"])
+    form = TableForm(has_quotes=True, header=["text", "label"], delimiter=None)
     assert read(put(tmp_path / "rows.csv", CSV.partition("\n")[2]), form)[0] == [("", row) for row in ROWS]
     pairs = put(tmp_path / "rows.json", json.dumps([list(row.values()) for row in ROWS]))
     assert read(pairs, form)[0] == [("", row) for row in ROWS]
 
 
+def test_columns_may_be_divided_by_another_character(tmp_path: Path) -> None:
+    form = TableForm(has_quotes=True, header=None, delimiter=";")
+    assert read(put(tmp_path / "rows.csv", "text;label\na,b;x\n"), form)[0] == [("", {"text": "a,b", "label": "x"})]
+    with pytest.raises(UserError, match=r"data\.table\.delimiter=', ' must be one character"):
+        TableForm(has_quotes=True, header=None, delimiter=", ")
+
+
 def test_quotation_marks_may_be_plain_characters(tmp_path: Path) -> None:
     file = put(tmp_path / "rows.tsv", 'text\tlabel\n"open\tx\n')
     assert "is not valid csv" in str(read(file)[1][0])
-    assert read(file, TableForm(has_quotes=False, header=None)) == ([("", {"text": '"open', "label": "x"})], [])
+    assert read(file, TableForm(has_quotes=False, header=None, delimiter=None)) == (
+        [("", {"text": '"open', "label": "x"})],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
