@@ -9,12 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cmt_cli.commands import listing
-<<<<<<< HEAD
-from cmt_cli.config import catalog
-=======
-from cmt_cli.config import catalog, check, compose
-from cmt_cli.config.check import Request
->>>>>>> w-data
+from cmt_cli.config import catalog, compose
 from cmt_cli.running import job_run
 from cmt_cli.running.run_files import read_predictions, read_result
 from tests.command_line import job
