@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 FIXED = "model=tiny model.device=cpu trainer=smoke logger=none".split()
 SMALL = (  # by the keys of commit a4cb793; each is set where the stream's yaml has it
@@ -79,6 +80,15 @@ def translated(key: str, renamed: Mapping[str, str]) -> str:
 def has(node: Any, names: Sequence[str]) -> bool:
     """Return whether a mapping has a key in a key."""
     return not names or (isinstance(node, Mapping) and names[0] in node and has(node[names[0]], names[1:]))
+
+
+def content_of(folder: Path, name: str) -> dict[str, Any]:
+    """Return a stream's yaml with the files that its defaults list takes in, in Hydra's order; values may be open."""
+    own = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    taken = [str(entry).partition("@")[0] for entry in own.pop("defaults", []) if entry != "_self_"]
+    shared = [content_of((folder / entry).parent, Path(entry).name) for entry in taken]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(*shared, own), resolve=False)
+    return dict(merged)
 
 
 def digest(paths: Iterable[Path]) -> str:
@@ -140,7 +150,7 @@ def record(checkout: Path, scratch: Path, arguments: argparse.Namespace) -> None
         if fnmatchcase(name, arguments.only) and kept["runs"].get(name, {}).get("status") != ["complete"]:
             for module in IMPORTED:  # once; a fork has them
                 import_module(module)
-            content = yaml.safe_load((conf / "data" / f"{data}.yaml").read_text(encoding="utf-8"))
+            content = content_of(conf / "data", data)
             small = [p for p in SMALL if has(content, translated(p.split("=")[0], renamed).split(".")[1:])]
             settings = [f"method={method}", f"data={data}", f"seed={arguments.seed}", *FIXED, *small]
             overrides = [f"{translated(key, renamed)}={value}" for key, value in (p.split("=") for p in settings)]
