@@ -13,22 +13,20 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
-from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
-from cmt_cli.core.stream import Episodes, Prompt, Task
+from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.memory.lexical_index import Bm25 as Bm25Index
-from cmt_cli.methods.controls.passages import Passage, PassagePredictor, check_template
+from cmt_cli.methods.controls.passages import Passage, PassagePredictor, StoredTexts, check_template
 
 
-class Bm25(Method):
+class Bm25(StoredTexts):
     """Keeps every document as text and puts the best passages into the prompt."""
-
-    needs_documents = True
 
     def __init__(
         self, *, num_passages: int, passage_words: int | None, k1: float, b: float, context_template: str
     ) -> None:
         """`passage_words` None keeps documents whole; `context_template` holds {document} and {prompt}."""
+        super().__init__()
         for name, value in (("num_passages", num_passages), ("passage_words", passage_words)):
             if value is not None and value < 1:
                 raise UserError(f"method.{name}={value}, but it must be at least 1.")
@@ -36,18 +34,13 @@ class Bm25(Method):
         self._passage_words = passage_words
         self._k1, self._b = k1, b
         self._template = check_template(context_template)
-        self._texts: dict[str, str] = {}
         self._rebuild()
-
-    @override
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Leave the weights frozen."""
 
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Index the task's documents; a document with a known id replaces the old text."""
         replaces = any(document.id in self._texts for document in task.documents)
-        self._texts |= {document.id: document.text for document in task.documents}
+        super().learn(learner, task, fit)
         if replaces:
             self._rebuild()
             return
@@ -76,19 +69,10 @@ class Bm25(Method):
         return [Passage(*self._passages[key], score / total) for key, score in found]
 
     @override
-    def state_dict(self) -> State:
-        """Return the documents; the index is rebuilt from them."""
-        return {"texts": dict(self._texts)}
-
-    @override
     def load_state_dict(self, state: State) -> None:
-        self._texts = dict(state["texts"])
+        """Take the documents; the index is rebuilt from them."""
+        super().load_state_dict(state)
         self._rebuild()
-
-    @override
-    def storage_bytes(self) -> int:
-        """Return the bytes of all texts in UTF-8, without the index."""
-        return sum(len(text.encode()) for text in self._texts.values())
 
 
 def split(text: str, passage_words: int | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Answering with passages in front of the question: what `full_context` and `bm25` share.
+"""Stored texts, and answers with passages of them in front of the question: what `full_context` and `bm25` share.
 
 A context that does not fit is cut at its end, so passages come best first and the question is never cut.
 """
@@ -13,7 +13,9 @@ from typing_extensions import override
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor
-from cmt_cli.core.stream import Answer, Prompt
+from cmt_cli.core.method import Method
+from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.stream import Answer, Episodes, Prompt, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,37 @@ class Passage:
 
 
 Retrieve = Callable[[Prompt], Sequence[Passage]]
+
+
+class StoredTexts(Method):
+    """Keeps every document as text and trains nothing."""
+
+    needs_documents = True
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}  # by document id
+
+    @override
+    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
+        """Leave the weights frozen."""
+
+    @override
+    def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
+        """Keep the task's documents; a document with a known id replaces the old text."""
+        self._texts |= {document.id: document.text for document in task.documents}
+
+    @override
+    def state_dict(self) -> State:
+        return {"texts": dict(self._texts)}
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        self._texts = dict(state["texts"])
+
+    @override
+    def storage_bytes(self) -> int:
+        """Return the bytes of all texts in UTF-8."""
+        return sum(len(text.encode()) for text in self._texts.values())
 
 
 class PassagePredictor(Predictor):

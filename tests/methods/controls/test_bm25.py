@@ -11,6 +11,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Answer, Document, Episodes, Prompt, Task
 from cmt_cli.methods.controls.bm25 import Bm25, split
+from tests.methods.recorder import Recorder
 from tests.training.sessions import MemorySession, trainer
 
 DECODING = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -19,19 +20,6 @@ DOCUMENTS = [
     Document("mara", "Mara moved to Turin."),
     Document("bo", "The mill burned down."),
 ]
-
-
-class Recorder:
-    """A learner that keeps the prompts it is given."""
-
-    def __init__(self, learner: Learner) -> None:
-        self.learner, self.max_tokens = learner, learner.max_tokens
-        self.encode, self.decode = learner.encode, learner.decode
-        self.seen: list[str] = []
-
-    def generate(self, prompts: list[Prompt], decoding: Decoding) -> list[Answer]:
-        self.seen += [prompt.text for prompt in prompts]
-        return self.learner.generate(prompts, decoding)
 
 
 def make(**changes: Any) -> Bm25:

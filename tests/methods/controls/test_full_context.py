@@ -7,32 +7,16 @@ import pytest
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.stream import Answer, Document, Episodes, Prompt, Task
+from cmt_cli.core.stream import Document, Episodes, Prompt, Task
 from cmt_cli.methods.controls.full_context import FullContext
 from cmt_cli.methods.controls.passages import fitted
+from tests.methods.recorder import Recorder
 from tests.training.sessions import MemorySession, trainer
 
 TEMPLATE = "{document}\n{prompt}"
 DECODING = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 DOCUMENTS = [Document("ada", "Ada works in {London}."), Document("mara", "Mara moved to Turin.")]
 QUESTION = "Question: Where?\nAnswer:"
-
-
-class Recorder:
-    """A learner that keeps the prompts it is given."""
-
-    def __init__(self, learner: Learner) -> None:
-        self.learner, self.max_tokens = learner, learner.max_tokens
-        self.encode, self.decode = learner.encode, learner.decode
-        self.seen: list[str] = []
-
-    def generate(self, prompts: list[Prompt], decoding: Decoding) -> list[Answer]:
-        self.seen += [prompt.text for prompt in prompts]
-        return self.learner.generate(prompts, decoding)
-
-    def loglikelihood(self, prompts: list[Prompt], targets: list[str]) -> list[float]:
-        self.seen += [prompt.text for prompt in prompts]
-        return self.learner.loglikelihood(prompts, targets)
 
 
 def learned(learner: Learner) -> FullContext:
