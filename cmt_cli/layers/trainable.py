@@ -40,7 +40,7 @@ class Full:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unchanged:
-    """Whatever is trainable already; for members of a composition that leave the choice to the first."""
+    """Whatever is trainable already; for members of a combination that leave the choice to the first."""
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Return what is trainable: nothing, before a method's first task, where it adds adapters task by task."""

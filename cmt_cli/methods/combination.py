@@ -25,7 +25,7 @@ from cmt_cli.layers.trainable import Unchanged
 from cmt_cli.methods.sequential.finetune import FineTune
 
 
-class Compose(Method):
+class Combination(Method):
     """Calls every member's hooks in turn."""
 
     def __init__(self, *, methods: Mapping[str, FineTune], order: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class Compose(Method):
         """Return the one member that changes a hook, or the first where none does."""
         names = self._changing(hook)
         if len(names) > 1:
-            raise UserError(f"Only one member of a composition may change '{hook}', but {' and '.join(names)} do.")
+            raise UserError(f"Only one member of a combination may change '{hook}', but {' and '.join(names)} do.")
         return self._members[names[0]] if names else next(iter(self._members.values()))
 
     def _changing(self, hook: str) -> list[str]:

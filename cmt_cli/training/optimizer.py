@@ -27,7 +27,7 @@ class Optimizer:
         if not self.parameters:
             raise UserError(
                 "There is nothing to train: every parameter group of the method is empty. Choose what is trained, e.g. "
-                "trainable@method.trainable=full or lora; `unchanged` is for members of a composition."
+                "trainable@method.trainable=full or lora; `unchanged` is for members of a combination."
             )
         self._adamw = torch.optim.AdamW(
             [{"params": list(group.parameters)} for group in groups if len(group.parameters)],

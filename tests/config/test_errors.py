@@ -9,7 +9,7 @@ import pytest
 from cmt_cli.config import check, targets
 from cmt_cli.config.check import Request
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 
 BASE = ("method=frozen", "trainer=smoke", "logger=none")
 
@@ -73,7 +73,7 @@ defaults:
   - /method@methods.{member}: {member}
   - override /trainable@methods.{member}.trainable: unchanged
   - _self_
-_target_: cmt_cli.methods.combination.Compose
+_target_: cmt_cli.methods.combination.Combination
 order: [lora, {member}]
 """
 
@@ -102,7 +102,7 @@ def test_a_composition_is_refused_where_a_member_cannot_work(tmp_path: Path) -> 
 def test_a_composition_given_as_overrides_is_built(tmp_path: Path) -> None:
     checked = check.check(Request((*BASE, composition(tmp_path, "ewc")), config_dir=tmp_path))
     method = targets.instantiate(checked.config["method"], ())
-    assert isinstance(method, Compose)
+    assert isinstance(method, Combination)
     with pytest.raises(UserError, match=r"method\.methods\.ewc"):
         check.check(Request((*BASE, "method=lora_ewc", "method.methods.ewc.weigth=1"), config_dir=tmp_path))
 

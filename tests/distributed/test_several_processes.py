@@ -20,7 +20,7 @@ from cmt_cli.distributed.sharding import refuse_unsharded
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.prompts import SoftPrompt
 from cmt_cli.layers.trainable import Full, Unchanged
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.regularization.l2 import L2
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running import job_run
@@ -183,8 +183,8 @@ def test_a_subclass_has_to_state_again_what_it_trains_sharded() -> None:
 def test_a_combination_is_refused_on_sharded_weights() -> None:
     adapters = FineTune(trainable=Lora(rank=1, alpha=1.0, targets="all", seed=0))
     penalty = L2(trainable=Unchanged(), weight=1.0)
-    method = Compose(methods={"lora": adapters, "l2": penalty}, order=["lora", "l2"])
-    with pytest.raises(UserError, match="Compose reads or changes whole weights"):
+    method = Combination(methods={"lora": adapters, "l2": penalty}, order=["lora", "l2"])
+    with pytest.raises(UserError, match="Combination reads or changes whole weights"):
         refuse_unsharded(method, {})
 
 

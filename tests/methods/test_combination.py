@@ -1,4 +1,4 @@
-"""A composition calls its members' hooks in order; with one member it is that member."""
+"""A combination calls its members' hooks in order; with one member it is that member."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.architecture.model_expansion import ModelExpansion
 from cmt_cli.methods.architecture.olora import OLora
 from cmt_cli.methods.architecture.slao import Slao
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.controls.frozen import Frozen
 from cmt_cli.methods.distillation.der import DER
 from cmt_cli.methods.distillation.distillation import Distillation
@@ -89,8 +89,8 @@ class OtherWay(Marked):
         self.calls.append("own way")
 
 
-def composed(**members: Any) -> Compose:
-    return Compose(methods=members, order=list(members))
+def composed(**members: Any) -> Combination:
+    return Combination(methods=members, order=list(members))
 
 
 def plain() -> FineTune:
@@ -101,7 +101,7 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama: Learner, tmp_path: Pat
     calls: list[str] = []
     a, b, weighing = Marked("a", calls), OtherWay("b", calls), Weighing(trainable=Unchanged())
     members = {"b": b, "first": plain(), "a": a, "weighing": weighing}
-    method = started(tiny_llama, Compose(methods=members, order=["first", "weighing", "a", "b"]))
+    method = started(tiny_llama, Combination(methods=members, order=["first", "weighing", "a", "b"]))
     method.attach(tmp_path)
     assert (a.folder, b.folder) == (tmp_path / "a", tmp_path / "b") and b.folder.is_dir()
     batch = tiny_llama.collate([row for example in TASKS[0].train for row in tiny_llama.rows(example)])
@@ -144,10 +144,10 @@ def test_composing_choice_and_penalty_equals_the_joint_method(make_learner: Call
 
 
 def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
-    def growing() -> Compose:
+    def growing() -> Combination:
         return composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), off=FineTune(trainable=Unchanged()))
 
-    def anchored() -> Compose:
+    def anchored() -> Combination:
         return composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=1.0))
 
     assert_survives_a_kill(lambda: make_learner("gpt2"), growing)
@@ -157,7 +157,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learne
 def test_what_cannot_be_joined_is_refused(tiny_llama: Learner) -> None:
     off = FineTune(trainable=Unchanged())
     with pytest.raises(UserError, match="name each of them once"):
-        Compose(methods={"a": plain()}, order=["a", "b"])
+        Combination(methods={"a": plain()}, order=["a", "b"])
     with pytest.raises(UserError, match=r"trainable@method.methods.b.trainable=unchanged"):
         composed(a=plain(), b=FineTune(trainable=Full(num_frozen_blocks=0)))
     with pytest.raises(UserError, match="chosen by b, but the first member"):

@@ -5,8 +5,8 @@ that of ELLE (Qin et al. 2022, arXiv 2203.06311). `layers/expansion.py` has both
 as it is, so forgetting comes only from what the new parameters learn. With grows=each_task every task gets parameters
 of its own on top of the frozen ones of the tasks before, all of which act in every answer, whatever its task.
 
-Deviations from ELLE: no domain prompts, no replay of old texts (a composition with `replay` has it), and the old
-weights are frozen. With grows=each_task blocks change their numbers, so that a composition with a member that keeps
+Deviations from ELLE: no domain prompts, no replay of old texts (a combination with `replay` has it), and the old
+weights are frozen. With grows=each_task blocks change their numbers, so that a combination with a member that keeps
 values by the parameters' names (`l2`, `ewc`, `mas`, a teacher) is refused; grows=once and expansion=width fit.
 """
 

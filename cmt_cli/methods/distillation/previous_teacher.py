@@ -37,7 +37,7 @@ class PreviousTeacher(FineTune):
     def before_task(self, learner: Learner, task: Task) -> None:
         """Let layers that were added for the task belong to the teacher as well, and those frozen since no longer.
 
-        What was there keeps its values: another member of a composition may have moved the student's.
+        What was there keeps its values: another member of a combination may have moved the student's.
         """
         super().before_task(learner, task)
         if self.teacher:

@@ -10,7 +10,7 @@ top-k, evenly over the past tasks; nothing is kept between tasks but their marke
 Deviations: marker and separator are plain text in the place of new tokens, so no embedding is added (the authors also
 weight those tokens 5 times). Pseudo-examples are spread over the batches of the new examples, so that each is learned
 once per epoch: the steps are as many as in fine-tuning and longer. A text in several windows has one LM row, its
-beginning, which is learned with every window. In a composition this belongs behind members that add rows, whose tokens
+beginning, which is learned with every window. In a combination this belongs behind members that add rows, whose tokens
 then count in the mean; they get no LM row.
 """
 

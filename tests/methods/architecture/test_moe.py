@@ -16,7 +16,7 @@ from cmt_cli.layers import lora_experts
 from cmt_cli.layers.lora_experts import LoraExperts
 from cmt_cli.layers.trainable import Full, Unchanged
 from cmt_cli.methods.architecture.moe import MixtureOfExperts
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
 from tests.training.sessions import MemorySession, budget, trainer
@@ -116,7 +116,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learne
 
 def test_it_joins_other_methods(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
-    joined = Compose(methods={"moe": moe(), "off": FineTune(trainable=Unchanged())}, order=["moe", "off"])
+    joined = Combination(methods={"moe": moe(), "off": FineTune(trainable=Unchanged())}, order=["moe", "off"])
     learn(learners[0], started(learners[0], joined), TASKS[0])
     learn(learners[1], started(learners[1], moe()), TASKS[0])
     assert same(trainable_values(learners[0]), trainable_values(learners[1]))

@@ -14,7 +14,7 @@ from cmt_cli.layers.prompts import SoftPrompt
 from cmt_cli.layers.trainable import Full, Unchanged
 from cmt_cli.memory.example_buffer import PerTask
 from cmt_cli.methods.architecture.progressive_prompts import ProgressivePrompts
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.replay.replay import Replay
 from cmt_cli.methods.sequential.finetune import FineTune
 from cmt_cli.running.restore import FinishedFit
@@ -143,7 +143,9 @@ def test_it_joins_with_replay(tiny_llama: Learner) -> None:
     prompts = make()
     buffer = PerTask(examples_per_task=2, seed=0)
     replay = Replay(trainable=Unchanged(), buffer=buffer, ratio=0.5, budget="additive", repeats_new_task=False, seed=0)
-    method = started(tiny_llama, Compose(methods={"prompts": prompts, "replay": replay}, order=["prompts", "replay"]))
+    method = started(
+        tiny_llama, Combination(methods={"prompts": prompts, "replay": replay}, order=["prompts", "replay"])
+    )
     for task in TASKS:
         learn(tiny_llama, method, task)
     assert method.predictor(tiny_llama, 1).loglikelihood(told(0), [" Oslo"])

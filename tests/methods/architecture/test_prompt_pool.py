@@ -131,7 +131,7 @@ def test_forward_passes_over_other_rows_leave_the_pull(tiny_llama: Learner) -> N
     batch, other = batch_of(tiny_llama, TASKS[0]), batch_of(tiny_llama, TASKS[1])
     outputs = tiny_llama.forward(batch)
     expected = method.penalties(tiny_llama, batch, outputs)["pull"]
-    tiny_llama.forward(other)  # as another member of a composition may
+    tiny_llama.forward(other)  # as another member of a combination may
     assert torch.equal(method.penalties(tiny_llama, batch, outputs)["pull"], expected)
 
 

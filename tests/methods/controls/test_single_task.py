@@ -16,7 +16,7 @@ from cmt_cli.core.stream import Prompt
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full, Unchanged
 from cmt_cli.methods.architecture.inc_lora import IncLora
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.controls.per_task import text_nll
 from cmt_cli.methods.controls.single_task import NewestTask, SingleTask
 from cmt_cli.methods.sequential.finetune import FineTune
@@ -127,7 +127,7 @@ def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama: L
 
 def test_joined_with_a_method_that_grows_the_model_it_refuses(tiny_llama: Learner) -> None:
     members = {"grows": IncLora(trainable=LORA), "single": SingleTask(trainable=Unchanged())}
-    method = started(tiny_llama, Compose(methods=members, order=["grows", "single"]))
+    method = started(tiny_llama, Combination(methods=members, order=["grows", "single"]))
     with pytest.raises(UserError, match="same trained parameters in every task"):
         method.before_task(tiny_llama, TASKS[0])
 

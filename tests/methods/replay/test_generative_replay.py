@@ -19,7 +19,7 @@ from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full, Unchanged
-from cmt_cli.methods.combination import Compose
+from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.replay.generative_replay import MARKED, GenerativeReplay
 from cmt_cli.methods.replay.pseudo_examples import (
     Generation,
@@ -302,7 +302,7 @@ def test_as_a_member_of_a_composition_it_does_the_same(make_learner: Callable[[s
     lora = Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
     alone, joined = make_learner("llama"), make_learner("llama")
     member = lamol(trainable=Unchanged())
-    composed = Compose(methods={"lora": FineTune(trainable=lora), "lamol": member}, order=["lora", "lamol"])
+    composed = Combination(methods={"lora": FineTune(trainable=lora), "lamol": member}, order=["lora", "lamol"])
     for learner, method in ((alone, lamol(trainable=lora)), (joined, composed)):
         started(learner, method)
         for task in TASKS:
