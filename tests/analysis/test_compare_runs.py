@@ -74,7 +74,7 @@ def test_generated_and_real_data_never_share_a_table(runs: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*broken")
-def test_results_on_the_validation_split_have_a_table_of_their_own_that_says_so(runs: Path) -> None:
+def test_validation_results_have_a_labelled_table_of_their_own(runs: Path) -> None:
     comparison = compare([runs / "drift-0", runs / "validation"])
     assert [(section.split, len(section.lines)) for section in comparison.sections] == [("test", 1), ("validation", 1)]
     console = Console(width=120, file=io.StringIO(), record=True)
@@ -125,7 +125,7 @@ def test_an_unreadable_record_is_left_out_with_a_warning(runs: Path) -> None:
     ]
 
 
-def test_the_retention_curve_is_the_mean_score_at_each_age() -> None:
+def test_retention_curve_is_the_mean_score_at_each_age() -> None:
     rows = ((0.0, 0.0, 0.0), (0.8, 0.0, 0.0), (0.6, 1.0, 0.0), (0.4, 0.8, None))
     matrix = ScoreMatrix("em", ("a", "b", "c"), (0, 1, 2), rows)
     result = RunResult("m", {}, {}, 0, "", "complete", "em", matrices={"em": matrix})

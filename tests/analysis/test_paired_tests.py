@@ -36,7 +36,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_each_line_is_tested_over_equal_seeds_and_the_smallest_p_is_told(runs: Path) -> None:
+def test_paired_tests_use_equal_seeds_and_state_smallest_p(runs: Path) -> None:
     (section,) = compare([runs], Options(baseline="ewc", metrics=("aa", "fgt"))).sections
     by_line = {(d.line, d.metric): d for d in section.differences}
     replay = by_line["replay tiny", "aa"]
@@ -153,7 +153,7 @@ def test_ranks_are_over_all_streams_and_ties_are_shared(runs: Path) -> None:
     assert "since not run on mail: l2 tiny" in to_markdown(comparison)
 
 
-def test_a_list_of_the_config_is_written_as_on_the_command_line(runs: Path) -> None:
+def test_config_lists_are_written_as_on_the_command_line(runs: Path) -> None:
     Record(tests=("b", "a"), seed=4).write(runs / "turned")
     for where in ("data.order='[b, a]'", "data.order=[b*"):
         (section,) = compare([runs], Options(where=(where,))).sections

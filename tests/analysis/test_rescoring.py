@@ -84,7 +84,7 @@ def test_an_added_metric_is_the_runs_own(folder: Path, name: str) -> None:
     assert after["matrices"]["em"] == before["matrices"]["em"] and after["status"] == "complete"
 
 
-def test_a_metric_of_a_whole_test_is_computed_over_its_questions(folder: Path) -> None:
+def test_a_whole_test_metric_is_computed_over_its_questions(folder: Path) -> None:
     result = add_metric(folder, "bleu")
     records = [r for r in read_predictions(folder, 2) if r["test"] == "batch-1"]
     expected = bleu([r["prediction"] for r in records], [r["references"] for r in records])
@@ -133,7 +133,7 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(folder: Path, name:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_every_score_can_be_added_or_is_refused_with_a_reason() -> None:
+def test_every_score_can_be_added_or_has_a_refusal() -> None:
     names = {name for scorer in SCORERS.values() for name in scorer.names} | set(RECALLS)
     assert names == set(DEFINITIONS) | set(REFUSED)
 

@@ -61,7 +61,7 @@ def test_an_entry_holds_what_the_files_hold(runs: Path) -> None:
         assert entry.value("method.strength") == 1.0 and entry.value("tokens") == 2400
 
 
-def test_a_value_is_the_same_looked_up_in_the_text_and_in_the_parsed_entry(runs: Path) -> None:
+def test_values_agree_between_text_lookup_and_parsed_entry(runs: Path) -> None:
     path = runs / "drift-0" / "config.yaml"
     odd = {
         "method": {"_target_": 'toy", "cost": {"tokens": 7}, "', "ü": "ä\t\n", "metrics": 3},
@@ -101,7 +101,7 @@ def test_several_writers_leave_a_whole_index(runs: Path) -> None:
     assert [path.name for path in runs.glob(f"{INDEX_NAME}*")] == [INDEX_NAME]
 
 
-def test_a_folder_that_cannot_be_written_to_is_listed_all_the_same(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_still_listed(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> tuple[int, str]:
         raise PermissionError("read-only file system")
 
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_to_is_listed_all_the_same(runs: Path, m
     assert len(list_runs(runs)) == 3 and not (runs / INDEX_NAME).exists()
 
 
-def test_an_unreadable_record_is_warned_of_and_a_lost_config_repeats_nothing(runs: Path) -> None:
+def test_unreadable_records_warn_and_lost_configs_repeat_nothing(runs: Path) -> None:
     (runs / "broken").mkdir()
     (runs / "broken" / "result.json").write_text("{")
     (runs / "drift-0" / "config.yaml").unlink()
@@ -119,9 +119,7 @@ def test_an_unreadable_record_is_warned_of_and_a_lost_config_repeats_nothing(run
     assert len({entry.detail["experiment"] for entry in entries}) == 2
 
 
-def test_a_config_that_is_none_and_a_folder_that_is_gone_are_left_out(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_configs_and_unreadable_folders_are_left_out(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (runs / "drift-0" / "config.yaml").write_text("a: [1")
     with pytest.warns(UserWarning, match=r"config\.yaml' is no config"):
         assert len(list_runs(runs)) == 2

@@ -81,7 +81,7 @@ def test_no_difference_is_no_evidence() -> None:
     assert sign_flip_test([]) is None
 
 
-def test_the_bootstrap_agrees_with_the_normal_interval_of_many_values() -> None:
+def test_bootstrap_agrees_with_the_normal_interval_of_many_values() -> None:
     draw = random.Random(3)
     values = [draw.gauss(0.5, 0.1) for _ in range(200)]
     found = bootstrap_interval(values, level=0.95, num_resamples=8_000, seed=0)
@@ -92,7 +92,7 @@ def test_the_bootstrap_agrees_with_the_normal_interval_of_many_values() -> None:
     assert found == bootstrap_interval(values, level=0.95, num_resamples=8_000, seed=0)
 
 
-def test_the_bootstrap_of_two_values_spans_both_and_is_called_narrow() -> None:
+def test_bootstrap_of_two_values_spans_both_and_is_narrow() -> None:
     found = bootstrap_interval([0.2, 0.4], num_resamples=500)
     assert found is not None and (found.low, found.high, found.num_resamples) == (0.2, 0.4, 500)
     assert bootstrap_interval([0.2]) is None and is_narrow(3) and not is_narrow(20)

@@ -19,7 +19,7 @@ def starts(folder: Path) -> list[int]:
     return [job.record.num_starts for job in read_status(folder).jobs if job.record is not None]
 
 
-def test_a_killed_worker_of_joblib_takes_no_cell_with_it(project: Project) -> None:
+def test_a_killed_joblib_worker_loses_no_job(project: Project) -> None:
     sweep = project.start("run", "-m", "seed=0,1,2,3", "hydra/launcher=joblib", *SMALL, *LONG)
     try:
         folder = sweep_folder(project)

@@ -37,9 +37,7 @@ def results(runs: str, *settings: str) -> dict[str, bytes]:
     return {f"{folder.name}/{file.relative_to(folder)}": file.read_bytes() for file in [*files, *states]}
 
 
-def test_scores_predictions_and_weights_do_not_depend_on_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_predictions_and_weights_ignore_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bank").mkdir()
     banking77.write(Path("bank"), Intents(num_train=10, num_validation=1, num_test=2, seed=0).corpus())

@@ -45,7 +45,7 @@ def test_one_problem_is_one_problem(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Error: 1 problem in the files of streamingqa at news." in capsys.readouterr().err
 
 
-def test_check_reports_all_problems_at_once_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_all_problems_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
     write_stream(Path("news"), "")
     assert cmt("data", "check", "streamingqa", "--path", "news") == 2
     shown = capsys.readouterr()

@@ -30,7 +30,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_header_comments_are_facts_and_the_first_other_line_says_what_it_is(conf: Path) -> None:
+def test_header_comments_are_facts_and_an_about_line(conf: Path) -> None:
     assert catalog.header_facts(conf / "method" / "meta.yaml") == {
         "family": "amortized",
         "paper": "A title in two lines",
@@ -40,14 +40,14 @@ def test_header_comments_are_facts_and_the_first_other_line_says_what_it_is(conf
     assert "later" not in catalog.header_facts(conf / "data" / "news.yaml")
 
 
-def test_matrix_gives_the_reason_for_every_pair_that_cannot_run(conf: Path) -> None:
+def test_matrix_gives_a_reason_for_every_impossible_pair(conf: Path) -> None:
     rows = {row["name"]: row for row in listing.matrix([conf])}
     assert rows["plain"] == {"name": "plain", "news": "yes", "labels": "yes"}
     assert rows["meta"]["news"] == "yes"
     assert rows["meta"]["labels"] == "meta needs documents and episodes, which labels (labelled) does not have"
 
 
-def test_a_method_is_listed_with_the_kinds_of_stream_that_it_fits(conf: Path) -> None:
+def test_methods_are_listed_with_the_stream_kinds_they_fit(conf: Path) -> None:
     rows = {row["name"]: row["streams"] for row in listing.rows("methods", [conf])}
     assert rows == {"meta": "documents", "plain": "documents, labelled"}
 
@@ -136,7 +136,7 @@ def test_an_unknown_entry_names_the_nearest(conf: Path) -> None:
         listing.show("matrix", [conf], name="plain", as_json=False)
 
 
-def test_the_matrix_has_a_column_for_each_kind_of_stream(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matrix_has_a_column_for_each_stream_kind(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (conf / "data" / "more.yaml").write_text("# kind: labelled\n")
     listing.show("matrix", [conf], as_json=False)
     lines = capsys.readouterr().out.splitlines()

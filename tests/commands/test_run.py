@@ -35,7 +35,7 @@ def status(folder: Path) -> str:
     return str(json.loads((folder / "result.json").read_text())["status"])
 
 
-def test_a_run_fills_its_folder_and_a_second_call_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_fills_its_folder_and_repeating_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "method=frozen", *SMALL) == 0
     (folder,) = run_folders()
     assert folder.name.startswith("frozen-streamingqa-generated-tiny-")
@@ -66,7 +66,7 @@ def test_ask_names_the_documents_that_an_answer_used(capsys: pytest.CaptureFixtu
     assert best.split()[1] == prediction["documents"][0][0]
 
 
-def test_a_complete_run_is_not_shown_for_files_that_changed_since(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_run_with_changed_files_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     put_streamingqa(Path("data/streamingqa"))
     arguments = ("run", "method=frozen", "data.num_tasks=1", *(a for a in SMALL if not a.startswith("data.")))
     assert cmt(*arguments) == 0
@@ -77,7 +77,7 @@ def test_a_complete_run_is_not_shown_for_files_that_changed_since(capsys: pytest
     assert "test.csv changed since" in printed.err and "Run folder" not in printed.out
 
 
-def test_a_run_on_the_validation_split_says_so_wherever_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_validation_runs_say_so_wherever_they_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "method=frozen", "data.selection.stream_split=validation", *SMALL) == 0
     assert "VALIDATION split, no test result" in " ".join(capsys.readouterr().out.split())
     (folder,) = run_folders()
@@ -95,7 +95,7 @@ def test_a_method_without_documents_says_so(capsys: pytest.CaptureFixture[str]) 
     assert "reports no documents" in capsys.readouterr().out
 
 
-def test_a_sweep_runs_every_job_and_compare_makes_one_line_of_its_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweeps_run_every_job_and_compare_joins_their_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen", "seed=0,1", "data.generated.seed=0", *SMALL) == 0
     assert [status(folder) for folder in run_folders()] == ["complete", "complete"]
     capsys.readouterr()
@@ -105,7 +105,7 @@ def test_a_sweep_runs_every_job_and_compare_makes_one_line_of_its_seeds(capsys: 
     assert (row["method"], row["source"], row["seeds"]) == ("frozen", "generated", "0 1")
 
 
-def test_one_failing_job_does_not_keep_the_others_of_a_sweep_from_running(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_job_does_not_stop_its_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen", "data.source=auto,real", "seed=3", *SMALL) == 1
     assert [status(folder) for folder in run_folders()] == ["complete"]
     error = capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_an_own_method_from_an_own_folder(tmp_path: Path, capsys: pytest.Capture
     assert cmt("resume", str(folder), "--trust", __name__) == 0
 
 
-def test_a_dry_run_lists_the_jobs_and_loads_no_weights(
+def test_a_dry_run_lists_jobs_and_loads_no_weights(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Learner, "__init__", lambda *args, **kwargs: pytest.fail("weights were loaded"))
@@ -155,7 +155,7 @@ def test_cfg_prints_the_resolved_configuration(capsys: pytest.CaptureFixture[str
     assert yaml.safe_load(capsys.readouterr().out)["hydra"]["runtime"]["choices"]["method"] == "uniform"
 
 
-def test_mistakes_are_a_paragraph_and_a_traceback_only_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_show_a_traceback_only_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "method=frozn") == 2
     assert capsys.readouterr().err.startswith("Error: method=frozn: there is no such method. Did you mean 'frozen'?")
     assert cmt("run", "method=frozn", "--debug") == 2

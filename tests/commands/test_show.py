@@ -45,7 +45,7 @@ def test_a_run_of_twelve_tests_fits_80_columns(tmp_path: Path) -> None:
     assert "mean_j a[T,j]" in text and "cmt ask" in text and "trainable parameters" in text
 
 
-def test_generated_data_stand_in_where_a_stream_can_read_files(tmp_path: Path) -> None:
+def test_generated_data_stand_in_for_a_real_data_set(tmp_path: Path) -> None:
     result = run_toy(tmp_path)
     assert "Data: GENERATED\n" in shown(result, tmp_path)  # the toy stream has no real data set
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
@@ -135,7 +135,7 @@ def test_a_terminal_gets_shades(tmp_path: Path) -> None:
     assert "\x1b[38;5;" in text or "48;2;" in text
 
 
-def test_large_matrices_are_thinned_out_and_empty_cells_are_dashes() -> None:
+def test_large_matrices_are_thinned_and_empty_cells_are_dashes() -> None:
     rows = tuple(tuple(None if j > i else j / 100 for j in range(90)) for i in range(91))
     matrix = ScoreMatrix("em", tuple(f"t{j}" for j in range(90)), tuple(range(90)), rows)
     console = Console(width=80, file=io.StringIO(), record=True)
@@ -146,7 +146,7 @@ def test_large_matrices_are_thinned_out_and_empty_cells_are_dashes() -> None:
     assert len(lines) < 25
 
 
-def test_a_failed_run_shows_its_error_and_how_to_go_on(tmp_path: Path) -> None:
+def test_a_failed_run_shows_its_error_and_resume_command(tmp_path: Path) -> None:
     def fail(step: int) -> None:
         raise RuntimeError("out of luck\nat line 3")
 
@@ -158,7 +158,7 @@ def test_a_failed_run_shows_its_error_and_how_to_go_on(tmp_path: Path) -> None:
     assert "failed" in text and "Error: out of luck" in text and f"cmt resume {tmp_path}" in text.replace("\n", "")
 
 
-def test_without_a_terminal_progress_is_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_progress_is_a_periodic_line(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     console = Console(width=80, file=io.StringIO(), record=True)

@@ -51,7 +51,7 @@ def test_mistakes(override: str, expected: str) -> None:
     assert expected in message(override)
 
 
-def test_a_target_that_an_interpolation_leads_to_is_checked_too() -> None:
+def test_a_target_given_by_interpolation_is_checked_too() -> None:
     assert "'os.system'" in message("+where=os.system", "model._target_=${where}")
 
 
@@ -59,7 +59,7 @@ def test_a_sweep_is_checked_by_its_first_job() -> None:
     assert "Did you mean 'smoke'" in message("trainer=smok,default", multirun=True)
 
 
-def test_a_pair_that_cannot_work_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_an_impossible_pair_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "labels.yaml").write_text("# kind: labelled\n_target_: cmt_cli.data.knowledge.squad.squad\n")
     text = message("data=labels", "method=cmt", config_dir=tmp_path)

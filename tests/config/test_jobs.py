@@ -53,7 +53,7 @@ def test_a_job_holds_plain_values_only() -> None:
     assert "hydra" not in checked.config
 
 
-def test_generated_data_and_the_validation_split_show_in_the_folder_name() -> None:
+def test_folder_name_shows_generated_data_and_validation_split() -> None:
     checked = command_line.job(*BASE)
     name = checked.folder(stream("real")).name
     assert name.startswith("frozen-streamingqa-tiny-")

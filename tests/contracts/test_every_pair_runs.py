@@ -61,7 +61,7 @@ def small(data: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "data"), PAIRS, ids=lambda name: name)
-def test_a_pair_that_the_matrix_allows_runs_to_its_end(method: str, data: str, cache: Path, tmp_path: Path) -> None:
+def test_a_pair_allowed_by_the_matrix_runs_to_completion(method: str, data: str, cache: Path, tmp_path: Path) -> None:
     places = (f"paths.runs={tmp_path}", f"paths.data={tmp_path}", f"paths.cache={cache}")
     job_run.run(job(f"method={method}", f"data={data}", *SMALLEST, *small(data), *places))
     (folder,) = tmp_path.iterdir()

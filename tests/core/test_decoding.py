@@ -77,7 +77,7 @@ def random_prefix(learner: Learner, form: str) -> Prefix:
     return Prefix(layers=tuple(pairs))
 
 
-def test_greedy_equals_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
+def test_greedy_equals_single_prompts_without_a_cache(any_learner: Learner) -> None:
     eos_id = an_end_token(any_learner)
     expected = [greedy_without_cache(any_learner, ids, eos_id, 8) for ids in encoded(any_learner)]
     assert run(any_learner, encoded(any_learner), decoding(), eos_id) == expected
@@ -129,7 +129,7 @@ def test_one_group_equals_the_librarys_beam_search(any_learner: Learner, num_bea
         assert ours == [until(expected[0, len(prompt) :].tolist(), eos_id)]
 
 
-def test_top_k_draws_by_the_shares_of_the_likeliest_tokens() -> None:
+def test_top_k_draws_by_shares_of_the_likeliest_tokens() -> None:
     # the two likeliest of 0.3, 0.1, 0.2, 0.4 are tokens 0 and 3, with shares 3/7 and 4/7
     logits, rows = torch.tensor([0.3, 0.1, 0.2, 0.4]).log().expand(4, 4), torch.arange(4)
     choose = top_k_choice(torch.tensor([[0.0], [0.428], [0.429], [0.999]]), 2)
@@ -170,7 +170,7 @@ def sampled_without_cache(learner: Learner, prompt: list[int], uniforms: list[fl
     return ids[len(prompt) :]
 
 
-def test_samples_equal_one_prompt_at_a_time_without_a_cache(any_learner: Learner) -> None:
+def test_samples_equal_single_prompts_without_a_cache(any_learner: Learner) -> None:
     prompts = encoded(any_learner)
     uniforms = torch.rand(len(prompts), 8, generator=torch.Generator().manual_seed(3))
     expected = [sampled_without_cache(any_learner, *pair, 5) for pair in zip(prompts, uniforms.tolist(), strict=True)]
@@ -246,7 +246,7 @@ def test_later_beam_groups_avoid_the_tokens_of_earlier_ones() -> None:
     assert equal.tokens.flatten().tolist() == [0, 0, 0]
 
 
-def test_without_a_penalty_every_group_is_the_same_beam_search(any_learner: Learner) -> None:
+def test_beam_groups_without_a_penalty_equal_plain_beam_search(any_learner: Learner) -> None:
     eos_id, prompts = an_end_token(any_learner), encoded(any_learner)
     groups = decoding(num_beams=12, num_beam_groups=4)
     assert run(any_learner, prompts, groups, eos_id) == run(any_learner, prompts, decoding(num_beams=3), eos_id)

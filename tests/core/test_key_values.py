@@ -27,7 +27,7 @@ class Swallows:
     def forward(self, input_ids: Any = None, **kwargs: Any) -> None: ...
 
 
-def test_the_argument_is_the_one_that_the_forward_pass_names() -> None:
+def test_the_argument_is_named_as_in_the_forward_pass() -> None:
     assert key_values.given(Newer(), "kv") == {"cache": "kv"}
     assert key_values.given(Older(), "kv") == {"past_key_values": "kv"}
 

@@ -69,9 +69,7 @@ def test_a_too_long_answer_is_cut_at_its_end(tiny_gpt2: Learner) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])  # with and without a start token
-def test_a_long_text_becomes_rows_that_score_each_token_once(
-    make_learner: Callable[[str], Learner], family: str
-) -> None:
+def test_rows_of_a_long_text_score_each_token_once(make_learner: Callable[[str], Learner], family: str) -> None:
     learner = with_tokenizer(make_learner(family), make_learner(family).tokenizer, max_tokens=16)
     text = "Mara Oduya moved from Lagos to the city of Turin in 1987 and became an engineer there."
     rows = learner.rows(Document("d", text).as_example())
@@ -105,7 +103,7 @@ def test_collate_pads_on_the_right_and_labels_targets_only(tiny_llama: Learner) 
     assert batch.replayed.tolist() == [False, True]
 
 
-def test_a_batch_without_targets_gives_hidden_states_and_no_loss(any_learner: Learner) -> None:
+def test_batches_without_targets_give_hidden_states_but_no_loss(any_learner: Learner) -> None:
     rows = [Row("a", (5, 6, 7), 3)]
     outputs = any_learner.forward(any_learner.collate(rows), hidden_states=True)
     assert outputs.kept.tolist() == []

@@ -7,7 +7,7 @@ from cmt_cli.core.losses import IGNORED, kept_positions, kl_divergence, mean_ove
 LABELS = torch.tensor([[IGNORED, 1, IGNORED, 0], [IGNORED, IGNORED, IGNORED, 1]])
 
 
-def test_kept_positions_are_those_before_a_label_in_any_row() -> None:
+def test_kept_positions_precede_a_label_in_any_row() -> None:
     assert kept_positions(LABELS).tolist() == [0, 2]
     assert kept_positions(torch.full((2, 3), IGNORED)).tolist() == []
 

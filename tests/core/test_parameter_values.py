@@ -115,7 +115,7 @@ def test_the_student_comes_back_after_an_error(student_and_teacher: StudentAndTe
     assert torch.is_grad_enabled()
 
 
-def test_a_teacher_that_lacks_a_trained_parameter_is_an_error(tiny_llama: Learner) -> None:
+def test_a_teacher_lacking_a_trained_parameter_is_an_error(tiny_llama: Learner) -> None:
     tiny_llama.unfreeze()
     values = trainable_values(tiny_llama)
     tiny_llama.model.register_parameter("grown", nn.Parameter(torch.ones(2)))

@@ -59,7 +59,7 @@ def test_a_long_prompt_is_truncated_alike_for_all_choices(tiny_llama: Learner) -
     assert tiny_llama.loglikelihood(prompts, CHOICES) == pytest.approx(alone, abs=1e-4)
 
 
-def test_the_prompt_is_read_once_and_its_continuations_without_it(tiny_llama: Learner) -> None:
+def test_a_prompt_is_read_once_for_all_its_continuations(tiny_llama: Learner) -> None:
     read: list[int] = []
     hook = tiny_llama.model.register_forward_pre_hook(
         lambda model, args, given: read.append(given["input_ids"].numel()), with_kwargs=True

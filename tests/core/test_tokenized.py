@@ -52,7 +52,7 @@ def test_rows_are_the_learners_from_cache_too(any_learner: Learner, tmp_path: Pa
     assert (list(in_memory), in_memory.lengths()) == (expected, rows.lengths())
 
 
-def test_other_examples_tokenizers_and_room_have_rows_of_their_own(
+def test_other_examples_tokenizers_and_lengths_have_their_own_rows(
     make_learner: Callable[[str], Learner], tmp_path: Path
 ) -> None:
     learner = make_learner("llama")
@@ -89,7 +89,7 @@ def test_rows_stay_readable_when_their_folder_is_deleted(tiny_llama: Learner, tm
     assert list(rows) == expected
 
 
-def test_rows_are_held_in_memory_where_nothing_can_be_written(tiny_llama: Learner, tmp_path: Path) -> None:
+def test_rows_stay_in_memory_where_nothing_can_be_written(tiny_llama: Learner, tmp_path: Path) -> None:
     examples = stored(tmp_path / "s")
     (tmp_path / "s" / "tokens").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="held in memory"):

@@ -43,7 +43,7 @@ def test_text_windows_score_each_token_once(start: list[int]) -> None:
     assert all(len(tokens) <= 4 for tokens, _ in pieces)
 
 
-def test_keep_end_drops_the_front_but_not_the_start_token() -> None:
+def test_keep_end_drops_the_front_except_the_start_token() -> None:
     assert keep_end([9], [1, 2, 3], 3) == [9, 2, 3]
     assert keep_end([9], [1, 2, 3], 10) == [9, 1, 2, 3]
     assert keep_end([], [1, 2, 3], 2) == [2, 3]
@@ -53,7 +53,7 @@ def test_left_padding_ends_all_rows_together() -> None:
     assert left_padded([[1], [2, 3]], 0) == ([[0, 1], [2, 3]], [[0, 1], [1, 1]])
 
 
-def test_length_batches_hold_each_index_once_and_respect_the_budget() -> None:
+def test_length_batches_hold_each_index_once_within_the_budget() -> None:
     lengths = [5, 1, 9, 2, 2, 30]
     batches = list(length_batches(lengths, max_tokens=10))
     assert sorted(i for batch in batches for i in batch) == list(range(6))

@@ -131,7 +131,7 @@ def test_damaged_files_give_problems_and_no_other_error(written: tuple[Layout[An
     assert is_answered(corpus)
 
 
-def test_a_very_long_line_gives_problems_and_no_other_error(written: tuple[Layout[Any, Any], Path]) -> None:
+def test_very_long_lines_give_problems_and_no_other_error(written: tuple[Layout[Any, Any], Path]) -> None:
     layout, folder = written
     for file in files_of(folder):
         for damage in (lambda raw: raw + b"a" * LONG, lambda _: b"b " * (LONG // 2)):
@@ -155,14 +155,14 @@ def test_an_empty_file_is_a_problem(written: tuple[Layout[Any, Any], Path]) -> N
         assert corpus is None or problems, file
 
 
-def test_a_file_that_breaks_off_is_a_fault_that_no_skipped_row_mends(written: tuple[Layout[Any, Any], Path]) -> None:
+def test_skipping_rows_excuses_no_truncated_file(written: tuple[Layout[Any, Any], Path]) -> None:
     layout, folder = written
     for file in files_of(folder):
         _, problems = read_damaged(layout, folder, lambda raw: gzip.compress(raw)[:-9], file)
         assert any(problem.ends_file and "gzip" in problem.message for problem in problems), file
 
 
-def test_byte_order_marks_and_line_endings_of_windows_change_nothing(written: tuple[Layout[Any, Any], Path]) -> None:
+def test_byte_order_marks_and_windows_line_endings_change_nothing(written: tuple[Layout[Any, Any], Path]) -> None:
     layout, folder = written
     expected = replace(layout.read(folder)[0], files=())
     for file in files_of(folder):
@@ -172,7 +172,7 @@ def test_byte_order_marks_and_line_endings_of_windows_change_nothing(written: tu
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_written_corpus_is_read_without_problems_and_always_alike(name: str, tmp_path: Path) -> None:
+def test_a_written_corpus_is_read_reproducibly_without_problems(name: str, tmp_path: Path) -> None:
     layout = layout_of(name)
     layout.write(tmp_path, small(name))
     corpus, problems = layout.read(tmp_path)

@@ -58,7 +58,7 @@ def built(name: str, changes: list[str]) -> Stream:
     return made
 
 
-def test_every_stream_of_labels_and_texts_that_reads_files_is_looked_at() -> None:
+def test_every_labelled_stream_that_reads_files_is_tested() -> None:
     options = catalog.options("data", [catalog.conf_dir()])
     keys = {option.name: set(catalog.top_level_keys(option.path)) for option in options}
     reads = {name for name, found in keys.items() if {"split_policy", "path"} <= found}
@@ -67,7 +67,7 @@ def test_every_stream_of_labels_and_texts_that_reads_files_is_looked_at() -> Non
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_real_files_give_tasks_of_the_sizes_that_were_counted(name: str, real_data: Path) -> None:
+def test_real_files_give_tasks_of_the_counted_sizes(name: str, real_data: Path) -> None:
     stream = built(name, overrides(name, real_data))
     _, _, num_tasks, num_learned, num_tested = STREAMS[name]
     found = sizes(stream)
@@ -78,7 +78,7 @@ def test_real_files_give_tasks_of_the_sizes_that_were_counted(name: str, real_da
 
 
 @pytest.mark.parametrize("alias", ["o1", "o2", "o3", "o4", "o5", "o6"])
-def test_the_published_orders_run_on_the_tasks_that_are_there(alias: str, real_data: Path) -> None:
+def test_published_orders_run_on_the_tasks_with_files(alias: str, real_data: Path) -> None:
     changes = overrides("long_sequence", real_data)
     stream = built("long_sequence", [*changes, f"data.order={alias}"])
     settings = stream_files.settings_of("long_sequence").data
@@ -86,7 +86,7 @@ def test_the_published_orders_run_on_the_tasks_that_are_there(alias: str, real_d
     assert "1 tasks without training rows left out: yahoo" in stream.provenance.note
 
 
-def test_real_statements_in_the_layout_of_trace_are_a_task(real_data: Path, tmp_path: Path) -> None:
+def test_real_statements_in_traces_layout_are_a_task(real_data: Path, tmp_path: Path) -> None:
     source = real_data.parent / "instruction_tuning" / "trace_sources" / "FOMC"
     if not source.is_dir():
         pytest.skip(f"no real files at {source}")
@@ -113,7 +113,7 @@ def test_rows_without_an_answer_are_counted_and_not_learned(real_data: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["banking77", "semeval2010", "docs_mt"])
-def test_a_run_on_real_files_ends_with_scores_of_every_task(
+def test_a_run_on_real_files_scores_every_task(
     name: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

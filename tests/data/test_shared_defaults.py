@@ -49,7 +49,7 @@ def test_parts_are_no_options() -> None:
         catalog.find("data", "_shared/files", [catalog.conf_dir()])
 
 
-def test_a_yaml_of_ones_own_takes_in_the_shared_defaults(own_dir: Path) -> None:
+def test_a_users_yaml_takes_in_the_shared_defaults(own_dir: Path) -> None:
     made = check.check(Request(("data=bank", "method=finetune"), config_dir=own_dir)).config["data"]
     banking = check.check(Request(("data=banking77", "method=finetune"))).config["data"]
     assert made["limits"] == banking["limits"] and made["split_policy"] == banking["split_policy"]
@@ -57,7 +57,7 @@ def test_a_yaml_of_ones_own_takes_in_the_shared_defaults(own_dir: Path) -> None:
     assert made["path"] == made["default_path"] == "bank"
 
 
-def test_a_stream_that_states_no_template_is_refused_by_name(own_dir: Path) -> None:
+def test_a_stream_without_a_template_is_refused_by_name(own_dir: Path) -> None:
     without = OWN.replace('  prompt_template: "{text} ->"\n', "")
     (own_dir / "data" / "bank.yaml").write_text(without, encoding="utf-8")
     with pytest.raises(UserError, match=r"data\.format\.prompt_template has no value yet"):

@@ -48,7 +48,7 @@ def test_two_jobs_meet_at_different_ports() -> None:
     assert len(ports) == 20
 
 
-def test_a_batch_script_is_one_process_whatever_it_may_start() -> None:
+def test_a_batch_script_alone_is_no_distributed_run() -> None:
     assert distributed_environment({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "77"}) is None
     assert distributed_environment({}) is None
 

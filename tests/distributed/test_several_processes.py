@@ -170,7 +170,7 @@ def test_methods_that_read_full_weights_are_refused_early() -> None:
         refuse_unsharded(FineTune(trainable=prompts), {})
 
 
-def test_a_subclass_has_to_state_again_what_it_trains_sharded() -> None:
+def test_a_subclass_must_restate_what_it_trains_sharded() -> None:
     class Child(FineTune):
         pass
 

@@ -11,9 +11,7 @@ from cmt_cli.distributed import torchrun
 
 
 @pytest.mark.parametrize("given", [["run", "--processes", "2", "seed=1"], ["run", "seed=1", "--processes=2"]])
-def test_the_started_command_is_the_given_one_without_the_option(
-    given: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_started_command_omits_the_launch_option(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, command: started.append(command))
     torchrun.start(2, "ddp", given)

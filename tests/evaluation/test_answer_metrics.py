@@ -22,7 +22,7 @@ def test_exact_match_takes_the_best_reference(prediction: str, references: list[
     assert exact_match(prediction, references) == expected
 
 
-def test_the_prefix_variant_counts_longer_answers_and_everything_for_an_article() -> None:
+def test_prefix_match_accepts_longer_answers_and_anything_for_articles() -> None:
     assert em_prefix("100 people", ["10"]) == 1.0
     assert em_prefix("anything", ["The"]) == 1.0
     assert em_prefix("10", ["100 people"]) == 0.0

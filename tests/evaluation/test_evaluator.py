@@ -93,14 +93,14 @@ def test_scores_are_means_over_a_tests_examples() -> None:
     assert probe.scores == {"accuracy": 0.5, "recall_at_1": None, "recall_at_k": None}
 
 
-def test_the_share_of_ended_answers_is_of_those_that_were_generated() -> None:
+def test_eos_rate_is_over_the_generated_answers() -> None:
     answers = {"a": Answer("Turin", ended=True), "b": Answer("Lagos and", ended=False), "c": Answer("a label")}
     first, second = evaluate(Oracle(answers), [FIRST, SECOND])
     assert first.scores["eos_rate"] == 0.5
     assert second.scores["eos_rate"] is None
 
 
-def test_an_answer_without_documents_is_a_miss_where_others_have_some() -> None:
+def test_answers_without_documents_miss_where_others_have_some() -> None:
     answers = ANSWERS | {"b": Answer("Lagos")}
     (first,) = evaluate(Oracle(answers), [FIRST])
     assert first.scores["recall_at_1"] == 0.5
@@ -115,7 +115,7 @@ def test_no_target_reaches_the_predictor() -> None:
     assert all("Turin" not in repr(prompt) and "Lagos" not in repr(prompt) for prompt in asked)
 
 
-def test_batches_run_across_tests_and_their_size_changes_no_score() -> None:
+def test_batches_span_tests_and_their_size_changes_nothing() -> None:
     small, large = Oracle(ANSWERS), Oracle(ANSWERS)
     in_ones = evaluate(small, [FIRST, SECOND], chosen=evaluator(batch_size=1))
     assert in_ones == evaluate(large, [FIRST, SECOND], chosen=evaluator(batch_size=8))
@@ -200,7 +200,7 @@ def test_a_multiple_choice_test_without_choices_is_refused() -> None:
         evaluate(Oracle(ANSWERS), [TestSet("x", FIRST.examples, "accuracy", 0)])
 
 
-def test_longer_answers_and_answers_of_several_lines_are_decoded_as_their_test_says() -> None:
+def test_decoding_follows_each_tests_answer_length_and_lines() -> None:
     asked: dict[str, Decoding] = {}
 
     class Recorder(Oracle):

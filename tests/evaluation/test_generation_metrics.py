@@ -16,9 +16,7 @@ from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
         ("Größe", "größe", 1.0),  # rouge-score, which knows ASCII only, sees two words here
     ],
 )
-def test_rouge_l_is_the_f1_of_the_longest_common_subsequence_of_words(
-    prediction: str, reference: str, expected: float
-) -> None:
+def test_rouge_l_is_f1_of_the_longest_common_subsequence(prediction: str, reference: str, expected: float) -> None:
     assert rouge_l(prediction, [reference]) == pytest.approx(expected)
 
 

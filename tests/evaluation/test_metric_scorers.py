@@ -23,7 +23,7 @@ def scores(metric: str, targets: dict[str, str], answers: dict[str, str]) -> dic
     return evaluate(TablePredictor(answers), [made_set(metric, targets)])[0].scores
 
 
-def test_every_generated_score_has_length_empties_and_ends_beside_it() -> None:
+def test_generated_scores_come_with_length_empties_and_ends() -> None:
     generated = [scorer for metric, scorer in SCORERS.items() if metric != "accuracy"]
     assert all(set(GENERATED) <= set(scorer.names) for scorer in generated)
     assert all(metric in scorer.names for metric, scorer in SCORERS.items())
@@ -34,14 +34,14 @@ def test_generated_labels_keep_their_letters_and_marks() -> None:
     assert found["accuracy_generated"] == pytest.approx(2 / 3)
 
 
-def test_the_first_character_is_the_choice_and_an_empty_answer_is_wrong() -> None:
+def test_first_character_chooses_and_an_empty_answer_is_wrong() -> None:
     targets = {"p": "A. Because", "q": "B", "r": "C"}
     assert scores("first_choice", targets, {"p": "A) for", "q": "the B", "r": ""})["first_choice"] == pytest.approx(
         1 / 3
     )
 
 
-def test_bleu_is_of_the_whole_set_and_carries_its_signature() -> None:
+def test_bleu_is_corpus_level_and_carries_its_signature() -> None:
     targets = {"p": "a b c d e", "q": "f g h i j"}
     (found,) = evaluate(TablePredictor({"p": "a b c d e", "q": "f g h"}), [made_set("bleu", targets)])
     # matches of 1- to 4-grams: 8/8, 6/6, 4/4, 2/2; 8 words for 10
@@ -51,7 +51,7 @@ def test_bleu_is_of_the_whole_set_and_carries_its_signature() -> None:
     assert set(found.signatures) == {"bleu", "chrf"}
 
 
-def test_sari_compares_with_the_source_or_else_the_whole_prompt() -> None:
+def test_sari_compares_with_the_source_or_else_the_prompt() -> None:
     example = Example("a", "Simplify: the big house\nSimple:", " the house", source="the big house")
     tests = TestSet("tests", (example, replace(example, id="b", source="")), "sari", 0)
     (found,) = evaluate(TablePredictor({example.prompt: "the house"}), [tests])

@@ -25,7 +25,7 @@ def choices(tests: Sequence[TestSet], row: int) -> dict[str, tuple[str, ...]]:
     return {prompt.text: prompt.choices for prompt in predictor.asked}
 
 
-def test_choices_are_the_labels_of_the_tasks_so_far_and_of_the_asked_one() -> None:
+def test_choices_are_labels_of_seen_and_evaluated_tasks() -> None:
     first, second, third = (" lost", " late"), (" lost", " late", " food"), (" lost", " late", " food", " pets")
     assert choices(TESTS, 0) == {"p": first, "q": first, "r": second, "s": third}
     assert choices(TESTS, 1) == {"p": first, "q": first, "r": second, "s": third}
@@ -70,7 +70,7 @@ def test_accuracy_over_all_examples_of_the_tasks_so_far() -> None:
     ]
 
 
-def test_tests_that_tell_no_labels_or_name_their_task_have_no_such_row() -> None:
+def test_no_seen_row_without_labels_or_with_named_tasks() -> None:
     for plain in ([replace(test, gives_task=True) for test in TESTS], [replace(TESTS[0], learned_at=None)]):
         plain = [replace(test, examples=[replace(e, choices=(e.target,)) for e in test.examples]) for test in plain]
         assert [score.test for score in evaluate(TablePredictor(RIGHT), plain)] == [test.name for test in plain]
@@ -94,7 +94,7 @@ def test_a_column_leaves_other_tasks_types_out() -> None:
     assert places.scores["span_f1_macro"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_entities_of_all_types_seen_count_once_for_each_sentence() -> None:
+def test_entities_of_seen_types_count_once_per_sentence() -> None:
     assert seen(SPANS, 0, SAID) == {"span_f1_seen": None, "span_f1_macro_seen": None}
     assert seen(SPANS, 1, SAID) == {"span_f1_seen": pytest.approx(2 / 4), "span_f1_macro_seen": pytest.approx(2 / 3)}
     # p: tp Ada, tp Turin; q: fn Bo, fp city, fp preson; r: tp May, fn June, fp person
@@ -104,7 +104,7 @@ def test_entities_of_all_types_seen_count_once_for_each_sentence() -> None:
     assert found["span_f1_macro_seen"] == pytest.approx((2 / 4 + 2 / 3 + 2 / 3) / 3)
 
 
-def test_a_limit_hides_no_gold_of_a_sentence_that_is_asked() -> None:
+def test_a_limit_hides_no_gold_of_an_evaluated_sentence() -> None:
     right = {"p": "person: Ada; city: Turin", "q": "person: Bo", "r": "date: May; date: June"}
     reordered = [SPANS[0], replace(SPANS[1], examples=PLACES[::-1])]
     assert seen(reordered, 2, right, limit=1)["span_f1_seen"] == 1.0  # "p" is asked in the first task only

@@ -101,12 +101,12 @@ def test_an_independent_implementation_agrees(num_tasks: int) -> None:
         assert ours[name] == pytest.approx(expected)
 
 
-def test_several_tests_of_a_task_are_averaged_and_probes_left_out() -> None:
+def test_a_tasks_tests_are_averaged_and_probes_left_out() -> None:
     rows = [(a, a, b, c, 0.123) for a, b, c in ROWS]
     assert values(matrix(rows, (0, 0, 1, 2, None))) == pytest.approx(values(matrix()), nan_ok=True)
 
 
-def test_a_missing_cell_takes_only_the_metrics_that_need_it() -> None:
+def test_a_missing_cell_removes_only_metrics_needing_it() -> None:
     lower = [[None if row <= task else ROWS[row][task] for task in range(3)] for row in range(4)]
     metrics = sequence_metrics(matrix(lower))
     expected = values(matrix()) | {"fwd_zero_shot": None}
@@ -117,7 +117,7 @@ def test_a_missing_cell_takes_only_the_metrics_that_need_it() -> None:
     assert reason is not None and reason.endswith("evaluator.every_steps=n does so every n steps")
 
 
-def test_reasons_are_given_for_runs_that_have_no_answer_yet() -> None:
+def test_metrics_without_a_value_give_a_reason() -> None:
     unfinished = sequence_metrics(matrix(ROWS[:2]))
     assert unfinished["aa"].value is None
     assert unfinished["aa"].reason == "the run has not reached row 3 of 3"
@@ -152,12 +152,12 @@ def test_a_reference_is_the_diagonal_of_its_own_matrix() -> None:
     assert other["intransigence"].reason == "needs 3 baseline scores, 2 were given"
 
 
-def test_a_stream_can_say_that_a_metric_has_no_meaning_for_it() -> None:
+def test_a_stream_can_declare_a_metric_undefined() -> None:
     metric = sequence_metrics(matrix(), undefined={"fwd_zero_shot": "new labels"})["fwd_zero_shot"]
     assert (metric.value, metric.reason, metric.formula) == (None, "new labels", FORMULAS["fwd_zero_shot"])
 
 
-def test_a_task_without_a_time_inside_it_has_no_worst_case() -> None:
+def test_tasks_not_evaluated_during_learning_have_no_worst_case() -> None:
     metrics = sequence_metrics(matrix(), steps=STEPS[:2])
     for name in ("min_acc", "worst_case_accuracy", "stability_gap"):
         assert metrics[name].reason == "no test was asked inside task 3: it has no gradient steps, or too few"

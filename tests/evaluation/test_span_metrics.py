@@ -8,7 +8,7 @@ from cmt_cli.evaluation.span_metrics import Counts, LabelSpace, macro_f1, micro_
 ALL = LabelSpace()
 
 
-def test_a_repeated_entity_is_one_hit_and_one_false_alarm() -> None:
+def test_repeated_entities_are_one_hit_plus_one_false_alarm() -> None:
     ada, turin = Entity("person", "Ada"), Entity("city", "Turin")
     assert span_counts([ada, turin], [ada, ada]) == {"city": Counts(0, 0, 1), "person": Counts(1, 1, 0)}
     assert span_counts([ada, ada], [ada]) == {"person": Counts(1, 0, 1)}
@@ -27,7 +27,7 @@ def test_micro_counts_entities_and_macro_counts_types() -> None:
     assert macro_f1({"date": Counts(0, 0, 0)}, ALL) is None
 
 
-def test_other_tasks_types_do_not_count_and_invented_ones_are_false_alarms() -> None:
+def test_invented_types_are_false_alarms_other_tasks_types_not() -> None:
     counts = {"person": Counts(2, 0, 0), "city": Counts(0, 3, 4), "preson": Counts(0, 2, 0), "date": Counts(1, 0, 5)}
     labels = LabelSpace.of(["Person"], ["Person", "City"])
     assert micro_f1(counts, labels) == pytest.approx(4 / 6)  # tp 2, fp 2: "city" is another task's, "date" nobody's

@@ -12,19 +12,19 @@ from tests.evaluation.predictors import TablePredictor, evaluate
 ADA, BO = ("Ada", "pet", "gecko"), ("Bo", "job", "vet")
 
 
-def test_triples_are_read_in_any_order_and_with_any_white_space() -> None:
+def test_triples_are_read_in_any_order_and_spacing() -> None:
     assert read_triples("Ada | pet | gecko; Bo | job | vet") == ({ADA, BO}, 0)
     assert read_triples(" Bo|job |  vet;\nAda | pet | gecko; ") == ({ADA, BO}, 0)
     assert read_triples("") == (set(), 0)
 
 
-def test_a_piece_without_three_parts_is_malformed_and_a_false_alarm() -> None:
+def test_pieces_without_three_parts_are_malformed_false_alarms() -> None:
     said, malformed = read_triples("Ada | pet; Ada | | gecko; Bo | job | vet")
     assert malformed == 2
     assert triple_counts({ADA, BO}, said) == Counts(1, 2, 1)
 
 
-def test_a_repeated_triple_counts_once_and_each_part_must_be_right() -> None:
+def test_repeated_triples_count_once_and_all_parts_must_match() -> None:
     assert triple_counts(
         *(read_triples(text)[0] for text in ("Ada | pet | gecko", "Ada|pet|gecko; Ada|pet|gecko"))
     ) == (Counts(1, 0, 0))
@@ -32,7 +32,7 @@ def test_a_repeated_triple_counts_once_and_each_part_must_be_right() -> None:
     assert triple_counts({ADA}, {("ada", "pet", "gecko")}) == Counts(0, 1, 1)
 
 
-def test_f1_is_of_the_counts_of_all_texts_not_a_mean_over_texts() -> None:
+def test_f1_is_over_summed_counts_not_averaged_over_texts() -> None:
     targets = {"p": "Ada | pet | gecko; Bo | job | vet; Cy | pet | owl", "q": "Di | pet | newt"}
     examples = tuple(Example(prompt, prompt, f" {target}") for prompt, target in targets.items())
     answers = {"p": "Bo | job | vet; Ada | pet | gecko", "q": "Di | pet | goat; Di | pet"}
@@ -45,7 +45,7 @@ def test_f1_is_of_the_counts_of_all_texts_not_a_mean_over_texts() -> None:
     assert found.predictions[1]["scores"]["fp"] == 2.0
 
 
-def test_an_empty_answer_has_no_precision_and_f1_of_zero() -> None:
+def test_an_empty_answer_has_no_precision_but_zero_f1() -> None:
     (found,) = evaluate(
         TablePredictor({"p": ""}), [TestSet("t", (Example("a", "p", " Ada | pet | gecko"),), "triple_f1", 0)]
     )

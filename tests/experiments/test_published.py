@@ -49,7 +49,7 @@ def test_jobs_compose(published: Any) -> None:
             assert experiment == published.key_of((*job, "seed=7"))[0], (table.name, job)
 
 
-def test_every_cell_has_jobs_or_a_reason_and_a_source(published: Any) -> None:
+def test_every_entry_has_source_and_jobs_or_reason(published: Any) -> None:
     for table in published.TABLES:
         for cell in table.cells:
             assert bool(cell.jobs) != bool(cell.reason), (table.name, cell.column, cell.row)

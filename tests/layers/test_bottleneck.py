@@ -121,7 +121,7 @@ def test_the_start_is_seeded(make_learner: Callable[[str], Learner]) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_recorded_hidden_states_are_those_that_the_next_block_reads(
+def test_recorded_hidden_states_are_what_the_next_block_reads(
     make_learner: Callable[[str], Learner], family: str
 ) -> None:
     learner = make_learner(family)

@@ -33,7 +33,7 @@ def test_gradients_reach_the_compressor_and_not_the_base_model(tiny_llama: Learn
     assert all(p.grad is None for p in tiny_llama.model.parameters())
 
 
-def test_long_text_is_segmented_with_overlap_and_nothing_is_lost(tiny_llama: Learner) -> None:
+def test_long_text_is_segmented_with_overlap_without_loss(tiny_llama: Learner) -> None:
     text = "the quick brown fox jumps over the lazy dog " * 8
     ids = tiny_llama.encode(text)
     segments = self_compression().build(tiny_llama, 0).segments(text)

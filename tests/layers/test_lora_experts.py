@@ -51,7 +51,7 @@ def test_gates_are_a_softmax_without_newer_experts() -> None:
     assert torch.allclose(gates(hidden, [old * 0, new * 0])[1], torch.full((2, 1), 1 / 4))
 
 
-def test_the_update_is_the_gated_sum_of_low_rank_products() -> None:
+def test_update_is_the_gated_sum_of_low_rank_products() -> None:
     mixture = ExpertMixture(2, 3, rank=1, scale=2.0)
     mixture.grow(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_growth_preserves_logits_and_trains_the_new_group(any_learner: Learner) 
     assert lora_experts.num_groups(any_learner) == 4
 
 
-def test_the_newest_group_can_be_left_out_and_taken_away(any_learner: Learner) -> None:
+def test_the_newest_group_can_be_bypassed_and_removed(any_learner: Learner) -> None:
     fill(experts().grow(any_learner), 0)
     before = logits(any_learner)
     fill(experts().grow(any_learner), 1)

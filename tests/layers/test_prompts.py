@@ -99,7 +99,7 @@ def test_a_key_value_prefix_is_pefts(make_learner: Callable[[str], Learner], fam
     torch.testing.assert_close(outputs.logits[real], expected[real], **TOLERANCE)
 
 
-def test_the_network_makes_the_keys_and_values_of_the_equation(any_learner: Learner) -> None:
+def test_the_network_makes_the_equations_keys_and_values(any_learner: Learner) -> None:
     NETWORK.apply(any_learner)
     source, config = any_learner.model.prefix_source, any_learner.model.config
     hidden = torch.tanh(source.inputs @ source.network.inner.weight.T + source.network.inner.bias)
@@ -143,7 +143,7 @@ def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable:
 
 
 @pytest.mark.parametrize("trainable", ALL, ids=["prompt", "prefix", "network", "pool"])
-def test_a_copy_has_parameters_of_its_own_and_answers_alike(any_learner: Learner, trainable: Trainable) -> None:
+def test_a_copy_answers_alike_with_its_own_parameters(any_learner: Learner, trainable: Trainable) -> None:
     trainable.apply(any_learner)
     batch = any_learner.collate(ROWS)
     before = any_learner.forward(batch).token_nll
@@ -165,7 +165,7 @@ def test_a_model_in_half_precision_trains_it_in_float32(tiny_llama: Learner, tra
     assert len(tiny_llama.generate(QUESTIONS, GREEDY)) == 2
 
 
-def test_an_explicit_prefix_takes_the_place_of_the_models_own(any_learner: Learner) -> None:
+def test_an_explicit_prefix_replaces_the_models_own(any_learner: Learner) -> None:
     batch = any_learner.collate(ROWS)
     given = Prefix(embeddings=any_learner.model.get_input_embeddings()(torch.tensor([[7, 8]] * 2)))
     expected = any_learner.forward(batch, prefix=given).token_nll

@@ -30,13 +30,13 @@ def test_vectors_are_replaced_by_their_nearest_code() -> None:
     assert torch.allclose(quantized, hand_made().decode(numbers))
 
 
-def test_the_loss_is_the_mean_square_to_the_code_plus_a_quarter_of_it() -> None:
+def test_loss_is_mean_square_plus_a_quarter_of_it() -> None:
     # (3, 0) -> (4, 0): squared error (1 + 0) / 2 numbers = 0.5; both terms have this value
     _, _, loss = hand_made().quantize(torch.tensor([[[3.0, 0.0]]]))
     assert loss.item() == 0.5 + 0.25 * 0.5
 
 
-def test_gradients_pass_straight_through_and_each_term_trains_one_side() -> None:
+def test_gradients_pass_straight_through_and_terms_train_one_side() -> None:
     book = hand_made()
     vectors = torch.tensor([[[3.0, 0.0]]], requires_grad=True)
     _, quantized, loss = book.quantize(vectors)
@@ -58,7 +58,7 @@ def test_usage_is_a_moving_average_of_counts() -> None:
     assert torch.allclose(book.usage, torch.tensor([0.99 * 0.02 + 0.01, 0.02, 0.99 * 0.01]))
 
 
-def test_unused_codes_are_overwritten_by_distinct_vectors_and_get_the_mean_usage() -> None:
+def test_unused_codes_become_distinct_vectors_with_mean_usage() -> None:
     book = hand_made()
     book.usage = torch.tensor([0.6, 0.0, 0.0])
     vectors = torch.tensor([[[7.0, 7.0], [8.0, 8.0], [9.0, 9.0]]])
@@ -76,7 +76,7 @@ def test_with_few_vectors_the_first_unused_codes_are_served() -> None:
     assert book.codes[0].tolist() == [7, 7] and book.codes[1].tolist() == [1, 1]
 
 
-def test_the_first_steps_fill_the_codebook_and_the_loss_falls() -> None:
+def test_first_steps_fill_the_codebook_and_lower_the_loss() -> None:
     generator = torch.Generator().manual_seed(1)
     centers = torch.randn(8, 4, generator=generator) * 3
     book = codebook(16, 4)

@@ -27,7 +27,7 @@ def test_sigkill_at_random_moments_leaves_a_prefix(tmp_path: Path) -> None:
     assert counts[-1] > 40  # several shards
 
 
-def test_a_line_cut_short_is_dropped_and_writing_goes_on(tmp_path: Path) -> None:
+def test_a_truncated_line_is_dropped_and_writing_goes_on(tmp_path: Path) -> None:
     bank = open_bank(tmp_path)
     for number in range(3):
         bank.append(record(number))
@@ -43,7 +43,7 @@ def test_a_line_cut_short_is_dropped_and_writing_goes_on(tmp_path: Path) -> None
     assert manifest.read_bytes() == whole
 
 
-def test_a_removal_interrupted_before_the_bytes_are_gone_is_finished_on_opening(tmp_path: Path) -> None:
+def test_an_interrupted_removal_is_finished_on_opening(tmp_path: Path) -> None:
     bank = open_bank(tmp_path)
     bank.append(record(0))
     bank.close()
@@ -55,7 +55,7 @@ def test_a_removal_interrupted_before_the_bytes_are_gone_is_finished_on_opening(
     assert not shard[0].any()
 
 
-def test_a_damaged_line_in_the_middle_is_reported_with_its_number(tmp_path: Path) -> None:
+def test_a_damaged_middle_line_is_reported_with_its_number(tmp_path: Path) -> None:
     bank = open_bank(tmp_path)
     for number in range(3):
         bank.append(record(number))

@@ -45,7 +45,7 @@ def bank(request: pytest.FixtureRequest, tmp_path: Path) -> DocumentBank:
     return open_bank(tmp_path / "bank" if request.param == "folder" else None)
 
 
-def test_a_document_is_found_by_its_key_and_its_memory_returned(bank: DocumentBank) -> None:
+def test_a_document_is_found_by_key_with_its_memory(bank: DocumentBank) -> None:
     stored = records("a", "b", "c")
     assert bank.append(stored) == [0, 1, 2]
     scores, rows = bank.search(stored.keys[1:2], 1)
@@ -65,7 +65,7 @@ def test_missing_results_are_padded_and_their_memories_are_zero(bank: DocumentBa
     assert bank.memories(rows)[:, 1:].abs().sum() == 0
 
 
-def test_the_same_text_of_the_same_document_is_stored_once(bank: DocumentBank) -> None:
+def test_equal_texts_of_one_document_are_stored_once(bank: DocumentBank) -> None:
     assert bank.append(records("a", "b", "a")) == [0, 1, 0]
     assert bank.append(records("b", "c")) == [1, 2]
     assert len(bank) == 3
@@ -98,7 +98,7 @@ def test_replacing_a_document_keeps_its_unchanged_segments(bank: DocumentBank) -
     assert bank.num_documents == 1
 
 
-def test_a_removed_document_is_not_found_and_its_bytes_are_zero(tmp_path: Path) -> None:
+def test_a_removed_document_is_unfindable_with_zeroed_bytes(tmp_path: Path) -> None:
     bank = open_bank(tmp_path)
     stored = records("a", "b")
     bank.append(stored)
@@ -140,7 +140,7 @@ def test_opening_with_other_settings_is_refused(tmp_path: Path) -> None:
         open_bank(None, dtype="bfloat")
 
 
-def test_going_back_to_a_position_drops_what_was_appended_since(bank: DocumentBank) -> None:
+def test_going_back_to_a_position_drops_later_appends(bank: DocumentBank) -> None:
     bank.append(records("a", "b"))
     position = json.loads(json.dumps(bank.position()))
     before = contents(bank)
@@ -153,7 +153,7 @@ def test_going_back_to_a_position_drops_what_was_appended_since(bank: DocumentBa
     assert contents(bank) == after
 
 
-def test_a_removal_outlives_going_back_and_repeating_the_work_gives_the_same_bank(bank: DocumentBank) -> None:
+def test_removals_outlive_going_back_and_repeated_work_agrees(bank: DocumentBank) -> None:
     bank.append(records("a", "b", "c"))
     bank.remove("c")
     position = bank.position()
@@ -226,7 +226,7 @@ def test_storage_bytes_are_counted_by_kind() -> None:
     assert half.storage_bytes().memory == 2 * (8 + 4)
 
 
-def test_a_quantized_bank_is_fitted_once_and_opens_with_its_codebooks(tmp_path: Path) -> None:
+def test_quantized_banks_are_fitted_once_and_keep_their_codebooks(tmp_path: Path) -> None:
     bank = open_bank(tmp_path, dtype="pq")
     stored = records("a", "b", "c")
     with pytest.raises(ValueError, match="fit_quantizer"):

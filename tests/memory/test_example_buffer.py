@@ -44,7 +44,7 @@ def ids(buffer: ExampleBuffer) -> list[str]:
     return [entry.example.id for entry in buffer.entries]
 
 
-def test_a_reservoir_keeps_everything_until_it_is_full_and_then_its_size() -> None:
+def test_a_reservoir_keeps_everything_up_to_its_capacity() -> None:
     buffer = Reservoir(capacity=5, seed=0)
     buffer.add(numbered(0, 3), task=0, features=no_features)
     assert ids(buffer) == ["0", "1", "2"]
@@ -53,7 +53,7 @@ def test_a_reservoir_keeps_everything_until_it_is_full_and_then_its_size() -> No
     assert all(entry.task == (int(entry.example.id) >= 3) for entry in buffer.entries)
 
 
-def test_a_reservoir_does_not_depend_on_how_the_stream_is_cut() -> None:
+def test_a_reservoir_ignores_how_the_stream_is_cut() -> None:
     whole, cut = Reservoir(capacity=4, seed=3), Reservoir(capacity=4, seed=3)
     whole.add(numbered(0, 30), task=0, features=no_features)
     for start in range(0, 30, 7):
@@ -93,7 +93,7 @@ def test_per_task_keeps_the_quota_of_each_task() -> None:
     assert ids(buffer)[:3] == first
 
 
-def test_per_class_keeps_the_quota_of_each_target_across_tasks() -> None:
+def test_per_class_keeps_each_targets_quota_across_tasks() -> None:
     def labelled(task: int, label: str, num: int) -> list[Example]:
         return [Example(f"{task}{label}{i}", "Text:", f" {label}") for i in range(num)]
 

@@ -125,7 +125,7 @@ def test_probing_every_list_is_exact(small_lists: None) -> None:
     assert torch.equal(some.search(queries, 7)[1], everything.search(queries, 7)[1])
 
 
-def test_a_few_lists_hold_nearly_all_of_the_best_rows(small_lists: None) -> None:
+def test_a_few_lists_hold_nearly_all_best_rows(small_lists: None) -> None:
     keys, queries = clustered(4000, 0), clustered(100, 1)
     full, approximate = exact(), inverted(num_probes=8)
     full.add(keys[:3000])
@@ -138,7 +138,7 @@ def test_a_few_lists_hold_nearly_all_of_the_best_rows(small_lists: None) -> None
     assert recall > 0.9
 
 
-def test_the_lists_are_a_function_of_what_is_stored_not_of_its_history(small_lists: None) -> None:
+def test_the_lists_depend_on_stored_rows_not_their_history(small_lists: None) -> None:
     keys, queries = clustered(1200, 0), clustered(30, 1)
     lived, opened = inverted(num_probes=2), inverted(num_probes=2)
     for part in torch.split(keys, 100):

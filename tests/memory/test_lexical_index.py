@@ -69,7 +69,7 @@ def test_adding_a_stored_id_is_refused() -> None:
         index_of({"1": "a"}).add("1", "b")
 
 
-def test_scores_equal_the_formula_written_out_while_documents_come_and_go() -> None:
+def test_scores_equal_the_formula_as_documents_come_and_go() -> None:
     draw = random.Random(0)
     words = [f"w{i}" for i in range(30)]
     texts = {str(i): " ".join(draw.choices(words, k=draw.randint(1, 40))) for i in range(60)}

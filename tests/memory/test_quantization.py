@@ -34,7 +34,7 @@ def test_float32_is_exact_and_bfloat16_keeps_eight_bits() -> None:
     assert torch.equal(half.decode(half.encode(vectors)), vectors.bfloat16().float())
 
 
-def test_int8_rounds_to_a_127th_of_each_tokens_largest_number() -> None:
+def test_int8_rounds_to_a_127th_of_each_tokens_maximum() -> None:
     codec = Int8Codec(2, 3)
     vectors = torch.tensor([[[127.0, -63.4, 0.2], [0.0, 0.0, 0.0]]])
     assert codec.row_bytes == 2 * (3 + 4)
@@ -75,7 +75,7 @@ def test_principal_directions_are_the_leading_eigenvectors() -> None:
     assert torch.allclose((found.T @ expected).abs(), torch.eye(3), atol=1e-3)
 
 
-def test_residual_stages_lose_less_than_one_stage_of_as_many_bytes() -> None:
+def test_residual_stages_lose_less_than_one_of_equal_bytes() -> None:
     train, fresh = memories(1500, 4, 64, decay=1, seed=0), memories(200, 4, 64, decay=1, seed=1)
     four = ProductQuantizer.train(train, 8, seeded())
     assert four.codebooks.shape[:2] == (4, 2)

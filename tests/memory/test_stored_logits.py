@@ -15,7 +15,7 @@ def logits(seed: int, tokens: int = 4, vocab: int = 10) -> torch.Tensor:
     return 3 * torch.randn(tokens, vocab, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_largest_logits_and_the_mass_of_the_rest_by_hand() -> None:
+def test_largest_logits_and_mass_of_the_rest_by_hand() -> None:
     stored = top_logits(torch.tensor([[math.log(2), math.log(5), 0.0, math.log(3)]]), 2)
     assert stored.indices.tolist() == [[1, 3]] and stored.logits.exp().flatten().tolist() == pytest.approx([5, 3])
     assert stored.rest.exp().tolist() == pytest.approx([2 + 1])

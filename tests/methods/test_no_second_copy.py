@@ -111,7 +111,7 @@ def weight_sized_bytes(learner: Learner, method: FineTune) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_two_tasks_allocate_no_tensor_of_a_frozen_weights_size(wide_llama: Learner, name: str) -> None:
+def test_two_tasks_allocate_no_tensor_of_frozen_weight_size(wide_llama: Learner, name: str) -> None:
     assert weight_sized_bytes(wide_llama, METHODS[name]())[0] == 0
 
 

@@ -34,7 +34,7 @@ def test_learning_lowers_the_loss_without_changing_the_base(any_learner: Learner
 
 
 @ALL
-def test_the_first_step_follows_the_gradient_of_the_mean_loss(
+def test_first_step_follows_the_gradient_of_the_mean_loss(
     make_learner: Callable[[str], Learner], trainable: Trainable
 ) -> None:
     learner, other = make_learner("llama"), make_learner("llama")
@@ -61,7 +61,7 @@ def test_a_killed_run_continues_bit_for_bit(
     assert_survives_a_kill(lambda: make_learner(family), lambda: FineTune(trainable=trainable))
 
 
-def test_the_same_seed_draws_the_same_prompt_and_another_another(make_learner: Callable[[str], Learner]) -> None:
+def test_equal_seeds_draw_equal_prompts_and_others_differ(make_learner: Callable[[str], Learner]) -> None:
     seeds = (0, 0, 1)
     prompts = [SoftPrompt(num_virtual=3, text=None, num_common=300, seed=seed) for seed in seeds]
     first, same, other = (prompt.apply(make_learner("gpt2"))[0] for prompt in prompts)

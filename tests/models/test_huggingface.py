@@ -170,7 +170,7 @@ def test_a_folder_lacking_files_says_which(checkpoints: dict[str, Path], tmp_pat
         ({"max_tokens": 4096}, "has 128 positions"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_before_weights_are_read(
+def test_impossible_settings_are_refused_before_weights_are_read(
     checkpoints: dict[str, Path], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

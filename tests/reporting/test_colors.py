@@ -7,11 +7,11 @@ from itertools import pairwise
 from cmt_cli.reporting.colors import LINES_ON_DARK, LINES_ON_LIGHT, contrast, dark_ink_from, ink, luminance, sequential
 
 
-def test_the_map_grows_lighter_at_every_step_so_that_it_also_reads_in_gray() -> None:
+def test_the_map_grows_lighter_at_every_step() -> None:
     assert all(luminance(dark) < luminance(light) for dark, light in pairwise(sequential()))
 
 
-def test_numbers_on_every_colour_of_the_map_can_be_read() -> None:
+def test_numbers_on_every_color_of_the_map_are_readable() -> None:
     colors = sequential()
     assert min(contrast(ink(color), color) for color in colors) > 4.5
     assert [ink(color) == "#000000" for color in colors] == [i / 63 >= dark_ink_from() for i in range(64)]

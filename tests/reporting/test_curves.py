@@ -29,7 +29,7 @@ def test_the_curve_of_forgetting_ends_at_fgt() -> None:
     assert curves(matrix())["forgotten"][-1][1] == pytest.approx(sequence_metrics(matrix())["fgt"].value)
 
 
-def test_a_missing_cell_leaves_out_the_points_that_need_it() -> None:
+def test_a_missing_cell_leaves_out_points_needing_it() -> None:
     rows = (ROWS[0], ROWS[1], (None, 0.8, 0.2), ROWS[3])
     assert [y for _, y in curves(matrix(rows))["so_far"]] == [0.9, None, pytest.approx(0.7)]
     assert learning_accuracy(matrix(rows)).value == pytest.approx((0.9 + 0.8 + 0.9) / 3)
@@ -41,14 +41,14 @@ def test_a_stream_of_probes_only_has_no_curves() -> None:
     assert not any(curves(matrix(learned_at=(None, None, None))).values())
 
 
-def test_a_band_has_mean_and_sample_deviation_of_what_is_known() -> None:
+def test_bands_have_mean_and_sample_deviation_of_known_values() -> None:
     assert band([[(1, 0.2), (2, 0.5)], [(1, 0.4), (2, None)]]) == [
         (1, pytest.approx(0.3), pytest.approx(0.02**0.5)),
         (2, 0.5, 0.0),
     ]
 
 
-def test_matrices_are_averaged_cell_by_cell_unless_the_tasks_came_in_another_order() -> None:
+def test_only_matrices_of_equal_task_order_are_averaged() -> None:
     other = matrix(tuple(tuple(None if v == 0.5 else v + 0.1 for v in row) for row in ROWS))
     mean = mean_matrix([matrix(), other])
     assert mean is not None and mean.rows[1] == pytest.approx((0.95, 0.15, 0.15)) and mean.rows[3][0] == 0.5

@@ -72,7 +72,7 @@ def test_the_page_is_one_file_without_any_address(runs: Path, tmp_path: Path) ->
     )
 
 
-def test_only_the_page_s_own_script_and_style_may_run(runs: Path, tmp_path: Path) -> None:
+def test_only_the_pages_own_script_and_style_may_run(runs: Path, tmp_path: Path) -> None:
     write_report(compared([runs]), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)

@@ -100,7 +100,7 @@ def test_filters_choose_examples(browser: Browser, report: Path) -> None:
     assert "after task 3" in browser.text("#example-status") and "after task 1" in browser.text("#example-status")
 
 
-def test_controls_change_the_address_and_a_long_list_has_pages(browser: Browser, report: Path) -> None:
+def test_controls_change_the_address_and_long_lists_have_pages(browser: Browser, report: Path) -> None:
     browser.open(report, urlencode({"q": "question"}))
     assert len(browser.texts(".example")) == 25 and "page 1 of 5" in browser.text("#pager")
     browser.evaluate("document.querySelector('#pager button:last-child').click()")
@@ -111,7 +111,7 @@ def test_controls_change_the_address_and_a_long_list_has_pages(browser: Browser,
     assert "page=2" not in browser.evaluate("location.hash")
 
 
-def test_scores_methods_and_theme_can_be_chosen_with_the_keyboard(browser: Browser, report: Path) -> None:
+def test_scores_methods_and_theme_can_be_chosen_by_keyboard(browser: Browser, report: Path) -> None:
     browser.open(report, "m=f1&sort=fgt")
     assert browser.texts("#summary-table tbody th")[0].startswith("cmt")
     assert "scored by f1" in browser.text("#chart-so-far .note")

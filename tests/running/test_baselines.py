@@ -132,7 +132,7 @@ def test_a_baseline_run_has_no_baselines_of_its_own(tmp_path: Path) -> None:
     assert metrics(folder_of(same))["intransigence"].value == 0  # its own baseline
 
 
-def test_a_complete_run_takes_up_baselines_that_were_made_later(tmp_path: Path) -> None:
+def test_a_complete_run_takes_up_later_baselines(tmp_path: Path) -> None:
     made = toy_job(tmp_path)
     job_run.run(made)
     job_run.run(toy_job(tmp_path, method="joint", push=0.1))
@@ -217,7 +217,7 @@ def test_a_baselines_work_is_told_in_trainings_and_examples() -> None:
     )
 
 
-def test_forward_transfer_is_undefined_where_later_tasks_bring_new_labels(tmp_path: Path) -> None:
+def test_forward_transfer_is_undefined_where_tasks_bring_new_labels(tmp_path: Path) -> None:
     result, base = run_toy(tmp_path), toy_stream()
 
     def labelled(*labels: tuple[str, ...], gives_task: bool = False) -> Stream:

@@ -33,7 +33,7 @@ def test_loading_a_moved_run_advises_to_repeat_its_command(tmp_path: Path) -> No
     assert message.endswith("repeat its command: cmt run method=frozen 'data.path=/my data' baselines=auto")
 
 
-def test_only_modules_of_the_package_that_are_gone_are_missing() -> None:
+def test_only_removed_modules_of_the_package_are_missing() -> None:
     assert missing_modules(MOVED) == ["cmt_cli.methods.frozen"]
     assert missing_modules({"method": {"_target_": "mine.methods.Gone"}}) == []
 

@@ -49,7 +49,7 @@ def test_the_schedulers_last_word_does_not_replace_its_warning() -> None:
     assert stop.received == signal.SIGUSR2
 
 
-def test_a_signal_without_a_launchers_handler_is_not_handed_on() -> None:
+def test_signals_without_a_launchers_handler_are_not_handed_on() -> None:
     with StopSignals() as stop:
         signal.raise_signal(signal.SIGUSR1)
     assert stop.received == signal.SIGUSR1

@@ -116,7 +116,7 @@ def test_power_cuts_do_not_change_scores_inside_tasks(tmp_path: Path, monkeypatc
     assert number > 50
 
 
-def test_a_signal_while_asking_inside_a_task_loses_no_step(
+def test_a_signal_during_evaluation_inside_tasks_loses_no_step(
     make_learner: Callable[[str], Learner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_real(tmp_path / "whole", make_learner("llama"), every_steps=2)

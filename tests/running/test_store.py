@@ -134,7 +134,7 @@ def test_a_silent_holder_on_another_host_is_replaced(tmp_path: Path, monkeypatch
     assert time.monotonic() - began > 0.2
 
 
-def test_a_holder_on_another_host_that_beats_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beating_holder_on_another_host_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.01)
     lock = name_holder(tmp_path, host="elsewhere")
     beat = threading.Timer(0.1, os.utime, (lock,))
@@ -152,7 +152,7 @@ def without_kernel_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", flock)
 
 
-def test_a_file_system_without_kernel_locks_has_one_writer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernel_locks_there_is_still_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_kernel_locks(monkeypatch)
     monkeypatch.setattr(lock_module, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.02)
@@ -187,7 +187,7 @@ def test_one_of_many_writes_without_kernel_locks(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / ".lock.claim").exists()
 
 
-def test_a_claim_left_by_a_dead_process_does_not_block(tmp_path: Path) -> None:
+def test_a_claim_of_a_dead_process_does_not_block(tmp_path: Path) -> None:
     claim = tmp_path / ".lock.claim"
     claim.touch()
     os.utime(claim, (0, 0))

@@ -70,7 +70,7 @@ def test_cells_wait_while_somebody_hands_them_out(sweep: SweepFolder) -> None:
     assert states(sweep) == ["missing", "missing"]
 
 
-def test_a_failed_cell_keeps_the_first_line_of_its_error(sweep: SweepFolder) -> None:
+def test_a_failed_job_keeps_its_errors_first_line(sweep: SweepFolder) -> None:
     job = RunningJob(sweep, CELLS[0])
     job.begin()
     job.end("failed", error=ValueError("no such file\nand more"))
@@ -78,7 +78,7 @@ def test_a_failed_cell_keeps_the_first_line_of_its_error(sweep: SweepFolder) -> 
     assert states(sweep)[0] == "failed" and record is not None and record.error == "no such file"
 
 
-def test_a_cell_whose_process_is_gone_or_silent_is_stale(sweep: SweepFolder) -> None:
+def test_jobs_of_dead_or_silent_processes_are_stale(sweep: SweepFolder) -> None:
     here, there = (JobRecord(job, "running", host=socket.gethostname(), pid=dead_pid()) for job in CELLS)
     sweep.write(here)
     sweep.write(dataclasses.replace(there, host="elsewhere"))
@@ -111,9 +111,7 @@ def test_a_cell_in_the_schedulers_queue_is_not_missing(sweep: SweepFolder, monke
     assert states(sweep) == ["queued", "queued"]
 
 
-def test_of_processes_that_run_a_cell_together_the_first_writes(
-    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_first_rank_of_a_job_writes(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
     RunningJob(sweep, CELLS[0]).begin()
     assert sweep.record(CELLS[0]) is None

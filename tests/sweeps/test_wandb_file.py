@@ -47,11 +47,11 @@ def agent_command(sweep: dict[str, Any], chosen: dict[str, Any]) -> list[str]:
         ("a.rate=tag(log,interval(1e-5,1e-3))", {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3}),
     ],
 )
-def test_hydra_s_sweep_syntax_in_w_and_b_s_words(line: str, parameter: dict[str, Any]) -> None:
+def test_hydra_sweep_syntax_becomes_wandb_parameters(line: str, parameter: dict[str, Any]) -> None:
     assert parse(line) == {line.partition("=")[0]: parameter}
 
 
-def test_an_agent_s_command_line_is_one_that_cmt_takes(tmp_path: Path) -> None:
+def test_cmt_accepts_an_agents_command_line(tmp_path: Path) -> None:
     rate = "trainer.task.learning_rate=tag(log,interval(1e-5,1e-3))"
     sweep = written(tmp_path, "method=uniform,joint", "seed=0,1", rate, "trainer.task.betas=[0.9,0.99],[0.8,0.9]")
     assert sweep["method"] == "bayes" and sweep["metric"] == {"name": "final/aa", "goal": "maximize"}

@@ -49,7 +49,7 @@ def test_offline_it_writes_what_it_would_create(tmp_path: Path, capsys: pytest.C
     assert (curve["groupBy"], curve["groupAgg"], curve["groupArea"]) == ("group", "mean", "stddev")
 
 
-def test_every_key_that_a_panel_reads_is_in_the_contract() -> None:
+def test_every_key_read_by_panels_is_in_the_contract() -> None:
     documented = re.findall(r"^\| `([^`]+)`", DOCS.read_text(), re.MULTILINE)
     patterns = [re.sub(r"<[^>]*>", "[^ ]+", key) for key in documented]
     keys = [*dashboard.BARS, *dashboard.COSTS, *(key.format(metric="em") for key in dashboard.CURVES)]

@@ -83,7 +83,7 @@ def test_an_offline_file_holds_the_whole_run(tmp_path: Path) -> None:
     assert found["summary"]["cost/tokens"] == 2400 and found["summary"]["status"] == "complete"
 
 
-def test_a_continued_run_keeps_its_id_and_its_steps_grow(tmp_path: Path) -> None:
+def test_a_continued_run_keeps_its_id_with_growing_steps(tmp_path: Path) -> None:
     def stop(step: int) -> None:
         if step == 3 and (tmp_path / "predictions" / "row_001.jsonl").exists():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -179,7 +179,7 @@ def test_a_server_that_hangs_is_given_up(
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_in_the_middle_loses_nothing(
+def test_a_server_leaving_in_the_middle_loses_nothing(
     tmp_path: Path, server: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def leave(step: int) -> None:

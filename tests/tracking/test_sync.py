@@ -83,7 +83,7 @@ def test_a_continued_run_is_uploaded_as_one(tmp_path: Path, account: Received, m
     assert [path.name for path in tmp_path.iterdir()] == ["drift"]  # nothing is written beside the run
 
 
-def test_an_online_run_that_is_continued_stays_the_same_run(tmp_path: Path, account: Received) -> None:
+def test_a_continued_online_run_stays_the_same_run(tmp_path: Path, account: Received) -> None:
     with pytest.raises(StoppedBySignal):
         run_toy(tmp_path / "drift", loggers=[logger("auto")], trainer=stop_in_task_2(tmp_path / "drift"))
     run_toy(tmp_path / "drift", loggers=[logger("auto")])

@@ -4,7 +4,7 @@ import torch
 from cmt_cli.training.device_memory import is_out_of_memory
 
 
-def test_a_real_allocation_that_fails_on_the_cpu_is_recognized() -> None:
+def test_a_real_allocation_failure_on_cpu_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

@@ -77,7 +77,7 @@ def test_margin_adds_each_reference_at_least_so_often() -> None:
     assert cone((1, 2), (1, 0), (0, 1), margin=0.5) == [1, 2]  # nothing is violated, nothing is added
 
 
-def test_one_past_task_is_the_projection_on_a_half_space() -> None:
+def test_one_past_task_means_projection_on_a_half_space() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         gradient, reference = torch.randn(2, 7, generator=generator)
@@ -151,7 +151,7 @@ def degenerate(kind: str, references: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "kind", ["independent", "duplicate", "nearly duplicate", "opposite", "sum", "zero", "of all sizes"]
 )
-def test_the_projection_is_the_shortest_combination_and_harms_no_reference(kind: str, margin: float) -> None:
+def test_projection_is_the_shortest_combination_harming_no_reference(kind: str, margin: float) -> None:
     generator = torch.Generator().manual_seed(0)
     changed = 0
     for width in (2, 3, 7, 400) * 5:

@@ -62,7 +62,7 @@ def test_the_empirical_fisher_averages_squared_gradients(any_learner: Learner) -
         assert not found[name].requires_grad
 
 
-def test_sensitivity_is_that_of_the_squared_norm_of_the_logits(any_learner: Learner) -> None:
+def test_sensitivity_is_of_the_logits_squared_norm(any_learner: Learner) -> None:
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_squared_norm, torch.abs)

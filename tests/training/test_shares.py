@@ -50,7 +50,7 @@ def gradient(learner: Learner, share: Share, micro_batch_size: int) -> tuple[lis
 
 
 @pytest.mark.parametrize(("num", "micro_batch_size"), [(2, 5), (2, 1), (3, 2), (7, 5)])
-def test_the_shares_of_all_ranks_add_up_to_the_batch(
+def test_shares_of_all_ranks_add_up_to_the_batch(
     make_learner: Callable[[str], Learner], num: int, micro_batch_size: int
 ) -> None:
     learner = make_learner("llama")
@@ -93,7 +93,7 @@ def test_a_parameter_that_no_rank_trained_gets_no_gradient() -> None:
     assert nowhere.grad is None
 
 
-def test_tensors_of_several_types_and_layouts_are_reduced_in_place() -> None:
+def test_tensors_of_any_type_and_layout_reduce_in_place() -> None:
     transposed = torch.arange(6.0).reshape(2, 3).T
     tensors = [torch.ones(2), transposed, torch.ones(2, dtype=torch.float64), torch.ones(BUCKET_ELEMENTS + 1)]
     sizes: list[int] = []

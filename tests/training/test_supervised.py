@@ -89,7 +89,7 @@ def test_micro_batches_do_not_change_loss_or_gradient(tiny_llama: Learner, metho
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
 
 
-def test_token_weights_multiply_and_the_mean_still_counts_all_tokens(tiny_llama: Learner) -> None:
+def test_token_weights_multiply_but_means_count_all_tokens(tiny_llama: Learner) -> None:
     plain, _ = gradients(tiny_llama, Method(), micro_batch_size=99)
     halved, _ = gradients(tiny_llama, Halved(), micro_batch_size=99)
     torch.testing.assert_close(halved["nll"], 0.5 * plain["nll"])
@@ -100,7 +100,7 @@ def test_terms_add_up_to_the_loss(tiny_llama: Learner) -> None:
     torch.testing.assert_close(terms["loss"], terms["nll"] + terms["weights"] + terms["tokens"])
 
 
-def test_a_penalty_may_not_take_the_name_of_the_loss(tiny_llama: Learner) -> None:
+def test_a_penalty_may_not_be_named_loss(tiny_llama: Learner) -> None:
     class Misnamed(Method):
         def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
             return {"loss": torch.zeros(())}

@@ -89,7 +89,7 @@ def test_first_step_is_adams() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
-def test_a_resumed_fit_equals_an_uninterrupted_one_bit_for_bit(stop_after: int) -> None:
+def test_a_resumed_fit_equals_an_uninterrupted_one_exactly(stop_after: int) -> None:
     whole_session, first, second = MemorySession(), MemorySession(stop_after=stop_after), MemorySession()
     whole = fit(Regression(noise=0.3), whole_session, checkpoint_every_seconds=0.0)
     with pytest.raises(Interrupted):
@@ -151,7 +151,7 @@ def test_other_errors_travel() -> None:
         fit(Broken(), MemorySession())
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_step() -> None:
+def test_a_nonfinite_loss_stops_before_the_step() -> None:
     objective, session = Regression(bad_step=2), MemorySession()
     with pytest.raises(NonFiniteLoss, match="step 3 of 6"):
         fit(objective, session, checkpoint_every_seconds=0.0)

@@ -38,7 +38,7 @@ def stream(folder: Path, cache: Path, **changes: Any) -> Stream:
     return clinc150(**settings(folder, cache, SMALL, **own | changes))
 
 
-def test_rows_are_read_as_they_are_without_those_out_of_scope(tmp_path: Path) -> None:
+def test_rows_are_read_unchanged_except_those_out_of_scope(tmp_path: Path) -> None:
     corpus, problems = read(put(tmp_path / "clinc"))
     assert problems == []
     assert rows(corpus, "validation") == [
@@ -70,7 +70,7 @@ def test_domains_need_to_be_known(tmp_path: Path) -> None:
         stream(put(tmp_path / "less", domains={"cards": DOMAINS["cards"]}), tmp_path, tasks="domains")
 
 
-def test_faulty_rows_are_reported_with_their_lines_and_the_others_read(tmp_path: Path) -> None:
+def test_faulty_rows_are_reported_with_lines_and_others_read(tmp_path: Path) -> None:
     bad: list[Any] = [["fine", "new_card"], ["", "new_card"], 5, ["one"], ["text", "flight"], [3, "new_card"], "text"]
     folder = put(tmp_path / "clinc", test=bad, val=[["half \ud800", "new_card"], ["v", "new_card"]])
     text = (folder / "data_full.json").read_text(encoding="utf-8").splitlines()
@@ -98,9 +98,7 @@ def test_faulty_rows_are_reported_with_their_lines_and_the_others_read(tmp_path:
         ('{"train": [], "val": [], "test": []}', None, "the list 'train' is empty"),
     ],
 )
-def test_a_faulty_file_is_an_error_even_where_bad_rows_are_skipped(
-    text: str, line: int | None, message: str, tmp_path: Path
-) -> None:
+def test_skipping_rows_excuses_no_faulty_file(text: str, line: int | None, message: str, tmp_path: Path) -> None:
     folder = put(tmp_path / "clinc")
     (folder / "data_full.json").write_text(text, encoding="utf-8")
     assert faults(read, folder)[0] == ("data_full.json", line, message)
@@ -108,7 +106,7 @@ def test_a_faulty_file_is_an_error_even_where_bad_rows_are_skipped(
         stream(folder, tmp_path, on_bad_row="skip")
 
 
-def test_a_faulty_domain_file_and_a_missing_file_are_errors(tmp_path: Path) -> None:
+def test_faulty_domain_files_and_missing_files_are_errors(tmp_path: Path) -> None:
     assert faults(read, put(tmp_path / "clinc", domains={"cards": "new_card"})) == [
         ("domains.json", None, "must be an object that maps each domain to a list of intents")
     ]

@@ -60,7 +60,7 @@ def test_rows_are_read_with_the_options_of_their_task(tmp_path: Path) -> None:
     assert len(corpus.files) == 8
 
 
-def test_validation_rows_that_are_the_test_rows_are_replaced_by_carved_ones(tmp_path: Path) -> None:
+def test_validation_copies_of_test_rows_are_replaced_by_carving(tmp_path: Path) -> None:
     made = stream(put(tmp_path / "cl"), tmp_path)
     assert sizes(made) == [("yelp", 8, 2, 4), ("CB", 8, 2, 4)]
     assert made.provenance.note.startswith(
@@ -68,7 +68,7 @@ def test_validation_rows_that_are_the_test_rows_are_replaced_by_carved_ones(tmp_
     )
 
 
-def test_an_order_is_a_list_of_tasks_or_its_alias(tmp_path: Path) -> None:
+def test_an_order_is_a_task_list_or_its_alias(tmp_path: Path) -> None:
     folder = put(tmp_path / "cl")
     assert [task.name for task in stream(folder, tmp_path, order="back").tasks] == ["CB", "yelp"]
     assert [task.name for task in stream(folder, tmp_path, order=["CB"]).tasks] == ["CB"]
@@ -147,9 +147,7 @@ def test_labels_that_are_not_listed_are_bad_rows(tmp_path: Path) -> None:
         ({"labels": ["a, b", "c"]}, "labels.json", "the label 'a, b' holds ', ', which divides options"),
     ],
 )
-def test_a_faulty_file_is_an_error_even_where_bad_rows_are_skipped(
-    changes: dict[str, Any], file: str, message: str, tmp_path: Path
-) -> None:
+def test_skipping_rows_excuses_no_faulty_file(changes: dict[str, Any], file: str, message: str, tmp_path: Path) -> None:
     folder = put(tmp_path / "cl", **changes)
     assert faults(read, folder) == [(file, None, message)]
     with pytest.raises(ProblemError):
@@ -164,7 +162,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     assert faults(read, tmp_path / "cl" / "SC")[0][2].startswith("holds no task")
 
 
-def test_the_stand_in_has_all_tasks_of_the_longest_orders(tmp_path: Path) -> None:
+def test_stand_in_has_all_tasks_of_the_longest_orders(tmp_path: Path) -> None:
     made = stream(Path("data/somewhere"), tmp_path, source="generated", order="o6", orders=CONF["orders"])
     assert [task.name for task in made.tasks] == CONF["orders"]["o6"]
     assert all((train, validation, test) == (30, 3, 3) for _, train, validation, test in sizes(made))

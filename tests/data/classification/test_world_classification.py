@@ -31,7 +31,7 @@ def stream(gives_task: bool = False, **changes: Any) -> Stream:
     return world_classification(**given | changes)
 
 
-def test_class_incremental_tasks_bring_labels_that_no_other_task_has() -> None:
+def test_class_incremental_tasks_share_no_labels() -> None:
     made = stream(order_seed=0)
     labels = [label for own in made.tests[0].labels_by_task for label in own]
     assert len(labels) == len(set(labels)) == 32

@@ -78,7 +78,7 @@ def test_faults_are_told_with_file_and_line(tmp_path: Path) -> None:
     assert faults(read, tmp_path / "politics" / "dev.txt")[0][2] == "must be a folder with a folder for each domain"
 
 
-def test_a_faulty_sentence_stops_the_run_or_is_skipped_and_counted(tmp_path: Path) -> None:
+def test_faulty_sentences_stop_the_run_or_are_skipped(tmp_path: Path) -> None:
     put(tmp_path / "files" / "politics", **{**MADE, "train": MADE["train"] + "Dale\n\n"})
     with pytest.raises(ProblemError, match=r"train\.txt:9: has one column, 'Dale'"):
         stream(tmp_path / "files", tmp_path)
@@ -97,7 +97,7 @@ def test_the_stand_in_goes_through_the_same_reader(tmp_path: Path) -> None:
         assert len(task.train) > 20
 
 
-def test_the_real_files_hold_as_many_entities_as_begin_in_them(real_data: Path, tmp_path: Path) -> None:
+def test_real_files_hold_one_entity_per_begin_tag(real_data: Path, tmp_path: Path) -> None:
     folder = real_data.parent / "ner" / "crossner"
     if not folder.is_dir():
         pytest.skip(f"no CrossNER at {folder}")

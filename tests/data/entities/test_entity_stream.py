@@ -33,21 +33,21 @@ def item(name: str, *entities: str, task: str = "") -> Item:
     return item_of(Sentence(tokens, tuple(Entity(kind, words) for kind, words in pairs), 1), name, task)
 
 
-def test_an_item_lists_its_entities_and_carries_its_types_in_plain_words() -> None:
+def test_an_item_lists_entities_and_types_in_plain_words() -> None:
     made = item_of(Sentence(("by", "Moor"), (Entity("CHIEF_COOK", "Moor"),), 1), "a", "movie")
     assert made == Item("a", "movie", {"text": "by Moor"}, ("chief cook: Moor",), ("chief cook",))
     assert tagged(made, str.upper) == (["by", "Moor"], ["O", "B-CHIEF_COOK"])
     assert item_of(Sentence(("by",), (), 1), "b", "movie").references == ("none",)
 
 
-def test_a_task_reads_the_types_of_others_as_no_entity() -> None:
+def test_types_of_other_tasks_are_no_entities() -> None:
     made = item("s", "city=Kelham", "pet=gecko", "city=Kelham")
     assert own_entities(made, ["city"]) == ("city: Kelham; city: Kelham",)
     assert own_entities(made, ["pet", "job"]) == ("pet: gecko",)
     assert own_entities(made, ["job"]) == ("none",)
 
 
-def test_sentences_are_dealt_to_the_task_of_their_rarest_type_while_it_has_room() -> None:
+def test_sentences_go_to_their_rarest_types_task_with_room() -> None:
     items = [
         item("0", "a=x", "b=y"),  # b is rarer than a (2 < 5): to b's task
         item("1", "a=x", "c=z"),  # c is the rarest (1)
@@ -62,7 +62,7 @@ def test_sentences_are_dealt_to_the_task_of_their_rarest_type_while_it_has_room(
     assert [[made.id for made in task] for task in dealt] == [["3", "4"], ["0", "2"], ["1"]]
 
 
-def test_training_sentences_are_in_one_task_or_in_all_and_asked_ones_in_all() -> None:
+def test_only_training_sentences_may_be_limited_to_one_task() -> None:
     both, only = item("both", "a=x", "b=y"), item("only", "a=x")
     splits = {"train": [both, only], "validation": [both], "test": [both, only]}
     for once, trained in ((True, [["only"], ["both"]]), (False, [["both", "only"], ["both"]])):
@@ -74,7 +74,7 @@ def test_training_sentences_are_in_one_task_or_in_all_and_asked_ones_in_all() ->
         by_types(splits, [["a"], []], once=True)
 
 
-def test_a_stream_of_types_tells_each_tasks_types_and_counts_what_is_left_out() -> None:
+def test_type_streams_tell_each_tasks_types_and_count_omissions() -> None:
     splits = {"train": [item("0", "a=x", "b=y"), item("1", "a=x"), item("2")], "validation": [item("3", "b=y")]}
     splits["test"] = [item("4", "b=y", "a=x")]
     corpus = LabelledCorpus(splits, ())
@@ -96,12 +96,12 @@ def domains() -> Stream:
     return domain_stream(corpus, PROVENANCE, order=["wnut", "movie"], limits=LIMITS, format=FORMAT)
 
 
-def test_a_domain_keeps_all_of_its_entities_and_a_sentence_without_any_says_none() -> None:
+def test_domains_keep_all_entities_and_empty_sentences_say_none() -> None:
     stream = domains()
     assert [test.name for test in stream.tests] == ["wnut", "movie"]
     assert stream.tasks[0].validation[0].target == " none"
     assert stream.tests[0].examples[0].references == ("a: x; b: y",)
 
 
-def test_only_a_domain_without_validation_rows_gives_up_some_of_its_training_rows() -> None:
+def test_only_domains_without_validation_rows_lose_training_rows() -> None:
     assert [(len(task.train), len(task.validation)) for task in domains().tasks] == [(1, 1), (2, 2)]

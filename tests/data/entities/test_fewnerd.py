@@ -58,7 +58,7 @@ def test_each_task_is_annotated_with_its_own_types_alone(tmp_path: Path) -> None
     assert asked == [["art-film: Blue"], ["art-music: Tin Lamps"], actors]
 
 
-def test_a_sentence_can_be_in_the_training_of_all_tasks_whose_types_it_has(tmp_path: Path) -> None:
+def test_a_sentence_can_train_all_tasks_of_its_types(tmp_path: Path) -> None:
     made = stream(put(tmp_path / "files"), tmp_path, sentences_once=False)
     assert [len(task.train) for task in made.tasks] == [1, 1, 3]
 
@@ -77,7 +77,7 @@ def test_faults_are_told_with_file_and_line(tmp_path: Path) -> None:
     ]
 
 
-def test_the_stand_in_has_a_task_for_each_group_of_its_twelve_types(tmp_path: Path) -> None:
+def test_stand_in_divides_its_twelve_types_into_the_tasks(tmp_path: Path) -> None:
     made = stream(tmp_path / "none", tmp_path, num_tasks=11, order_seed=0)
     assert made.provenance.source == "generated"
     labels = [label.strip() for labels in made.tests[0].labels_by_task for label in labels]

@@ -85,7 +85,7 @@ def test_the_stand_in_goes_through_the_same_readers(tmp_path: Path) -> None:
     assert asked == {item.fields["text"]: item.references for item in items}
 
 
-def test_the_real_files_hold_as_many_entities_as_begin_in_them(real_data: Path, tmp_path: Path) -> None:
+def test_real_files_hold_one_entity_per_begin_tag(real_data: Path, tmp_path: Path) -> None:
     folder = real_data.parent / "ner"
     if not (folder / "wnut17").is_dir():
         pytest.skip(f"no WNUT17 at {folder}")

@@ -29,7 +29,7 @@ def stream(**changes: Any) -> Stream:
     return world_ner(**{**settings, **changes})
 
 
-def test_a_sentence_names_its_entities_in_order_and_one_at_least_of_its_theme() -> None:
+def test_sentences_name_entities_in_order_including_their_theme() -> None:
     items = Entities(**SIZES).corpus().splits["train"]
     for item in items:
         _, tags = tagged(item, str)
@@ -40,7 +40,7 @@ def test_a_sentence_names_its_entities_in_order_and_one_at_least_of_its_theme() 
     assert {kind for item in items for kind in item.labels} == set(THEME_OF)
 
 
-def test_an_item_depends_on_its_own_number_and_not_on_how_many_there_are() -> None:
+def test_an_item_depends_on_its_number_not_the_total() -> None:
     few, more = Entities(**SIZES).corpus(), Entities(**{**SIZES, "num_train": 90}).corpus()
     assert {item.id: item for item in more.splits["train"]}.items() >= {i.id: i for i in few.splits["train"]}.items()
     assert Entities(**{**SIZES, "seed": 1}).corpus() != few
@@ -53,7 +53,7 @@ def test_the_people_of_training_validation_and_test_differ() -> None:
     assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
 
 
-def test_a_task_names_its_own_types_alone_and_never_nothing() -> None:
+def test_a_task_names_only_its_types_and_never_none() -> None:
     made = stream(order=["home", "places"])
     for task, test, own in zip(made.tasks, made.tests, (THEMES["home"], THEMES["places"]), strict=True):
         answers = [e.target.strip() for e in (*task.train, *task.validation, *test.examples)]
@@ -61,7 +61,7 @@ def test_a_task_names_its_own_types_alone_and_never_nothing() -> None:
         assert types == set(own)
 
 
-def test_a_training_sentence_is_in_one_task_or_in_all_whose_types_it_has() -> None:
+def test_training_sentences_are_in_one_or_all_fitting_tasks() -> None:
     once, repeated = stream(), stream(sentences_once=False)
     ids = [e.id for task in once.tasks for e in task.train]
     assert len(ids) == len(set(ids))

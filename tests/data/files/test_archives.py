@@ -37,7 +37,7 @@ def everything_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_files_of_a_zip_come_out_and_one_folder_around_them_is_skipped(tmp_path: Path) -> None:
+def test_zip_files_are_unpacked_without_their_one_outer_folder(tmp_path: Path) -> None:
     archive = put_zip(tmp_path / "a.zip", {"set/train.csv": "t", "set/deep/x": "y", "__MACOSX/._train.csv": ""})
     problems: list[Problem] = []
     folder = unpacked(archive, tmp_path / "cache", problems)
@@ -92,7 +92,7 @@ def test_a_zip_that_reaches_outside_is_refused_whole(tmp_path: Path, name: str, 
         tar_member("/absolute", size=1),
     ],
 )
-def test_links_devices_and_outside_paths_of_a_tar_are_refused(tmp_path: Path, member: tarfile.TarInfo) -> None:
+def test_links_devices_and_outside_paths_in_tars_are_refused(tmp_path: Path, member: tarfile.TarInfo) -> None:
     archive = put_tar(tmp_path / "a.tar.gz", tar_member("fine.csv", size=2), member)
     faults = extract(archive, tmp_path / "out")
     assert len(faults) == 1

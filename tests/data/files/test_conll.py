@@ -55,7 +55,7 @@ def test_all_schemes_and_columns_give_the_same_entities(tmp_path: Path, tags: st
     assert sentences == [Sentence(("Ada", "Moor", "saw", "Kelham", "Norford"), MOOR, 3)]
 
 
-def test_tags_without_prefix_are_io_whose_neighbors_of_one_type_are_one_entity(tmp_path: Path) -> None:
+def test_neighboring_prefixless_tags_of_one_type_are_one_entity(tmp_path: Path) -> None:
     text = "Tin\tart-music\nLamps\tart-music\nBlue\tart-film\nby\tO\nMoor\tperson-artist/author\n\n"
     (sentence,), problems = read(read_columns, put(tmp_path, text))
     assert problems == []
@@ -89,7 +89,7 @@ def test_byte_order_mark_and_gzip_are_no_obstacle(tmp_path: Path) -> None:
         (b"a\tO\n\nb\xff\tO\n\nc\tO\n", 3, "is not UTF-8"),
     ],
 )
-def test_a_fault_of_columns_has_its_line_and_costs_one_sentence(
+def test_column_faults_are_located_and_cost_one_sentence(
     tmp_path: Path, text: str | bytes, line: int, message: str
 ) -> None:
     sentences, problems = read(read_columns, put(tmp_path, text))
@@ -109,7 +109,7 @@ def test_a_fault_of_columns_has_its_line_and_costs_one_sentence(
         (" <=> <NULL>\n", "'' is no pair"),
     ],
 )
-def test_a_fault_of_a_token_line_has_its_line_and_costs_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+def test_token_line_faults_are_located_and_cost_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     sentences, problems = read(read_token_lines, put(tmp_path, f"a:O <=> <NULL>\n{text}c:O <=> <NULL>\n"))
     assert [sentence.tokens for sentence in sentences] == [("a",), ("c",)]
     assert [line for line, _ in problems] == [2]
@@ -117,7 +117,7 @@ def test_a_fault_of_a_token_line_has_its_line_and_costs_one_sentence(tmp_path: P
 
 
 @pytest.mark.parametrize("reader", [read_columns, read_token_lines])
-def test_an_empty_file_and_one_that_breaks_off_are_faults_of_the_whole_file(tmp_path: Path, reader: Reader) -> None:
+def test_empty_and_truncated_files_are_faults_of_the_file(tmp_path: Path, reader: Reader) -> None:
     assert read(reader, put(tmp_path, "\n \n"))[1] == [(None, "has no sentences")]
     assert read(reader, put(tmp_path, "a\tO".encode("utf-16")))[1][0] == (1, "is UTF-16; save it as UTF-8")
     problems: list[Problem] = []
@@ -156,7 +156,7 @@ def test_what_is_written_is_read_again(
     assert [[e.type for e in s.entities] for s in lines[0]] == [[tag for _, tag in row if tag != "O"] for row in rows]
 
 
-def test_words_that_are_not_in_the_sentence_have_no_tags() -> None:
+def test_words_missing_from_the_sentence_have_no_tags() -> None:
     assert bio_tags(["Moor", "saw", "Moor"], [Entity("x", "Moor"), Entity("y", "Moor")]) == ["B-x", "O", "B-y"]
     with pytest.raises(ValueError, match="'Lamp' does not follow"):
         bio_tags(["Moor"], [Entity("x", "Lamp")])

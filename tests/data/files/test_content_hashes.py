@@ -50,7 +50,7 @@ def test_an_unchanged_file_is_hashed_once(tmp_path: Path, hashed: list[str]) -> 
     assert hashed == ["a", "b"]
 
 
-def test_a_file_of_the_same_size_and_modification_time_is_hashed_again(tmp_path: Path, hashed: list[str]) -> None:
+def test_files_of_equal_size_and_time_are_hashed_again(tmp_path: Path, hashed: list[str]) -> None:
     folder = put(tmp_path / "files", a="1", b="2")
     found(folder).sha256(tmp_path / "cache")
     times = (folder / "a").stat()
@@ -91,7 +91,7 @@ def test_links_are_followed_and_a_circle_of_them_ends(tmp_path: Path) -> None:
     assert files.num_bytes == 3
 
 
-def test_there_is_no_listing_of_nothing_or_of_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_or_too_large_folders_have_no_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert listing(tmp_path / "absent") is None
     folder = put(tmp_path / "files", a="1", b="2")
     monkeypatch.setattr(content_hashes, "MAX_FILES", 1)

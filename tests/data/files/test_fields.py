@@ -31,13 +31,13 @@ def test_text_is_returned_without_the_white_space_around_it() -> None:
         ({"text": "half \ud800"}, "'text' has half of a surrogate pair (\\ud800 to \\udfff)"),
     ],
 )
-def test_text_that_cannot_be_used_is_a_problem_at_the_record(values: dict[str, Any], message: str) -> None:
+def test_unusable_text_is_a_problem_at_the_record(values: dict[str, Any], message: str) -> None:
     problems: list[Problem] = []
     assert text_field(record(**values), "text", problems) is None
     assert problems == [Problem(Path("rows.jsonl"), 7, message)]
 
 
-def test_an_id_may_be_a_whole_number_but_not_a_truth_value() -> None:
+def test_an_id_may_be_an_integer_but_no_boolean() -> None:
     problems: list[Problem] = []
     assert id_field(record(id=12), "id", problems) == "12"
     assert problems == []
@@ -75,7 +75,7 @@ def test_what_is_no_date_is_a_problem(given: object) -> None:
     assert "'date' is no date" in problems[0].message
 
 
-def test_answers_of_several_keys_are_joined_each_once_and_empty_ones_dropped() -> None:
+def test_answers_of_several_keys_join_without_repeats_or_blanks() -> None:
     problems: list[Problem] = []
     values = record(answers=["Six.", " ", "Six. "], more=["6"], none=None)
     assert answers_field(values, ("answers", "more", "none"), problems) == ("Six.", "6")

@@ -15,7 +15,7 @@ from cmt_cli.data.files.hub import load_splits
 REVISION = "0" * 40
 
 
-def test_offline_the_error_names_the_data_set_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_error_names_the_data_set_and_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(path: str, name: str | None, revision: str) -> None:
         raise ConnectionError(f"Couldn't reach '{path}' on the Hub")
 
@@ -53,7 +53,7 @@ def test_a_data_set_is_loaded_and_kept_as_jsonl(
     assert hub.stored(str(local_set), REVISION, None, tmp_path / "cache") == folder
 
 
-def test_an_unknown_subset_is_told_with_those_that_are_there(local_set: Path, tmp_path: Path) -> None:
+def test_an_unknown_subset_is_reported_with_the_known_ones(local_set: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"could not be loaded: .*'french'.*default"):
         hub.stored(str(local_set), REVISION, "french", tmp_path / "cache")
     assert not (tmp_path / "cache" / "hub").exists()

@@ -14,7 +14,7 @@ from cmt_cli.data.files.json_document import JsonRecord, container_lines, read_j
 from cmt_cli.data.files.reading import Problem
 
 
-def test_a_record_reports_its_path_and_the_line_it_begins_on(tmp_path: Path) -> None:
+def test_a_record_reports_its_path_and_first_line(tmp_path: Path) -> None:
     path = tmp_path / "f.json"
     path.write_text('{"data": [\n  {"text": "a\\n[b"},\n  {"text":\n   "c"}\n]}\n')
     problems: list[Problem] = []
@@ -53,7 +53,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(value=json_values, indent=st.sampled_from([None, 0, 1, 3]))
-def test_every_container_is_found_on_the_line_it_begins_on(value: Any, indent: int | None) -> None:
+def test_every_container_is_found_on_its_first_line(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent)
     lines = text.split("\n")
     found = container_lines(text)

@@ -38,7 +38,7 @@ def test_csv_values_stay_text_whatever_they_look_like(tmp_path: Path) -> None:
     assert [row.values for row in rows] == [{"a": "NA", "b": "007"}, {"a": "None", "b": "1e5"}, {"a": "nan", "b": ""}]
 
 
-def test_csv_takes_columns_in_any_order_and_more_than_it_needs(tmp_path: Path) -> None:
+def test_csv_takes_columns_in_any_order_and_extra_ones(tmp_path: Path) -> None:
     rows, problems = csv_rows(",z,a\n0,extra,first\n", tmp_path)
     assert problems == []
     assert rows[0].values["a"] == "first"
@@ -46,7 +46,7 @@ def test_csv_takes_columns_in_any_order_and_more_than_it_needs(tmp_path: Path) -
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_csv_takes_any_line_ending_and_a_byte_order_mark(tmp_path: Path, newline: str, mark: bytes) -> None:
+def test_csv_takes_any_line_ending_and_byte_order_mark(tmp_path: Path, newline: str, mark: bytes) -> None:
     rows, problems = csv_rows(mark + f"a{newline}é{newline}".encode(), tmp_path)
     assert problems == []
     assert rows[0].values == {"a": "é"}
@@ -87,7 +87,7 @@ def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path) -> None:
         ("answer\n", None, "has no rows"),
     ],
 )
-def test_each_fault_of_a_csv_file_is_named_with_its_line(
+def test_each_csv_fault_is_named_with_its_line(
     tmp_path: Path, content: bytes | str, line: int | None, words: str
 ) -> None:
     _, problems = csv_rows(content, tmp_path, ("answer",))
@@ -120,9 +120,7 @@ def test_a_missing_file_is_a_problem_not_a_crash(tmp_path: Path) -> None:
         ("\n\n", None, "is empty"),
     ],
 )
-def test_each_fault_of_a_jsonl_file_is_named_with_its_line(
-    tmp_path: Path, content: str, line: int | None, words: str
-) -> None:
+def test_each_jsonl_fault_is_named_with_its_line(tmp_path: Path, content: str, line: int | None, words: str) -> None:
     _, problems = jsonl_rows(content, tmp_path)
     assert [problem.line for problem in problems] == [line]
     assert words in problems[0].message
@@ -134,7 +132,7 @@ def test_reading_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     assert len(problems) == 1
 
 
-def test_the_error_of_a_run_shows_three_problems_their_number_and_where_to_see_all() -> None:
+def test_error_shows_three_problems_their_number_and_check_command() -> None:
     problems = [Problem(Path("test.csv"), line, f"fault {line}") for line in range(1, 8)]
     error = ProblemError(problems, name="streamingqa", path=Path("data/s"))
     assert isinstance(error, UserError)

@@ -20,7 +20,7 @@ def read(tmp_path: Path, *rows: dict[str, Any]) -> tuple[list[Sentence], list[tu
     return sentences, [(problem.line, problem.message) for problem in problems]
 
 
-def test_spans_of_characters_and_of_tokens_give_the_same_sentence(tmp_path: Path) -> None:
+def test_character_and_token_spans_give_the_same_sentence(tmp_path: Path) -> None:
     text = "Ada  Moor sang in Kelham ."
     by_characters = {"text": text, "entities": [[18, 24, "city"], {"start": 0, "end": 9, "type": "person"}]}
     by_tokens = {"tokens": text.split(), "entities": [{"start": 0, "end": 2, "label": "person"}, [4, 5, "city"]]}

@@ -130,7 +130,7 @@ def test_other_files_are_read_anew(source: Source, change: Callable[[Path], obje
     assert source.num_reads == 2
 
 
-def test_other_settings_are_read_anew_and_the_place_of_the_cache_is_none(source: Source) -> None:
+def test_settings_except_the_cache_path_are_read_anew(source: Source) -> None:
     source.get(limits={"max_train": 1}, cache="here", auto_may_generate=True)
     source.get(limits={"max_train": 2}, cache="here", auto_may_generate=True)
     source.get(limits={"max_train": 1}, cache="there", auto_may_generate=False)
@@ -175,7 +175,7 @@ def test_a_damaged_stream_is_read_anew_with_a_warning(
     assert source.num_reads == 2
 
 
-def test_files_that_change_while_they_are_read_are_not_kept(source: Source) -> None:
+def test_files_changing_during_reading_are_not_kept(source: Source) -> None:
     def build() -> Stream:
         (source.files / "train.csv").write_text("Q?,C\n")
         return SINGLE_PROCESS

@@ -67,13 +67,13 @@ def test_class_labels_of_a_parquet_file_are_their_names(tmp_path: Path) -> None:
     assert [values["label"] for _, values in rows] == ["good", "bad", None] and problems == []
 
 
-def test_dates_and_decimal_numbers_of_a_parquet_file_are_text(tmp_path: Path) -> None:
+def test_parquet_dates_become_text_and_decimals_stay_numbers(tmp_path: Path) -> None:
     table = pyarrow.table({"day": [datetime.date(2020, 5, 17)], "price": pyarrow.array([1.5], pyarrow.float64())})
     parquet.write_table(table, tmp_path / "rows.parquet")
     assert read(tmp_path / "rows.parquet")[0] == [("", {"day": "2020-05-17", "price": 1.5})]
 
 
-def test_a_json_file_may_hold_a_list_for_each_split(tmp_path: Path) -> None:
+def test_a_json_file_may_hold_a_list_per_split(tmp_path: Path) -> None:
     file = put(tmp_path / "rows.json", json.dumps({"train": [ROWS[0]], "test": [ROWS[1]]}))
     assert read(file) == ([("train", ROWS[0]), ("test", ROWS[1])], [])
 

@@ -37,7 +37,7 @@ def test_the_first_word_is_the_first_run_of_letters(text: str, word: str) -> Non
     assert first_word(text) == word
 
 
-def test_an_instruction_belongs_to_the_skill_of_its_first_word(tmp_path: Path) -> None:
+def test_instructions_belong_to_the_skill_of_their_first_word(tmp_path: Path) -> None:
     put_json(tmp_path / "alpaca_data.json", rows())
     made = stream(tmp_path)
     words = [

@@ -50,7 +50,7 @@ def faults(path: Path) -> list[tuple[str, int | None, str]]:
     return [(problem.file.name, problem.line, problem.message) for problem in LAYOUT.read(path)[1]]
 
 
-def test_a_prompt_has_the_definition_the_examples_and_the_input(tmp_path: Path) -> None:
+def test_a_prompt_has_definition_examples_and_input(tmp_path: Path) -> None:
     made = stream(put(tmp_path), [2, 1572])
     assert [t.name for t in made.tasks] == ["task002_quoref_answer_generation", "task1572_samsum_summary"]
     example = made.tasks[1].train[0]
@@ -59,7 +59,7 @@ def test_a_prompt_has_the_definition_the_examples_and_the_input(tmp_path: Path) 
     assert made.name == "superni_o1"
 
 
-def test_dev_rows_that_are_test_rows_are_no_validation_rows(tmp_path: Path) -> None:
+def test_dev_copies_of_test_rows_are_no_validation_rows(tmp_path: Path) -> None:
     made = stream(put(tmp_path), [1572])
     assert [e.id for e in made.tests[0].examples] == [f"yes-{i}" for i in range(20, 24)]
     assert len(made.tasks[0].train) == 6 and len(made.tasks[0].validation) == 2  # a quarter of 8, carved
@@ -82,7 +82,7 @@ def test_tasks_that_are_missing_are_refused_or_noted(tmp_path: Path) -> None:
         stream(tmp_path, [2, 2])
 
 
-def test_every_fault_has_its_line_and_a_faulty_row_may_be_skipped(tmp_path: Path) -> None:
+def test_faults_have_lines_and_faulty_rows_may_be_skipped(tmp_path: Path) -> None:
     content = task("yes", range(5))
     content["Positive Examples"] = []
     content["Instances"][1] = {"id": "a", "input": "x"}

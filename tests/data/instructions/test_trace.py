@@ -51,7 +51,7 @@ def test_only_the_tasks_of_the_order_are_read(tmp_path: Path) -> None:
     assert faults(tmp_path) == [("train.json", 1, "is not valid json (Expecting value at column 1)")]
 
 
-def test_every_fault_has_its_line_and_a_faulty_row_may_be_skipped(tmp_path: Path) -> None:
+def test_every_faulty_row_is_reported_with_its_line(tmp_path: Path) -> None:
     file = put(tmp_path) / "LLM-CL-Benchmark_5000/FOMC/train.json"
     file.write_text(
         '[\n{"prompt": "a", "answer": ""},\n{"promt": "a", "answer": "b"},\n3,\n{"prompt": "c", "answer": "d"}]'
@@ -75,7 +75,7 @@ def test_a_row_with_invalid_bytes_is_left_out(tmp_path: Path) -> None:
     assert [e.prompt for e in made.tasks[0].train] == ["a"]
 
 
-def test_an_empty_list_and_a_folder_without_tasks_are_faults(tmp_path: Path) -> None:
+def test_empty_lists_and_folders_without_tasks_are_faults(tmp_path: Path) -> None:
     assert faults(tmp_path)[0][2] == "holds no folder of a task with train.json, eval.json and test.json"
     put_json(put(tmp_path) / "LLM-CL-Benchmark_5000/FOMC/test.json", [])
     assert faults(tmp_path) == [("test.json", None, "the list is empty")]

@@ -34,7 +34,7 @@ def stream(order: list[str]) -> Stream:
         ("rewrite", "She plays the cello, keeps a gecko and speaks Czech."),
     ],
 )
-def test_a_kind_makes_its_answer_of_the_values_in_the_text(kind: str, expected: str) -> None:
+def test_each_kind_answers_with_values_of_the_text(kind: str, expected: str) -> None:
     assert answer(kind, person(0, 0), VALUES, "pets") == expected
 
 
@@ -50,7 +50,7 @@ def test_the_answer_can_be_had_from_the_text() -> None:
             assert said.split(" ", 1)[1] == text.split(" ", 2)[2]
 
 
-def test_other_tasks_take_the_kinds_in_turn_and_ask_for_other_things_when_they_repeat() -> None:
+def test_other_tasks_cycle_through_kinds_and_vary_on_repeats() -> None:
     asked = {item.task: item.fields["definition"] for item in items([1572, 2, 363, 4, 5, 6, "count"])}
     assert list(asked.values()) == [
         "Which pet?", "List what is named.", "Count what is named.", "List it in reverse.", "Rewrite with a pronoun.",
@@ -58,7 +58,7 @@ def test_other_tasks_take_the_kinds_in_turn_and_ask_for_other_things_when_they_r
     ]  # fmt: skip
 
 
-def test_people_of_the_splits_differ_and_an_item_depends_on_its_number_alone() -> None:
+def test_splits_share_no_people_and_items_follow_their_number() -> None:
     made = stream(["list", "count"])
     people = [
         {" ".join(e.prompt.split()[:2]) for e in rows}

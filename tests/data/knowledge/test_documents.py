@@ -62,7 +62,7 @@ def test_without_splits_documents_are_divided(tmp_path: Path) -> None:
     assert [len(corpus.part(split).documents) for split in ("train", "validation", "test")] == [6, 1, 3]
 
 
-def test_questions_about_a_repeated_text_go_to_its_first_document(tmp_path: Path) -> None:
+def test_questions_on_a_repeated_text_join_its_first_document(tmp_path: Path) -> None:
     found = [document("a", text="same"), document("b", text="same ")]
     corpus, problems = read(put_stream(tmp_path, found, [question("a"), question("b")]))
     assert problems == []
@@ -70,7 +70,7 @@ def test_questions_about_a_repeated_text_go_to_its_first_document(tmp_path: Path
     assert corpus.parts[0].num_duplicates == 1
 
 
-def test_all_problems_of_both_files_are_listed_with_their_lines(tmp_path: Path) -> None:
+def test_problems_of_both_files_are_listed_with_lines(tmp_path: Path) -> None:
     found = [document("a"), document("a", text="again"), document("b", text=""), document("c", date="x"), {"id": "d"}]
     asked = [
         question("a", id="1", split="test"),

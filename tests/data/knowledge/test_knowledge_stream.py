@@ -37,7 +37,7 @@ def stream(*parts: Part, num_tasks: int = 2, capitalize: bool = False, **changes
     )
 
 
-def test_documents_of_the_test_split_become_consecutive_batches_with_a_test_set_each() -> None:
+def test_documents_become_consecutive_batches_with_a_test_set_each() -> None:
     built = stream(part("train", 2), part("validation", 1), part("test", 5))
     assert [[document.id for document in task.documents] for task in built.tasks] == [
         ["test0", "test1"],
@@ -57,7 +57,7 @@ def test_batch_sizes_differ_by_at_most_one() -> None:
     assert [document for batch in cut for document in batch] == documents
 
 
-def test_the_target_is_the_shortest_reference_and_all_references_are_kept() -> None:
+def test_target_is_the_shortest_of_all_kept_references() -> None:
     example = stream(part("test", 2)).tests[0].examples[0]
     assert example.prompt == "Question: Who 0?\nAnswer:"
     assert example.target == " big one"
@@ -88,7 +88,7 @@ def test_episodes_have_one_document_and_all_its_questions() -> None:
     assert len(built.episodes.validation) == 1
 
 
-def test_documents_without_questions_are_learned_but_make_no_test_set_and_no_episode() -> None:
+def test_documents_without_questions_are_learned_but_never_tested() -> None:
     silent = Part(("test",), (Document("s", "silent"), Document("t", "t")), (Question("q", "?", ("a",), "t"),))
     built = stream(silent, Part(("train",), (Document("u", "u"),)))
     assert [len(task.documents) for task in built.tasks] == [1, 1]
@@ -96,7 +96,7 @@ def test_documents_without_questions_are_learned_but_make_no_test_set_and_no_epi
     assert built.episodes.train == []
 
 
-def test_the_validation_split_is_streamed_in_place_of_the_test_split() -> None:
+def test_the_validation_split_can_replace_the_test_split() -> None:
     parts = part("train", 2), part("validation", 5), part("test", 3)
     built = stream(*parts, stream_split="validation", max_test_documents=4, max_test_questions_per_document=1)
     assert [[document.id for document in task.documents] for task in built.tasks] == [
@@ -114,7 +114,7 @@ def test_the_validation_split_is_streamed_in_place_of_the_test_split() -> None:
     assert "VALIDATION" not in stream(*parts).provenance.note
 
 
-def test_a_validation_stream_does_not_depend_on_the_test_split() -> None:
+def test_a_validation_stream_ignores_the_test_split() -> None:
     parts = part("train", 2), part("validation", 5)
     assert stream(*parts, part("test", 3), stream_split="validation") == stream(*parts, stream_split="validation")
 
@@ -144,7 +144,7 @@ def test_limits_take_the_first_documents_and_questions() -> None:
     assert len(built.episodes.train[0].query) == 3
 
 
-def test_random_picks_keep_the_order_of_the_file_and_depend_on_their_seed() -> None:
+def test_random_picks_keep_file_order_and_follow_their_seed() -> None:
     def picked(seed: int) -> list[int]:
         built = stream(part("test", 50), pick="random", pick_seed=seed, max_test_documents=10)
         return [int(document.id.removeprefix("test")) for task in built.tasks for document in task.documents]
@@ -183,7 +183,7 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], words:
         stream(part("test", 2), **changes)
 
 
-def test_a_template_without_a_place_for_the_question_is_refused() -> None:
+def test_a_template_without_a_question_field_is_refused() -> None:
     with pytest.raises(UserError, match="has no place for the question"):
         QuestionFormat(prompt_template="Question:", capitalize_answers=False)
 

@@ -50,7 +50,7 @@ def test_documents_of_equal_text_become_the_first_of_them() -> None:
     assert problems == []
 
 
-def test_one_id_for_two_texts_is_a_problem_across_the_files_of_a_corpus() -> None:
+def test_one_id_for_two_texts_across_files_is_refused() -> None:
     problems: list[Problem] = []
     ids = Ids()
     train, test = PartBuilder(("train",), problems, ids), PartBuilder(("test",), problems, ids)
@@ -88,7 +88,7 @@ def test_counts_always_sum_to_the_whole(shares: list[float], count: int) -> None
     assert min(counts) >= 1
 
 
-def test_groups_stay_together_and_every_document_lands_in_one_split() -> None:
+def test_groups_stay_together_and_splits_cover_every_document() -> None:
     part = grouped_part(9)
     cut = divide(part, Shares(train=0.5, validation=0.2, test=0.3, seed=0))
     groups = [{part.groups[document.id] for document in piece.documents} for piece in cut]
@@ -98,7 +98,7 @@ def test_groups_stay_together_and_every_document_lands_in_one_split() -> None:
         assert [question.document_id for question in piece.questions] == [document.id for document in piece.documents]
 
 
-def test_the_cut_depends_on_the_seed_and_not_on_the_order_of_the_file() -> None:
+def test_division_depends_on_the_seed_not_file_order() -> None:
     part = grouped_part(9)
     reversed_part = Part(part.splits, part.documents[::-1], part.questions[::-1], part.groups)
 

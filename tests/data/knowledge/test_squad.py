@@ -187,9 +187,7 @@ def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: p
     assert asked == [("rajpurkar/squad", squad_files.HUB_REVISION)]
 
 
-def test_the_real_dev_file_is_complete_and_divided_32_8_8(
-    real_data: Path, small_world: StandIn, tmp_path: Path
-) -> None:
+def test_real_dev_file_is_complete_and_divided_by_title(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:
     path = real_data / "squad" / "dev-v1.1.json"
     corpus, problems = read(path)
     assert problems == []

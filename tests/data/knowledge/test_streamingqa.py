@@ -41,7 +41,7 @@ def put_official(folder: Path, eval_rows: list[dict[str, Any]]) -> Path:
     return folder
 
 
-def test_answers_are_separated_by_backslashes_and_na_is_an_answer(tmp_path: Path) -> None:
+def test_backslashes_separate_answers_and_na_is_an_answer(tmp_path: Path) -> None:
     rows = [{"question": "Who?", "text": "A text.", "answers": "NA\\None\\\\ None "}]
     corpus, problems = read(put_streamingqa(tmp_path, test=rows))
     assert problems == []
@@ -65,7 +65,7 @@ def test_documents_are_dated_where_a_column_says_when(tmp_path: Path) -> None:
     assert corpus.part("test").documents[0].date == "2020-02-24"
 
 
-def test_all_problems_of_all_files_are_listed_with_their_lines(tmp_path: Path) -> None:
+def test_problems_of_all_files_are_listed_with_lines(tmp_path: Path) -> None:
     put_streamingqa(tmp_path)
     put_csv(tmp_path / "train.csv", [{"text": "A", "question": "?", "answer": "a"}])
     (tmp_path / "val.csv").unlink()
@@ -86,7 +86,7 @@ def test_all_problems_of_all_files_are_listed_with_their_lines(tmp_path: Path) -
     ]
 
 
-def test_questions_for_tuning_a_base_model_are_not_part_of_the_corpus(tmp_path: Path) -> None:
+def test_tuning_questions_are_not_part_of_the_corpus(tmp_path: Path) -> None:
     put_streamingqa(tmp_path)
     plain, _ = read(tmp_path)
     put_csv(tmp_path / "qa_train.csv", [{"question": "Tuning?", "answers": "yes"}])
@@ -134,7 +134,7 @@ def test_official_questions_without_articles_name_the_missing_file(tmp_path: Pat
     assert "run `cmt data prepare streamingqa`" in message
 
 
-def test_a_file_in_place_of_the_folder_is_a_problem(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "test.csv").touch()
     assert "is not a folder" in faults(read, tmp_path / "test.csv")[0][2]
 

@@ -51,7 +51,7 @@ def test_preparing_makes_the_official_files_readable(tmp_path: Path) -> None:
     assert fetch(tmp_path, nothing) is False
 
 
-def test_a_damaged_archive_is_named_with_its_line_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
     wanted, line = archive_line("20200224", "One.")
     (tmp_path / "news-docs.2020.en.filtered.gz").write_bytes(gzip.compress(line + b"20200224\tno tabs\n"))
     with pytest.raises(UserError, match=r"news-docs\.2020\.en\.filtered\.gz:2: is no line of a WMT archive"):

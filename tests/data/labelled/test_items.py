@@ -35,7 +35,7 @@ def test_honest_splits_pass_unchanged_and_without_notes() -> None:
     assert split_policy().applied(given) == given
 
 
-def test_a_validation_split_is_carved_where_upstream_copies_its_test_split() -> None:
+def test_validation_is_carved_where_upstream_copies_the_test_split() -> None:
     tests = items("c", 3)
     clean = split_policy().applied(corpus(items("a", 10), list(reversed(tests)), tests))
     assert texts(clean.splits["test"]) == texts(tests)
@@ -47,7 +47,7 @@ def test_a_validation_split_is_carved_where_upstream_copies_its_test_split() -> 
     )
 
 
-def test_only_the_tasks_whose_validation_is_a_copy_get_a_carved_one() -> None:
+def test_only_tasks_with_copied_validation_get_a_carved_one() -> None:
     train = items("a", 10) + items("b", 10, task="two")
     tests = items("c", 3) + items("d", 3, task="two")
     clean = split_policy().applied(corpus(train, items("c", 3) + items("e", 2, task="two"), tests))
@@ -56,14 +56,14 @@ def test_only_the_tasks_whose_validation_is_a_copy_get_a_carved_one() -> None:
     assert clean.notes[0] == "validation rows of one not used, since they are the test rows"
 
 
-def test_carving_takes_the_same_share_of_every_task_and_label() -> None:
+def test_carving_takes_equal_shares_of_every_task_and_label() -> None:
     train = items("a", 50, "yes") + items("b", 20, "no") + items("c", 10, "no", task="two") + items("d", 1, "rare")
     clean = split_policy(share=0.1).applied(corpus(train, [], items("t", 2)))
     counts = Counter((one.task, one.labels[0]) for one in clean.splits["validation"])
     assert counts == {("one", "yes"): 5, ("one", "no"): 2, ("two", "no"): 1}
 
 
-def test_the_carved_share_of_small_labels_is_right_on_average() -> None:
+def test_carved_share_of_small_labels_is_right_on_average() -> None:
     train = [one for n in range(400) for one in items("a", 3, f"label {n}")]
     train = [item(f"{one.labels[0]} {one.fields['text']}", one.labels[0]) for one in train]
     carved = split_policy(share=0.1).applied(corpus(train, [], items("t", 1))).splits["validation"]
@@ -76,7 +76,7 @@ def test_a_seed_repeats_the_carving_and_another_draws_others() -> None:
     assert split_policy(seed=1).applied(given).splits != split_policy(seed=2).applied(given).splits
 
 
-def test_rows_that_ask_the_same_with_other_answers_are_carved_together() -> None:
+def test_rows_with_equal_questions_are_carved_together() -> None:
     train = [item(f"text {i}", label) for i in range(20) for label in ("yes", "no")]
     clean = split_policy().applied(corpus(train, [], items("t", 1)))
     assert clean.splits["validation"]
@@ -104,7 +104,7 @@ def overlapping() -> LabelledCorpus:
     return corpus(train, [item("in validation"), item("both")], [item("in test"), item("both"), item("only")])
 
 
-def test_what_a_later_split_asks_is_left_out_without_regard_to_case_spaces_and_other_tasks() -> None:
+def test_overlap_up_to_case_and_spaces_is_left_out() -> None:
     clean = split_policy(share=0.5).applied(overlapping())
     assert [one.fields["text"] for one in clean.splits["train"] if one.task == "one"] == ["a"]
     assert sum(one.task == "two" for one in clean.splits["train"] + clean.splits["validation"]) == 2
@@ -115,7 +115,7 @@ def test_what_a_later_split_asks_is_left_out_without_regard_to_case_spaces_and_o
     )
 
 
-def test_an_overlap_is_refused_where_it_is_to_be_an_error() -> None:
+def test_an_overlap_set_to_error_is_refused() -> None:
     with pytest.raises(UserError, match="1 validation rows are also test rows"):
         split_policy(overlap="error").applied(overlapping())
 
@@ -143,7 +143,7 @@ def test_tasks_come_in_the_order_that_is_given() -> None:
     assert texts(divided[1][1]["train"]) == ["a"] and divided[1][1]["test"] == []
 
 
-def test_an_order_without_rows_names_them_and_the_setting_that_runs_what_is_there() -> None:
+def test_orders_without_rows_are_refused_with_a_working_order() -> None:
     given = {"train": [item("a"), item("b", task="two")]}
     with pytest.raises(UserError, match=r"names six, four, .* set data\.order=\[two,one\]"):
         by_task(given, ["six", "two", "four", "one"])
@@ -153,7 +153,7 @@ def test_an_order_without_rows_names_them_and_the_setting_that_runs_what_is_ther
         by_task(given, [])
 
 
-def test_groups_of_labels_divide_all_labels_as_evenly_as_possible() -> None:
+def test_label_groups_divide_labels_as_evenly_as_possible() -> None:
     labels = [f"l{i}" for i in range(11)]
     groups = label_groups([*labels, "l0"], num_tasks=3, labels_per_task=None, seed=None)
     assert groups == [labels[:3], labels[3:7], labels[7:]]
@@ -168,7 +168,7 @@ def test_more_tasks_than_labels_are_refused(num_tasks: int, labels_per_task: int
         label_groups([f"l{i}" for i in range(11)], num_tasks=num_tasks, labels_per_task=labels_per_task, seed=0)
 
 
-def test_items_of_labels_in_no_group_belong_to_no_task() -> None:
+def test_items_with_ungrouped_labels_belong_to_no_task() -> None:
     given = {"train": [item("a", "x"), item("b", "y"), item("c", "z")], "test": [item("d", "z")]}
     divided = by_label(given, [["z"], ["x"]])
     assert [(name, texts(splits["train"]), texts(splits["test"])) for name, splits in divided] == [

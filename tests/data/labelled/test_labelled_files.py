@@ -49,7 +49,7 @@ def corpus_of(folder: Path, text: str, on_bad_row: str) -> tuple[LabelledCorpus,
     return clean_corpus(LAYOUT, files_at(str(folder), "elsewhere", "auto", False, "cache", on_bad_row), SMALL, HYGIENE)
 
 
-def test_bad_rows_stop_a_run_or_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_bad_rows_stop_a_run_or_are_skipped(tmp_path: Path) -> None:
     text = "train a\ntrain\ntrain b\nvalidation c\ntest d\ntest\n"
     with pytest.raises(ProblemError, match=r"2 problems: .*rows\.txt:2: has no text"):
         corpus_of(tmp_path, text, "error")
@@ -59,12 +59,12 @@ def test_bad_rows_stop_a_run_or_are_skipped_and_counted(tmp_path: Path) -> None:
     assert set(provenance.files) == {"rows.txt"} and provenance.license == "own"
 
 
-def test_a_fault_of_the_whole_file_is_an_error_even_where_rows_are_skipped(tmp_path: Path) -> None:
+def test_skipping_rows_excuses_no_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match="is empty"):
         corpus_of(tmp_path, "", "skip")
 
 
-def test_what_was_done_for_honest_splits_stands_in_the_note(tmp_path: Path) -> None:
+def test_the_note_tells_what_was_done_for_splits(tmp_path: Path) -> None:
     _, provenance = corpus_of(tmp_path, "train a\ntrain a\ntrain d\ntrain e\ntest d\n", "error")
     assert provenance.note == (
         "1 repeated training rows left out; 1 training rows left out that are also validation or test rows; "
@@ -72,7 +72,7 @@ def test_what_was_done_for_honest_splits_stands_in_the_note(tmp_path: Path) -> N
     )
 
 
-def test_the_stand_in_passes_through_the_reader_and_depends_on_its_settings(tmp_path: Path) -> None:
+def test_stand_in_is_read_and_depends_on_its_settings(tmp_path: Path) -> None:
     files = files_at("here", "here", "generated", True, str(tmp_path), "error")
     corpus, provenance = clean_corpus(LAYOUT, files, SMALL, HYGIENE)
     assert provenance.source == "generated" and len(corpus.splits["test"]) == 32
@@ -87,7 +87,7 @@ def test_a_generated_corpus_needs_no_files() -> None:
     assert (provenance.name, provenance.source, provenance.files) == ("world", "generated", {})
 
 
-def test_a_faulty_row_counts_once_whatever_lines_it_shares_with_others(tmp_path: Path) -> None:
+def test_a_faulty_row_counts_once_whatever_its_lines(tmp_path: Path) -> None:
     one_line = '[{"instruction": "write", "output": "a"}, {"output": ""}, {"instruction": " "}, {"output": 3}, 5]'
     (tmp_path / "alpaca_data.json").write_text(one_line, encoding="utf-8")
     problems = alpaca_skills.read(tmp_path)[1]
@@ -99,7 +99,7 @@ def test_a_faulty_row_counts_once_whatever_lines_it_shares_with_others(tmp_path:
     assert ([problem.line for problem in problems], num_rows(problems)) == ([3, 4, 7], 2)
 
 
-def test_a_row_with_invalid_bytes_is_left_out_of_every_kind_of_file(tmp_path: Path) -> None:
+def test_rows_with_invalid_bytes_are_left_out_everywhere(tmp_path: Path) -> None:
     file = tmp_path / "rows"
     file.write_bytes(b'text\nfirst\n"two\nl\xe9nes"\nlast\n')
     problems: list[Problem] = []

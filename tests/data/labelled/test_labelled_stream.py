@@ -48,7 +48,7 @@ def stream(*names: str, labels: list[list[str]] | None = None, **changes: Any) -
     return labelled_stream([(name, splits(name)) for name in names], labels=own, **given | changes)
 
 
-def test_tasks_and_tests_follow_the_order_of_the_divided_items() -> None:
+def test_tasks_and_tests_follow_the_divided_items() -> None:
     made = stream("b", "a")
     assert [(task.name, task.index, len(task.train), len(task.validation)) for task in made.tasks] == [
         ("b", 0, 4, 3),
@@ -81,14 +81,14 @@ def test_task_incremental_questions_carry_their_task() -> None:
     assert stream("b", "a", format=form(gives_task=True)).gives_task
 
 
-def test_choosing_on_validation_asks_it_and_uses_nothing_of_test() -> None:
+def test_a_validation_stream_is_evaluated_without_the_test_split() -> None:
     made = stream("a", limits=limits(stream_split="validation"))
     assert [example.id for example in made.tests[0].examples] == [f"a-validation-{i}" for i in range(3)]
     assert made.tasks[0].validation == ()
     assert made.provenance.split == "validation"
 
 
-def test_limits_keep_the_order_and_depend_on_the_seed_alone() -> None:
+def test_limits_keep_the_order_and_follow_their_seed() -> None:
     many = {split: [item("a", split, i) for i in range(50)] for split in ("train", "validation", "test")}
 
     def made(**changes: Any) -> list[str]:
@@ -106,7 +106,7 @@ def test_a_limit_above_the_number_of_rows_takes_all() -> None:
     assert len(stream("a", limits=limits(max_train=400)).tasks[0].train) == 4
 
 
-def test_templates_may_differ_between_tasks_and_fill_each_field_once() -> None:
+def test_templates_may_differ_by_task_and_fill_fields_once() -> None:
     made = stream("a", "b", format=form({"a": "{topic}: {text}", "b": "{text} {other"}))
     assert made.tasks[0].train[0].prompt == "a: a train 0"
     assert made.tasks[1].train[0].prompt == "b train 0 {other"
@@ -124,7 +124,7 @@ def test_references_may_depend_on_the_labels_of_the_task() -> None:
     assert [task.train[0].target for task in made.tasks] == [" a of a answer", " b of b answer"]
 
 
-def test_a_field_that_the_rows_do_not_have_is_named() -> None:
+def test_a_field_missing_from_the_rows_is_named() -> None:
     with pytest.raises(UserError, match=r"names sentence, but the rows have text, topic"):
         stream("a", format=form("{sentence}"))
 
@@ -137,7 +137,7 @@ def test_a_task_without_a_template_or_metric_is_named() -> None:
 
 
 @pytest.mark.parametrize(("size", "split"), [("train", "test"), ("test", "test"), ("validation", "validation")])
-def test_a_task_without_rows_in_a_split_that_is_used_is_refused(size: str, split: str) -> None:
+def test_tasks_without_rows_in_a_used_split_are_refused(size: str, split: str) -> None:
     with pytest.raises(UserError, match=f"The task 'a' of data=made has no rows in the {size} split"):
         labelled_stream(
             [("a", splits("a", **{size: 0}))],
@@ -154,7 +154,7 @@ def test_limits_that_cannot_work_are_refused(changes: dict[str, Any]) -> None:
         limits(**changes)
 
 
-def test_the_form_of_answers_may_be_told_by_task_and_names_what_cannot_work() -> None:
+def test_answer_forms_may_differ_by_task_and_are_checked() -> None:
     settings: dict[str, Any] = {"prompt_template": "{text}", "metric": "sari", "gives_task": False}
     made = Format(**settings, max_new_tokens={"b": 40}, has_lines={"b": True}, source_pattern={"b": r"Text: (.*)"})
     assert made.answers_of("a") == AnswerForm()

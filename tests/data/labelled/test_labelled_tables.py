@@ -46,7 +46,7 @@ def prompts(made: Stream) -> list[str]:
     return [example.prompt for task in made.tasks for example in task.train]
 
 
-def test_one_file_becomes_groups_of_labels_with_rows_held_out_evenly(stream: Any, one_file: Path) -> None:
+def test_one_file_becomes_label_groups_with_held_out_rows(stream: Any, one_file: Path) -> None:
     made = stream(one_file)
     assert made.tests[0].labels_by_task == (("joy", "anger"), ("fear", "love"))
     assert [row[3] for row in sizes(made)] == [4, 4]  # a fifth of 10 of each label
@@ -58,7 +58,7 @@ def test_one_file_becomes_groups_of_labels_with_rows_held_out_evenly(stream: Any
     assert (made.provenance.license, list(made.provenance.files)) == ("not stated", ["rows.csv"])
 
 
-def test_rows_that_are_held_out_are_not_learned_and_stay_the_same(stream: Any, one_file: Path) -> None:
+def test_held_out_rows_are_reproducible_and_not_learned(stream: Any, one_file: Path) -> None:
     made, again, other = stream(one_file), stream(one_file), stream(one_file, "data.held_out.seed=1")
     asked = {example.prompt for test in made.tests for example in test.examples}
     assert not asked & set(prompts(made))
@@ -217,7 +217,7 @@ def test_faulty_rows_are_told_with_their_lines_or_skipped(stream: Any, tmp_path:
     assert made.provenance.note.startswith("2 faulty rows skipped")
 
 
-def test_a_row_of_jsonl_without_a_key_is_a_faulty_row(stream: Any, tmp_path: Path) -> None:
+def test_a_jsonl_row_without_a_key_is_faulty(stream: Any, tmp_path: Path) -> None:
     file = put_jsonl(tmp_path / "rows.jsonl", [*ROWS, {"text": "no label"}])
     with pytest.raises(ProblemError, match=r"rows\.jsonl:41: the column 'label' is missing; there are 'text'"):
         stream(file)
@@ -262,12 +262,12 @@ def test_what_cannot_work_is_one_error(overrides: list[str], message: str, strea
         stream(one_file, *overrides)
 
 
-def test_a_path_that_is_not_there_says_what_a_path_may_be(stream: Any, tmp_path: Path) -> None:
+def test_a_missing_path_says_what_a_path_may_be(stream: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist or is empty\. Set data\.path to a csv, .*data\.hub\.revision"):
         stream(tmp_path / "nothing.csv")
 
 
-def test_the_stand_in_is_read_whatever_the_columns_are_called(stream: Any) -> None:
+def test_stand_in_is_read_whatever_the_columns_are_called(stream: Any) -> None:
     path = "${.default_path}"
     made = stream(path, "data.columns.text=review", "data.source=generated", "data.num_tasks=4")
     assert made.provenance.source == "generated" and [row[3] for row in sizes(made)] == [80] * 4
@@ -288,7 +288,7 @@ def test_the_layout_reads_what_it_writes(stream: Any, tmp_path: Path) -> None:
     assert not problems and [i.fields for i in again.splits["test"]] == [i.fields for i in corpus.splits["test"]]
 
 
-def test_real_intents_are_read_as_their_own_stream_reads_them(stream: Any, real_data: Path) -> None:
+def test_real_intents_are_read_as_by_their_own_stream(stream: Any, real_data: Path) -> None:
     folder = real_data.parent / "text_classification" / "banking77"
     made = stream(folder, "data.columns.answer=category", "data.num_tasks=5", "data.labels_per_task=11")
     composed = compose.compose(["data=banking77", f"data.path={folder}", "data.num_tasks=5"], [catalog.conf_dir()])

@@ -99,9 +99,7 @@ def test_byte_order_marks_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
         (row(t=["bo", "Q2", [[4]]]), "'t' is blank"),
     ],
 )
-def test_a_faulty_row_is_reported_at_its_line_and_the_others_are_read(
-    tmp_path: Path, faulty: Any, message: str
-) -> None:
+def test_faulty_rows_are_reported_with_lines_and_others_read(tmp_path: Path, faulty: Any, message: str) -> None:
     put(tmp_path)
     (tmp_path / "train_wiki.json").write_text(
         '{"P9": [\n' + json.dumps(row()) + ",\n" + json.dumps(faulty) + ",\n" + json.dumps(row()) + "\n]}"
@@ -127,14 +125,14 @@ def test_a_faulty_row_is_reported_at_its_line_and_the_others_are_read(
         ({"names": {"P9": ["of"], "P8": ["of"]}}, "train_wiki.json", "shares the name 'of' with another"),
     ],
 )
-def test_a_fault_of_a_whole_relation_or_file_has_no_line(
+def test_faults_of_whole_relations_or_files_have_no_line(
     tmp_path: Path, files: dict[str, Any], name: str, message: str
 ) -> None:
     first, *_ = problems_of(put(tmp_path, **files))
     assert first[:2] == (name, None) and message in first[2]
 
 
-def test_damaged_and_missing_files_are_faults_that_cannot_be_skipped(tmp_path: Path) -> None:
+def test_damaged_and_missing_files_cannot_be_skipped(tmp_path: Path) -> None:
     assert [text for _, _, text in problems_of(tmp_path)] == [
         "holds neither train_wiki.json nor val_wiki.json",
         "holds no pid2name.json, the names of the relations",
@@ -158,7 +156,7 @@ def test_faulty_rows_are_an_error_or_skipped_and_counted(tmp_path: Path) -> None
     assert [len(task.train) for task in made.tasks] == [6, 3]
 
 
-def test_rows_are_divided_and_the_files_order_or_a_seeded_one_is_kept(tmp_path: Path) -> None:
+def test_rows_are_divided_in_file_or_seeded_order(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
     made = stream(put(folder), tmp_path)
@@ -213,7 +211,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ANYTHING | st.builds(row, tokens=ANYTHING) | st.builds(row, h=ANYTHING), min_size=1, max_size=3))
-def test_whatever_a_row_is_it_is_an_item_or_a_problem(tmp_path: Path, rows: list[Any]) -> None:
+def test_any_row_is_an_item_or_a_problem(tmp_path: Path, rows: list[Any]) -> None:
     corpus, problems = read(put(tmp_path, train={"P9": rows}, val={"P8": [row()]}))
     assert len(corpus.splits["train"]) - 1 + len(problems) == len(rows)
     assert all(isinstance(problem, Problem) and problem.line for problem in problems)

@@ -29,7 +29,7 @@ def sizes(split: RelationSplit, **rows: int) -> dict[str, tuple[int, int, int]]:
     return {name: (counts["train"][name], counts["validation"][name], counts["test"][name]) for name in rows}
 
 
-def test_a_whole_relation_is_divided_by_the_counts_and_a_small_one_in_proportion() -> None:
+def test_relations_are_divided_by_counts_small_ones_in_proportion() -> None:
     assert sizes(FEWREL, whole=700, trimmed=200, more=900) == {
         "whole": (420, 140, 140),
         "trimmed": (120, 40, 40),
@@ -37,7 +37,7 @@ def test_a_whole_relation_is_divided_by_the_counts_and_a_small_one_in_proportion
     }
 
 
-def test_tests_take_a_fifth_up_to_forty_and_training_up_to_its_cap_of_the_rest() -> None:
+def test_a_fifth_is_tested_the_rest_trained_within_caps() -> None:
     assert sizes(TACRED, large=2000, middle=300, small=9, tiny=3) == {
         "large": (320, 0, 40),
         "middle": (260, 0, 40),
@@ -46,7 +46,7 @@ def test_tests_take_a_fifth_up_to_forty_and_training_up_to_its_cap_of_the_rest()
     }
 
 
-def test_no_row_is_in_two_splits_and_the_seed_draws_them() -> None:
+def test_splits_share_no_row_and_follow_the_seed() -> None:
     rows = corpus(a=50, b=30)
     first = FEWREL.applied(rows).splits
     ids = [item.id for items in first.values() for item in items]
@@ -70,12 +70,12 @@ def test_a_split_of_no_rows_is_refused(name: str) -> None:
         RelationSplit(**counts, max_held_out_share=0.2, seed=0)
 
 
-def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
+def test_a_share_leaving_no_training_rows_is_refused() -> None:
     with pytest.raises(UserError, match="max_held_out_share"):
         RelationSplit(num_train=1, num_validation=1, num_test=1, max_held_out_share=0.5, seed=0)
 
 
-def test_a_mention_is_found_among_the_tokens_of_a_text() -> None:
+def test_mentions_are_found_among_the_tokens_of_texts() -> None:
     tokens = tokens_of("Otto Dale's pet, a gecko, eats.")
     assert tokens == ["Otto", "Dale", "'s", "pet", ",", "a", "gecko", ",", "eats", "."]
     assert positions_of("Otto Dale", tokens) == [0, 1] and positions_of("gecko", tokens) == [6]

@@ -50,7 +50,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
     return semeval2010(**stream_settings(path, cache, SMALL, **own | changes))
 
 
-def test_a_record_gives_the_plain_sentence_its_mentions_and_the_directed_relation(tmp_path: Path) -> None:
+def test_records_give_plain_sentence_mentions_and_directed_relation(tmp_path: Path) -> None:
     corpus, problems = read(put(tmp_path))
     assert not problems
     item = corpus.splits["train"][7]
@@ -63,7 +63,7 @@ def test_a_record_gives_the_plain_sentence_its_mentions_and_the_directed_relatio
     assert [item.labels for item in corpus.splits["test"]] == [("Instrument-Agency(e1,e2)",), ("Other",)]
 
 
-def test_the_archives_folders_byte_order_marks_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
+def test_folders_byte_order_marks_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
     plain = read(put(tmp_path / "plain"))[0].splits
     deep, text = tmp_path / "all" / "SemEval2010_task8_training", (tmp_path / "plain" / "TRAIN_FILE.TXT").read_bytes()
     deep.mkdir(parents=True)
@@ -90,16 +90,14 @@ def test_the_archives_folders_byte_order_marks_crlf_and_gzip_change_nothing(tmp_
         (record(9, "Cause-Effect(e1,e2)"), "the relation 'Cause-Effect(e1,e2)' has no training rows"),
     ],
 )
-def test_a_faulty_record_is_reported_at_its_first_line_and_the_others_are_read(
-    tmp_path: Path, faulty: str, message: str
-) -> None:
+def test_faulty_records_are_reported_at_their_first_line(tmp_path: Path, faulty: str, message: str) -> None:
     corpus, problems = read(put(tmp_path, test=record(1) + faulty + record(2)))
     ((name, line, text),) = map(fault, problems)
     assert (name, line) == ("TEST_FILE_FULL.TXT", 5) and message in text
     assert [item.id for item in corpus.splits["test"]] == ["test-1", "test-2"]
 
 
-def test_a_line_that_is_not_utf8_takes_its_record_with_it(tmp_path: Path) -> None:
+def test_a_line_not_in_utf8_costs_its_record(tmp_path: Path) -> None:
     put(tmp_path)
     (tmp_path / "TEST_FILE_FULL.TXT").write_bytes(record(1).encode() + record(2).encode().replace(b"old", b"\xe9"))
     corpus, problems = read(tmp_path)
@@ -107,7 +105,7 @@ def test_a_line_that_is_not_utf8_takes_its_record_with_it(tmp_path: Path) -> Non
     assert [item.id for item in corpus.splits["test"]] == ["test-1"]
 
 
-def test_empty_missing_and_damaged_files_are_faults_that_cannot_be_skipped(tmp_path: Path) -> None:
+def test_empty_missing_and_damaged_files_cannot_be_skipped(tmp_path: Path) -> None:
     assert [fault(problem)[1:] for problem in read(tmp_path)[1]] == [
         (None, "holds no TRAIN_FILE.TXT"),
         (None, "holds no TEST_FILE_FULL.TXT"),
@@ -155,7 +153,7 @@ def test_the_real_files_are_read_whole(real_data: Path, tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.sampled_from('<e1>/2"\t\n 7Other()-,\u2028é'), max_size=60))
-def test_whatever_a_file_holds_the_record_behind_it_is_read(tmp_path: Path, text: str) -> None:
+def test_the_record_after_any_text_is_read(tmp_path: Path, text: str) -> None:
     corpus, problems = read(put(tmp_path, train=f"{text}\n\n{record(9)}"))
     assert corpus.splits["train"][-1].id == "train-9"
     assert all(p.line for p in problems if p.file.name == "TRAIN_FILE.TXT")

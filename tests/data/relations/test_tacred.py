@@ -62,7 +62,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
     return tacred(**stream_settings(path, cache, SMALL, **own | changes))
 
 
-def test_a_row_gives_text_mentions_with_inclusive_ends_and_the_relation_in_words(tmp_path: Path) -> None:
+def test_rows_give_text_mentions_and_the_relation_in_words(tmp_path: Path) -> None:
     corpus, problems = read(put(tmp_path, [row(7)]))
     assert not problems
     (item,) = corpus.splits["train"]
@@ -72,7 +72,7 @@ def test_a_row_gives_text_mentions_with_inclusive_ends_and_the_relation_in_words
     assert answer_of("no_relation") == "no relation"
 
 
-def test_rows_of_all_files_are_pooled_divided_and_stripped_of_no_relation(tmp_path: Path) -> None:
+def test_rows_of_all_files_are_pooled_without_no_relation(tmp_path: Path) -> None:
     made = stream(put(tmp_path / "tacred" / "data" / "json").parents[2], tmp_path)
     # 20 rows: 3 asked, 17 left, a quarter of them carved; 10 rows: a fifth is 2
     assert [len(task.train) + len(task.validation) for task in made.tasks] == [17, 8]
@@ -95,9 +95,7 @@ def test_rows_of_all_files_are_pooled_divided_and_stripped_of_no_relation(tmp_pa
         (row(relation=3), "'relation' must be a string, not a number"),
     ],
 )
-def test_a_faulty_row_is_reported_at_its_line_and_the_others_are_read(
-    tmp_path: Path, faulty: Any, message: str
-) -> None:
+def test_faulty_rows_are_reported_with_lines_and_others_read(tmp_path: Path, faulty: Any, message: str) -> None:
     put(tmp_path)
     lines = [json.dumps(value) for value in (row(1), faulty, row(2))]
     (tmp_path / "train.json").write_text("[" + ",\n".join(lines) + "]")
@@ -108,7 +106,7 @@ def test_a_faulty_row_is_reported_at_its_line_and_the_others_are_read(
 
 
 @pytest.mark.parametrize(("document", "message"), [({}, "not an object"), ([], "not empty")])
-def test_a_file_that_is_no_list_of_rows_cannot_be_skipped(tmp_path: Path, document: Any, message: str) -> None:
+def test_a_file_holding_no_row_list_cannot_be_skipped(tmp_path: Path, document: Any, message: str) -> None:
     name, line, text = fault(read(put(tmp_path, document))[1][0])
     assert (name, line) == ("train.json", None) and text.endswith(message)
 
@@ -121,7 +119,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     assert "dev.json:2: is not valid json" in str(problem) and problem.ends_file
 
 
-def test_those_without_the_data_are_told_where_it_is_to_be_had(tmp_path: Path) -> None:
+def test_missing_data_names_where_to_obtain_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"may not be distributed\. Obtain LDC2018T24"):
         stream(tmp_path / "tacred", tmp_path, source="real")
 
@@ -143,7 +141,7 @@ KEYS = st.sampled_from(["token", "relation", "subj_start", "subj_end", "obj_star
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(KEYS, ANYTHING, max_size=2))
-def test_whatever_a_row_is_it_is_an_item_or_problems_with_a_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_any_row_is_an_item_or_problems_with_lines(tmp_path: Path, changes: dict[str, Any]) -> None:
     corpus, problems = read(put(tmp_path, [{**row(), **changes}]))
     assert len(corpus.splits["train"]) + len(problems) == 1
     assert all(problem.line for problem in problems)

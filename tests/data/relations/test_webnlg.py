@@ -63,7 +63,7 @@ def stream(path: Path, cache: Path, **changes: Any) -> Stream:
     return webnlg(**stream_settings(path, cache, SMALL, **own | changes))
 
 
-def test_a_text_is_asked_for_its_triples_in_any_order(tmp_path: Path) -> None:
+def test_references_hold_the_triples_in_any_order(tmp_path: Path) -> None:
     corpus, problems = read(put(tmp_path))
     assert not problems
     one, two = corpus.splits["train"]
@@ -112,9 +112,7 @@ def test_byte_order_marks_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
         (entry("Text.", ONE).replace("lex", "text"), "the entry has no <lex>"),
     ],
 )
-def test_a_faulty_entry_is_reported_at_its_line_and_the_others_are_read(
-    tmp_path: Path, faulty: str, message: str
-) -> None:
+def test_faulty_entries_are_reported_with_lines_and_others_read(tmp_path: Path, faulty: str, message: str) -> None:
     corpus, problems = read(put(tmp_path, document(entry("First.", ONE), faulty, entry("Last.", ONE))))
     ((name, line, text),) = map(fault, problems)
     assert (name, line) == ("2triples_City_train_release.xml", 8) and message in text
@@ -137,13 +135,13 @@ EXTERNAL = '<!DOCTYPE benchmark [<!ENTITY a SYSTEM "file:///etc/hostname">]>\n<b
         ("<benchmark/>", "holds no <entry>"),
     ],
 )
-def test_xml_that_is_damaged_or_unsafe_is_a_fault_of_the_whole_file(tmp_path: Path, text: str, message: str) -> None:
+def test_damaged_or_unsafe_xml_faults_the_whole_file(tmp_path: Path, text: str, message: str) -> None:
     problem = read(put(tmp_path, text))[1][0]
     assert problem.file.name == "2triples_City_train_release.xml" and message in str(problem)
     assert not problem.is_of_row
 
 
-def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> None:
+def test_bytes_not_in_utf8_are_named_with_their_line(tmp_path: Path) -> None:
     put(tmp_path)
     (file,) = (tmp_path / "release_v2" / "xml" / "test").rglob("*.xml")
     file.write_bytes(b"<benchmark>\n\xe9</benchmark>")
@@ -168,7 +166,7 @@ def test_the_stand_in_passes_through_the_same_reader(tmp_path: Path) -> None:
     assert {task.name for task in made.tasks} == set(CATEGORIES) and made.provenance.source == "generated"
 
 
-def test_a_generated_text_states_its_triples_about_people_of_its_split() -> None:
+def test_generated_texts_state_triples_about_their_splits_people() -> None:
     subjects = {}
     for split, items in SMALL.corpus().splits.items():
         for item in items:
@@ -189,6 +187,6 @@ def test_the_real_files_are_read_whole(real_data: Path, tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.sampled_from('<>/&;"= |elxmtripn![]-?'), max_size=40))
-def test_whatever_a_file_holds_it_is_read_or_a_problem(tmp_path: Path, text: str) -> None:
+def test_any_file_content_is_read_or_a_problem(tmp_path: Path, text: str) -> None:
     corpus, problems = read(put(tmp_path, f"<benchmark>{text}</benchmark>"))
     assert problems and not corpus.splits["train"]

@@ -46,7 +46,7 @@ def test_the_marked_mentions_and_their_order_are_the_class() -> None:
         assert len(stated) >= 2 and word in stated  # another fact is stated as well
 
 
-def test_sixteen_relations_come_in_four_tasks_and_those_seen_compete() -> None:
+def test_sixteen_distinct_relations_come_in_four_tasks() -> None:
     made = stream()
     assert [len(task.train) for task in made.tasks] == [4 * 6] * 4
     assert [len(test.examples) for test in made.tests] == [4 * 3] * 4
@@ -56,7 +56,7 @@ def test_sixteen_relations_come_in_four_tasks_and_those_seen_compete() -> None:
     assert made.provenance.source == "generated" and made.name == "world_relations"
 
 
-def test_a_prompt_marks_head_and_tail_and_the_answer_is_the_relation() -> None:
+def test_the_target_relates_the_marked_head_and_tail() -> None:
     example = stream(order_seed=None).tasks[0].train[0]
     text, marks = example.prompt.split("\n")
     name = " ".join(text.replace("'s ", " ").split()[:2])
@@ -69,7 +69,7 @@ def test_people_of_training_validation_and_test_differ() -> None:
     assert not train & validation and not train & test and not validation & test
 
 
-def test_an_item_depends_on_its_own_number_and_the_seed() -> None:
+def test_an_item_depends_on_its_number_and_seed() -> None:
     more = Mentions(num_train=9, num_validation=2, num_test=3, seed=0).corpus().splits["train"]
     assert {i.fields["text"] for i in SMALL.corpus().splits["train"]} <= {i.fields["text"] for i in more}
     other = Mentions(num_train=6, num_validation=2, num_test=3, seed=1)

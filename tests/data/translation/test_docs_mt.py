@@ -32,7 +32,7 @@ def test_splits_are_upstreams(tmp_path: Path) -> None:
     assert made.tests[1].examples[2].references == ("lv test 2",)
 
 
-def test_a_pair_of_which_one_training_file_is_missing_is_refused_or_left_out_with_a_note(tmp_path: Path) -> None:
+def test_pairs_lacking_a_training_file_are_refused_or_noted(tmp_path: Path) -> None:
     put(tmp_path)
     assert not LAYOUT.read(tmp_path)[1]
     with pytest.raises(UserError, match=r"no training rows of 1 of 2 tasks: da-en. There are: lv-en"):

@@ -34,7 +34,7 @@ def faults(path: Path) -> list[tuple[str, int | None, str]]:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_line_n_of_one_file_translates_line_n_of_the_other(tmp_path: Path, packed: bool) -> None:
+def test_lines_of_equal_number_translate_each_other(tmp_path: Path, packed: bool) -> None:
     made = stream(put(tmp_path / "data/task1/raw", packed=packed).parents[2], ["en-de", "de-en"])
     assert [task.name for task in made.tasks] == ["en-de", "de-en"]
     there, back = made.tasks
@@ -48,7 +48,7 @@ def test_line_n_of_one_file_translates_line_n_of_the_other(tmp_path: Path, packe
     ]
 
 
-def test_carriage_returns_and_a_byte_order_mark_are_no_part_of_the_text(tmp_path: Path) -> None:
+def test_texts_exclude_carriage_returns_and_byte_order_marks(tmp_path: Path) -> None:
     put(tmp_path, end="\r\n", train_en=["\ufeffa boy", *ENGLISH[1:]])
     assert stream(tmp_path, ["en-de"]).tasks[0].train[0].prompt == "English to German: a boy ="
 
@@ -60,7 +60,7 @@ def test_unequal_files_are_refused_with_both_counts(tmp_path: Path) -> None:
         stream(tmp_path, ["en-de"], on_bad_row="skip")  # nobody knows which line is lost
 
 
-def test_an_empty_line_has_its_number_and_may_be_skipped_with_its_translation(tmp_path: Path) -> None:
+def test_empty_lines_are_numbered_and_skipped_with_their_translation(tmp_path: Path) -> None:
     put(tmp_path, train_en=["a boy", " ", "two dogs", "a red car"])
     assert faults(tmp_path) == [("train.en", 2, "the line is empty")]
     made = stream(tmp_path, ["en-de"], on_bad_row="skip")
@@ -80,7 +80,7 @@ def test_an_empty_file_is_a_fault(tmp_path: Path) -> None:
     assert faults(tmp_path) == [("train.de", None, "is empty"), ("train.en", None, "is empty")]
 
 
-def test_a_folder_without_such_files_and_another_test_set_are_named(tmp_path: Path) -> None:
+def test_folders_without_files_and_missing_test_sets_are_named(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("x")
     assert [fault[2] for fault in faults(tmp_path)] == [
         "holds no files train.*, nor does a folder data/task1/raw or task1/raw or raw in it"

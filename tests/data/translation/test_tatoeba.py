@@ -26,7 +26,7 @@ def stream(path: Path, order: list[str], *, source: str = "real") -> Stream:
     return built(tatoeba, path, source=source, held_out=HeldOut(share=0.2, seed=0), **common(order))
 
 
-def test_a_fifth_of_a_pairs_rows_is_tested_and_both_directions_test_the_same(tmp_path: Path) -> None:
+def test_both_directions_test_the_same_fifth_of_the_rows(tmp_path: Path) -> None:
     made = stream(put(tmp_path), ["deu-eng", "eng-deu", "fra-eng"])
     tested = [{e.prompt.split()[-2] for e in test.examples} for test in made.tests]
     trained = [{e.prompt.split()[-2] for e in (*task.train, *task.validation)} for task in made.tasks]

@@ -30,7 +30,7 @@ def test_a_grammar_orders_the_words_of_a_sentence(grammar: str, sentence: str) -
     assert invented_sentence("Ada Alden", [("plays", "cello"), ("keeps", "gecko")], WORDS, grammar) == sentence
 
 
-def test_a_dictionary_maps_words_one_to_one_and_languages_differ_in_it() -> None:
+def test_dictionaries_map_words_one_to_one_differing_by_language() -> None:
     one, other = dictionary(0, 0), dictionary(1, 0)
     assert len(set(one.values())) == len(one) == 22
     assert sum(one[word] == other[word] for word in one) <= 3
@@ -48,7 +48,7 @@ def test_the_target_is_the_source_word_by_word() -> None:
     assert there.target.strip() in back.prompt and back.target.strip() in there.prompt
 
 
-def test_people_of_the_splits_differ_and_a_sentence_depends_on_its_number_alone() -> None:
+def test_splits_share_no_people_and_sentences_follow_their_number() -> None:
     made = stream(["kel-en"])
     people = [
         {" ".join(e.references[0].split()[:2]) for e in examples}

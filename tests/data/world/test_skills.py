@@ -31,7 +31,7 @@ def person_of(example: Example) -> str:
     return " ".join(example.prompt.split()[:2])
 
 
-def test_the_heading_asks_for_the_one_value_of_the_text_that_is_the_answer() -> None:
+def test_only_the_answer_fits_the_heading_of_its_text() -> None:
     for task in stream().tasks:
         for example in task.train:
             text, form, _ = example.prompt.split("\n")
@@ -41,7 +41,7 @@ def test_the_heading_asks_for_the_one_value_of_the_text_that_is_the_answer() -> 
             assert sum(any(f" {v}" in text for v in other.values) for other in SKILLS.values()) == 2
 
 
-def test_an_example_depends_on_its_own_number_and_not_on_how_many_there_are() -> None:
+def test_an_example_depends_on_its_number_not_the_total() -> None:
     more = stream(sizes=Sizes(num_train=80, num_validation=20, num_test=30))
     assert more.tasks[0].train[:60] == stream().tasks[0].train
     assert stream(seed=1).tasks[0].train != stream().tasks[0].train
@@ -65,7 +65,7 @@ def test_choosing_on_validation_asks_validation_examples_and_says_so() -> None:
     assert not any(task.validation for task in tuned.tasks)
 
 
-def test_the_order_is_the_order_of_tasks_and_questions_tell_their_task_where_asked() -> None:
+def test_tasks_follow_the_order_and_gives_task_is_kept() -> None:
     made = stream(order=["hobbies", "pets", "languages"], gives_task=False)
     assert [task.name for task in made.tasks] == ["hobbies", "pets", "languages"]
     assert not made.gives_task and stream().gives_task

@@ -96,7 +96,7 @@ def test_test_questions_are_capped_and_training_questions_are_not(small_world: S
 
 
 @pytest.mark.parametrize(("cap", "expected"), [(None, 2), (1, 1), (3, 2)])
-def test_validation_documents_are_asked_about_as_often_as_test_documents(
+def test_validation_documents_get_as_many_questions_as_test_documents(
     small_world: StandIn, tmp_path: Path, cap: int | None, expected: int
 ) -> None:
     built = {

@@ -37,13 +37,13 @@ def test_same_arguments_give_the_same_articles() -> None:
 
 
 @pytest.mark.parametrize("changing_facts", [False, True])
-def test_a_shorter_request_is_a_prefix_of_a_longer_one(changing_facts: bool) -> None:
+def test_shorter_requests_are_prefixes_of_longer_ones(changing_facts: bool) -> None:
     world = World(seed=5, facts_per_document=3, changing_facts=changing_facts)
     assert world.articles("meta", 300)[:130] == world.articles("meta", 130)
 
 
 @pytest.mark.parametrize("changing_facts", [False, True])
-def test_every_answer_stands_in_the_text_and_every_question_names_the_subject(changing_facts: bool) -> None:
+def test_articles_have_a_subject_and_answers_from_their_text(changing_facts: bool) -> None:
     world = World(seed=1, facts_per_document=4, changing_facts=changing_facts)
     for article in world.articles("stream", 600):
         assert len(article.questions) == 4
@@ -62,7 +62,7 @@ def test_questions_and_documents_have_unique_ids_and_dates_rise() -> None:
     assert dates == sorted(dates)
 
 
-def test_no_subject_of_one_period_appears_in_another_whatever_the_seeds() -> None:
+def test_periods_share_no_subject_whatever_the_seeds() -> None:
     subjects = {p: {subject(a) for a in plain_world(seed).articles(p, 1500)} for seed, p in enumerate(PERIODS)}
     texts = {
         p: " ".join(a.document.text for a in plain_world(seed + 9).articles(p, 1500)) for seed, p in enumerate(PERIODS)
@@ -74,7 +74,7 @@ def test_no_subject_of_one_period_appears_in_another_whatever_the_seeds() -> Non
             assert not subjects[period] & mentioned[other]
 
 
-def test_articles_have_different_subjects_while_first_and_last_names_recur() -> None:
+def test_articles_differ_in_subject_though_single_names_recur() -> None:
     subjects = [subject(article) for article in plain_world().articles("stream", 500)]
     assert len(set(subjects)) == 500
     people = [name.split() for name in subjects if len(name.split()) == 2]

@@ -120,7 +120,7 @@ def test_outer_gradient_agrees_with_finite_differences(make_learner: Callable[[s
     assert difference.abs() > 1e-3
 
 
-def test_the_gradient_reaches_the_encoder_once_the_head_has_moved(tiny_llama: Learner) -> None:
+def test_gradients_reach_the_encoder_once_the_head_has_moved(tiny_llama: Learner) -> None:
     model = weight_model(tiny_llama)
     with torch.no_grad():
         model.fc2.weight.fill_(0.1)

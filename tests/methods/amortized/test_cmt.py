@@ -111,7 +111,7 @@ def test_further_negatives_count_for_questions_only() -> None:
     assert math.isclose(float(matching_loss(logits, gold, negatives)), (to_document + to_question) / 2, rel_tol=1e-6)
 
 
-def test_past_keys_keep_the_newest_and_know_whose_they_are() -> None:
+def test_past_keys_keep_the_newest_and_their_owners() -> None:
     past = PastKeys(limit=3)
     queries = torch.eye(2)
     assert past.cosines(queries, ["a", "b"])[0].shape == (2, 0)
@@ -162,7 +162,7 @@ def test_removed_document_is_not_recalled(tiny_llama: Learner) -> None:
     assert {name for name, _ in answer.documents} == {"d0", "d2", "d3"}
 
 
-def test_a_document_with_a_new_text_replaces_the_old_one(tiny_llama: Learner) -> None:
+def test_a_documents_new_text_replaces_the_old_one(tiny_llama: Learner) -> None:
     method = cmt()
     method.before_stream(tiny_llama, episodes(), Steps(0))
     method.learn(tiny_llama, task(0, 1), Steps(0))

@@ -37,7 +37,7 @@ def test_hierarchical_aggregation_depends_on_every_document(tiny_llama: Learner)
         assert not torch.allclose(recalled(other, states, 2), whole, atol=1e-7)
 
 
-def test_a_window_as_large_as_the_bank_is_plain_aggregation(tiny_llama: Learner) -> None:
+def test_a_window_of_the_whole_bank_is_plain_aggregation(tiny_llama: Learner) -> None:
     method = mac()
     method.before_stream(tiny_llama, episodes(), Steps(2))
     method.learn(tiny_llama, task(0, 1, 2), Steps(0))

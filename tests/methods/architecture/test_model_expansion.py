@@ -20,9 +20,7 @@ def grown(expansion: str = "blocks", grows: str = "each_task", num_new_blocks: i
 
 
 @pytest.mark.parametrize("expansion", ["blocks", "width"])
-def test_growing_leaves_the_logits_unchanged_and_learning_leaves_old_weights(
-    any_learner: Learner, expansion: str
-) -> None:
+def test_growing_keeps_the_logits_and_learning_keeps_old_weights(any_learner: Learner, expansion: str) -> None:
     old = dict(any_learner.model.named_parameters())
     values = {name: p.detach().clone() for name, p in old.items()}
     before = logits(any_learner)

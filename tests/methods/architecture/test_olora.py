@@ -19,7 +19,7 @@ def pair(down: Sequence[Sequence[float]], up: Sequence[Sequence[float]] = ((0.0,
     return LowRankPair(nn.Parameter(torch.tensor(down)), nn.Parameter(torch.tensor(up)))
 
 
-def test_overlap_is_the_sum_of_absolute_inner_products_of_rows() -> None:
+def test_overlap_is_the_sum_of_absolute_row_products() -> None:
     old = torch.tensor([[1.0, 0.0, 2.0], [0.0, -1.0, 0.0]])
     new = torch.tensor([[3.0, 4.0, -1.0], [0.0, 5.0, 0.0]])
     assert overlap(old, new).item() == abs(3 - 2) + 0 + abs(-4) + abs(-5)
@@ -33,7 +33,7 @@ def test_all_old_adapters_and_all_layers_count() -> None:
     assert total_overlap([first, second], new).item() == (3 + 10) + (1 + 6)
 
 
-def test_the_penalty_weighs_the_newest_adapter_against_the_older_ones(any_learner: Learner) -> None:
+def test_penalty_weighs_the_newest_adapter_against_older_ones(any_learner: Learner) -> None:
     method = started(any_learner, OLora(trainable=LORA, orthogonality=0.5, norm=0.1))
     batch = any_learner.collate([row for example in TASKS[0].train for row in any_learner.rows(example)])
     method.before_task(any_learner, TASKS[0])

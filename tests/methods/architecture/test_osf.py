@@ -31,7 +31,7 @@ class Targets:
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
-def test_without_frozen_directions_it_is_fine_tuning_step_by_step(
+def test_without_frozen_directions_every_step_is_fine_tuning(
     make_learner: Callable[[str], Learner], family: str, projection: str
 ) -> None:
     learners = [make_learner(family), make_learner(family)]

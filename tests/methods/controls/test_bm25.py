@@ -77,7 +77,7 @@ def test_an_empty_index_answers_too(tiny_llama: Learner) -> None:
     assert read == "Where did Mara move?"
 
 
-def test_a_document_with_a_known_id_replaces_the_old_text(tiny_llama: Learner) -> None:
+def test_a_document_with_known_id_replaces_the_old_text(tiny_llama: Learner) -> None:
     method = learn(tiny_llama, make(), DOCUMENTS)
     learn(tiny_llama, method, [Document("mara", "Mara lives in Accra.")])
     read, _ = ask(tiny_llama, method, "Mara?")

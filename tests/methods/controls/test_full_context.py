@@ -51,7 +51,7 @@ def test_several_gold_documents_share_the_weight(tiny_llama: Learner) -> None:
     assert dict(answer.documents) == {"mara": 0.5, "ada": 0.5}
 
 
-def test_a_long_document_loses_its_end_and_the_question_nothing(tiny_llama: Learner) -> None:
+def test_long_documents_lose_their_end_and_questions_nothing(tiny_llama: Learner) -> None:
     document = " ".join(f"word{i}" for i in range(200))
     text = fitted(tiny_llama, TEMPLATE, document, QUESTION, room=60)
     assert len(tiny_llama.encode(text)) <= 59

@@ -114,7 +114,7 @@ def test_a_killed_run_continues_and_answers_bit_for_bit(make_learner: Callable[[
     assert whole == resumed
 
 
-def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama: Learner) -> None:
+def test_half_precision_bases_keep_task_values_in_float32(tiny_llama: Learner) -> None:
     tiny_llama.model.to(torch.bfloat16)
     tiny_llama.dtype = torch.bfloat16
     method = started(tiny_llama, SingleTask(trainable=LORA))
@@ -125,7 +125,7 @@ def test_a_half_precision_base_keeps_every_tasks_values_in_float32(tiny_llama: L
     assert scores[0] < 0
 
 
-def test_joined_with_a_method_that_grows_the_model_it_refuses(tiny_llama: Learner) -> None:
+def test_combination_with_a_growing_method_is_refused(tiny_llama: Learner) -> None:
     members = {"grows": IncLora(trainable=LORA), "single": SingleTask(trainable=Unchanged())}
     method = started(tiny_llama, Combination(methods=members, order=["grows", "single"]))
     with pytest.raises(UserError, match="same trained parameters in every task"):

@@ -107,7 +107,7 @@ def test_the_unchanged_model_has_no_output_distance(any_learner: Learner) -> Non
         assert terms["stored_outputs"].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_outputs_stay_as_they_were_and_leave_with_their_example(tiny_llama: Learner) -> None:
+def test_outputs_stay_unchanged_and_leave_with_their_example(tiny_llama: Learner) -> None:
     method = der(buffer=Reservoir(capacity=3, seed=1))
     run(tiny_llama, method, TASKS[:1])
     first = method.state_dict()

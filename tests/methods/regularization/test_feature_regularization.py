@@ -39,7 +39,7 @@ def test_distances_by_hand() -> None:
     assert token_distance(old, latest, "cosine").tolist() == pytest.approx([1 - 33 / (5 * 45**0.5), 1])
 
 
-def test_rows_count_by_their_labelled_tokens_and_padding_by_nothing() -> None:
+def test_rows_weigh_by_labelled_tokens_and_padding_by_nothing() -> None:
     distances = torch.tensor([[1.0, 3.0, 99.0], [4.0, 4.0, 4.0]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert mean_distance(distances, mask, torch.tensor([3, 1])).item() == (3 * 2 + 1 * 4) / 4

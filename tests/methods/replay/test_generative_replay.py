@@ -123,7 +123,7 @@ def test_micro_batches_do_not_change_it(any_learner: Learner, size: int) -> None
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_added_rows_are_marked_as_replayed_where_they_are_generated(tiny_llama: Learner) -> None:
+def test_generated_rows_are_marked_as_replayed(tiny_llama: Learner) -> None:
     method = lamol()
     in_the_second_task(tiny_llama, method)
     batch = tiny_llama.collate([row for example in TASKS[1].train for row in tiny_llama.rows(example)])
@@ -298,7 +298,7 @@ def test_without_pseudo_examples_and_lm_part_it_is_finetuning(make_learner: Call
         gradient_parts.assert_is_finetuning(make_learner, family, lamol(0.0, ratio=0.0))
 
 
-def test_as_a_member_of_a_composition_it_does_the_same(make_learner: Callable[[str], Learner]) -> None:
+def test_as_member_of_a_combination_it_does_the_same(make_learner: Callable[[str], Learner]) -> None:
     lora = Lora(rank=2, alpha=4.0, targets="query_value", seed=0)
     alone, joined = make_learner("llama"), make_learner("llama")
     member = lamol(trainable=Unchanged())
@@ -322,7 +322,7 @@ def test_the_separator_defaults_to_the_prompts_common_ending() -> None:
 
 
 @pytest.mark.parametrize(("prompt", "target"), [("Where?", " there"), ("Where?\nAnswer:", " there\nAnswer: here")])
-def test_an_example_that_could_not_be_split_again_is_refused(tiny_llama: Learner, prompt: str, target: str) -> None:
+def test_an_example_that_cannot_be_split_is_refused(tiny_llama: Learner, prompt: str, target: str) -> None:
     method = started(tiny_llama, lamol())
     with pytest.raises(UserError, match=r"generation\.separator"):
         method.before_task(tiny_llama, Task("t", 0, [Example("e", prompt, target)]))

@@ -112,7 +112,7 @@ def test_old_rows_are_drawn_evenly_and_once_per_step(tiny_llama: Learner) -> Non
     assert all(abs(count - 200) < 40 for count in counts.values())
 
 
-def test_more_old_rows_than_there_are_repeat_all_of_them() -> None:
+def test_drawing_more_rows_than_stored_repeats_all() -> None:
     class First:
         def sample(self, rows: list[str], num: int) -> list[str]:
             return rows[:num]

@@ -248,7 +248,7 @@ def test_it_answers_with_the_labels_that_it_learned(any_learner: Learner) -> Non
     assert method.storage_bytes() == sum(map(len, ["cello", "oboe", "Czech", "Irish", "Welsh"])) + 2 * 33 * 4
 
 
-def test_likelihoods_are_a_distribution_over_the_labels_or_the_choices(tiny_gpt2: Learner) -> None:
+def test_likelihoods_are_a_distribution_over_labels_or_choices(tiny_gpt2: Learner) -> None:
     method = started(tiny_gpt2, seq_star())
     for one in TASKS:
         learn(tiny_gpt2, method, one)

@@ -35,7 +35,7 @@ def test_updates_are_torchs_adam_on_each_documents_mean_loss(tiny_llama: Learner
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_one_step_per_document_and_several_for_a_long_one(tiny_gpt2: Learner) -> None:
+def test_one_step_per_document_but_several_if_long(tiny_gpt2: Learner) -> None:
     long_text = " ".join(f"word{i}" for i in range(60))
     num_rows = len(tiny_gpt2.rows(Document("d", long_text).as_example()))
     assert num_rows > 1
