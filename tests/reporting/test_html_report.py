@@ -117,7 +117,7 @@ def test_a_sweep_s_folder_stands_for_its_runs(runs: Path, tmp_path: Path) -> Non
     sweep = SweepFolder(tmp_path / "sweep")
     cells = (("method=ewc",), ("method=cmt",), ("method=mac",))
     sweep.create(Plan(("method=ewc,cmt,mac",), (), "basic", "basic", cells, str(tmp_path), None, 0.0))
-    with pytest.raises(UserError, match="a sweep without runs: of 3 cells none has begun"):
+    with pytest.raises(UserError, match="a sweep without runs: of 3 jobs none has begun"):
         compared([sweep.path])
     sweep.write(JobRecord(cells[0], "complete", folder=str(runs / "ewc-0")))
     sweep.write(JobRecord(cells[1], "complete", folder=str(runs / "cmt-0")))
