@@ -32,7 +32,7 @@ from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 ADDED = "added_metrics.json"
 DEFINITIONS = {
-    "em": "1 where the normalized prediction equals any normalized reference (SQuAD)",
+    "em": "1 where the normalized prediction equals any normalized reference (SQuAD, but numbers keep sign and point)",
     "em_prefix": "1 where the normalized prediction starts with the normalized shortest reference (MAC's code)",
     "f1": "largest F1 of normalized tokens over the references (SQuAD)",
     "f1_shortest": "F1 of normalized tokens against the shortest reference (MAC's code)",

@@ -17,6 +17,7 @@ from cmt_cli.evaluation.answer_metrics import (
     exact_match,
     f1_shortest,
     first_choice,
+    label_f1,
     same_label,
     token_f1,
 )
@@ -27,7 +28,7 @@ from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
 
 
 class GeneratedAnswer(Generating):
-    """A short free answer: generated, compared with all references."""
+    """A short free answer: generated, compared with all references; one that is among given choices, as a label."""
 
     metrics = ("em", "f1")
     names = ("em", "em_prefix", "f1", "f1_shortest", *GENERATED)
@@ -35,6 +36,10 @@ class GeneratedAnswer(Generating):
     def score(self, example: Example, answer: Answer) -> Scores:
         """Score the text against the references."""
         references = references_of(example)
+        if example.choices:
+            equal = max(same_label(answer.text, label) for label in references)
+            f1 = max(label_f1(answer.text, label) for label in references)
+            return {"em": equal, "em_prefix": equal, "f1": f1, "f1_shortest": f1, **about_text(answer)}
         return {
             "em": exact_match(answer.text, references),
             "em_prefix": em_prefix(answer.text, references),
