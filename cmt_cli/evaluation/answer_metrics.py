@@ -10,6 +10,9 @@ released code (Tack et al. 2024, arXiv 2403.04317), which compares with a single
 Deviations from SQuAD: a number keeps its sign, decimal point and fraction bar, so that 3.5 is not 35, -4 not 4 and 1/2
 not 12; a reference of which nothing would be left, such as "A" or "the", is compared as a label, F1 included.
 
+Chinese, Japanese, Thai, Lao, Burmese and Khmer have no spaces: there F1 counts characters, and their full-width marks
+are dropped as ASCII punctuation is.
+
 Labels are compared without that normalization: case and white space alone do not count. `first_choice` is TRACE's score
 of ScienceQA (Wang et al. 2023, arXiv 2310.06762), whose answers begin with the letter of the choice and go on with a
 reason; an empty answer is wrong there, where TRACE's code stops.
@@ -22,8 +25,12 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from cmt_cli.evaluation.unspaced import apart
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_WIDE_MARKS = "".join(map(chr, (*range(0x3001, 0x3005), *range(0x3008, 0x3021), *range(0xFF01, 0xFF10))))
+_WIDE_MARKS += "".join(map(chr, (*range(0xFF1A, 0xFF21), *range(0xFF3B, 0xFF41), *range(0xFF5B, 0xFF66), 0x30FB)))
+_PUNCTUATION = str.maketrans("", "", string.punctuation + _WIDE_MARKS)
 # A sign counts where it does not join two words or numbers, as in "covid-19" and "1914-18".
 _NUMBER = re.compile(r"(?:(?<!\w)[-+\u2212])?(?:\d+(?:[.,/]\d+)*|(?<![\w.])\.\d+)")
 _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
@@ -77,7 +84,7 @@ def same_label(prediction: str, label: str) -> float:
 
 def label_f1(prediction: str, label: str) -> float:
     """Return the F1 of the words of a prediction and a label, whatever their case."""
-    said, wanted = as_label(prediction).split(), as_label(label).split()
+    said, wanted = apart(as_label(prediction)).split(), apart(as_label(label)).split()
     return _f1(said, wanted) if wanted else float(said == wanted)
 
 
@@ -92,7 +99,7 @@ def shortest(references: Sequence[str]) -> str:
 
 
 def _f1_of(prediction: str, reference: str) -> float:
-    said, wanted = normalize(prediction).split(), normalize(reference).split()
+    said, wanted = apart(normalize(prediction)).split(), apart(normalize(reference)).split()
     return _f1(said, wanted) if wanted else float(_alike(prediction, reference))
 
 

@@ -25,6 +25,7 @@ from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
 from cmt_cli.evaluation.scorer import GENERATED, Generating, Pair, Scorer, Scores, about_text, means, references_of
 from cmt_cli.evaluation.span_metrics import NONE, Counts, LabelSpace, macro_f1, micro_f1, span_counts, summed
 from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
+from cmt_cli.evaluation.unspaced import unspaced
 
 
 class GeneratedAnswer(Generating):
@@ -47,6 +48,11 @@ class GeneratedAnswer(Generating):
             "f1_shortest": f1_shortest(answer.text, references),
             **about_text(answer),
         }
+
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return that F1 is of characters where most references are in a script without spaces."""
+        is_unspaced = unspaced(text for example, _ in pairs for text in references_of(example))
+        return dict.fromkeys(("f1", "f1_shortest"), "tok:char") if is_unspaced else {}
 
 
 class GeneratedLabel(Generating):

@@ -65,3 +65,11 @@ def test_token_f1_by_hand() -> None:
 def test_the_shortest_reference_is_the_first_of_the_shortest() -> None:
     assert shortest(["Barack Obama", "Obama", "Baraq"]) == "Obama"
     assert f1_shortest("Barack Obama", ["Barack Obama", "Obama"]) == pytest.approx(2 / 3)
+
+
+def test_scripts_without_spaces_are_compared_by_characters() -> None:
+    assert token_f1("东京都", ["东京"]) == pytest.approx(4 / 5)
+    assert token_f1("กรุงเทพ", ["กรุง"]) == pytest.approx(2 * 4 / (7 + 4))
+    assert token_f1("2019年 Tokyo", ["2019年"]) == pytest.approx(4 / 5)
+    assert token_f1("서울 시", ["서울 역"]) == pytest.approx(1 / 2)  # Korean has spaces
+    assert exact_match("「東京。」", ["東京"]) == 1.0

@@ -62,6 +62,14 @@ def test_bleu_is_of_the_whole_set_and_carries_its_signature() -> None:
     assert set(found.signatures) == {"bleu", "chrf"}
 
 
+def test_the_record_says_where_f1_counts_characters() -> None:
+    (english,) = evaluate(TablePredictor({"p": "Turin"}), [made_set("f1", {"p": "Turin in 东京"})])
+    (chinese,) = evaluate(TablePredictor({"p": "东京"}), [made_set("f1", {"p": "东京 NHK"})])
+    assert english.signatures == {} and chinese.signatures == {}
+    (chinese,) = evaluate(TablePredictor({"p": "东京"}), [made_set("f1", {"p": "东京电视台 NHK"})])
+    assert chinese.signatures == {"f1": "tok:char", "f1_shortest": "tok:char"}
+
+
 def test_sari_compares_with_the_source_or_else_the_whole_prompt() -> None:
     example = Example("a", "Simplify: the big house\nSimple:", " the house", source="the big house")
     tests = TestSet("tests", (example, replace(example, id="b", source="")), "sari", 0)
