@@ -21,7 +21,7 @@ from cmt_cli.evaluation.answer_metrics import (
     same_label,
     token_f1,
 )
-from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_signature, sari
 from cmt_cli.evaluation.scorer import GENERATED, Generating, Pair, Scorer, Scores, about_text, means, references_of
 from cmt_cli.evaluation.span_metrics import NONE, Counts, LabelSpace, macro_f1, micro_f1, span_counts, summed
 from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
@@ -85,6 +85,10 @@ class GeneratedText(Generating):
             **about_text(answer),
         }
 
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return how ROUGE-L was computed."""
+        return _rouge_signatures(pairs)
+
 
 class Rewriting(Generating):
     """A simpler form of a text: generated, compared with the text and its references."""
@@ -100,6 +104,15 @@ class Rewriting(Generating):
             "rouge_l": rouge_l(answer.text, references),
             **about_text(answer),
         }
+
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return how ROUGE-L was computed."""
+        return _rouge_signatures(pairs)
+
+
+def _rouge_signatures(pairs: Sequence[Pair]) -> dict[str, str]:
+    texts = [text for example, _ in pairs for text in references_of(example)]
+    return {"rouge_l": rouge_signature(texts)} if texts else {}
 
 
 class Translation(Generating):
