@@ -1,13 +1,14 @@
 """Several runs side by side: mean and spread over seeds and orders of what each method scored and used.
 
 Runs are repetitions of one experiment when their configs agree in everything but seeds and the order of the tasks (see
-experiments.py). `by` merges them by keys instead, and is refused where that would average other budgets, models, data
+repetitions.py). `by` merges them by keys instead, and is refused where that would average other budgets, models, data
 sources or test files. Experiments stand in one table only when they answered the same tests from the same source:
 generated and real data are never mixed, nor the test and the validation split. Of runs with the same settings and seed
 the latest counts.
 
-The deviation is the sample standard deviation (n - 1); a single run has none. Paired tests and ranks: pairs.py and
-ranking.py.
+The deviation is the sample standard deviation (n - 1); a single run has none. Mean ranks are over streams: rank 1 is
+the best, ties share the mean of their places (Demsar 2006); only lines that stand on every stream of one source and one
+split are ranked, among each other. Paired tests: paired_tests.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
-from cmt_cli.analysis.comparison import COSTS, INTERVALS, SCORES, Comparison, Line, Options, Section, Value, lines_named
+from cmt_cli.analysis.comparison import (
+    COSTS,
+    INTERVALS,
+    SCORES,
+    Comparison,
+    Line,
+    Options,
+    Ranking,
+    Section,
+    Value,
+    less_is_better,
+    lines_named,
+)
 from cmt_cli.analysis.grouping import Group, grouped, leave_out_copies, sections_of
-from cmt_cli.analysis.mean_ranks import rankings
 from cmt_cli.analysis.paired_tests import differences
 from cmt_cli.analysis.run_index import Progress, RunEntry, list_runs
 from cmt_cli.analysis.selection import check_key, parse, select
@@ -113,3 +126,41 @@ def _check_baseline(sections: Sequence[Section], baseline: str | None) -> None:
             f"--baseline {baseline}: there is no such line.{nearest(baseline, [*methods, *labels])} "
             f"There are: {'; '.join(labels[:_MAX_NAMED])}{' and others' if len(labels) > _MAX_NAMED else ''}."
         )
+
+
+def rankings(sections: Sequence[Section], metrics: Sequence[str]) -> tuple[Ranking, ...]:
+    """Return a ranking for each metric and for each source and split with two or more streams."""
+    kinds: dict[tuple[str, str], list[Section]] = {}
+    for section in sections:
+        kinds.setdefault((section.source, section.split), []).append(section)
+    several = [group for group in kinds.values() if len(group) > 1]
+    return tuple(found for group in several for metric in metrics if (found := _ranking(group, metric)) is not None)
+
+
+def _ranking(sections: Sequence[Section], metric: str) -> Ranking | None:
+    scores = [
+        {line.label: value for line in s.lines if (value := line.values[metric].mean) is not None} for s in sections
+    ]
+    names = [section.data for section in sections]
+    streams = [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+    every = list(dict.fromkeys(label for found in scores for label in found))
+    complete = [label for label in every if all(label in found for found in scores)]
+    missing = [
+        (label, ", ".join(name for name, found in zip(streams, scores, strict=True) if label not in found))
+        for label in every
+        if label not in complete
+    ]
+    if len(complete) < 2:
+        return None
+    by_stream = [ranks({n: found[n] for n in complete}, ascending=less_is_better(metric)) for found in scores]
+    rows = [(n, fmean(found[n] for found in by_stream), tuple(found[n] for found in by_stream)) for n in complete]
+    return Ranking(metric, tuple(streams), tuple(sorted(rows, key=lambda row: row[1])), tuple(missing))
+
+
+def ranks(scores: Mapping[str, float], *, ascending: bool = False) -> dict[str, float]:
+    """Return each name's place from 1, the highest first unless `ascending`; ties share the mean of their places."""
+    ordered = sorted(scores.values(), reverse=not ascending)
+    places: dict[float, list[int]] = {}
+    for place, score in enumerate(ordered, start=1):
+        places.setdefault(score, []).append(place)
+    return {name: fmean(places[score]) for name, score in scores.items()}

@@ -1,8 +1,9 @@
 """Tests of every line against a baseline, over pairs that share what else decides a score.
 
-    runs        pairs of runs with equal seed and order of tasks; of several in a cell the mean counts
-    questions   pairs of answers to one question in the last row, their difference averaged over the same cells; the
-                mean is over questions, so tests with more questions weigh more than in the mean over tests
+    runs        pairs of runs with equal seed and order of tasks; of several the mean counts
+    questions   pairs of answers to one question in the last row, their difference averaged over the same
+                repetitions; the mean is over questions, so tests with more of them weigh more than in the mean over
+                tests
 
 Both are sign-flip tests (statistics.py); p-values are adjusted after Holm over the lines of a table. The tests over
 questions say how sure the difference is for these trained models, not for other seeds: read both.
@@ -22,9 +23,9 @@ from cmt_cli.analysis.statistics import Interval, PairedTest, bootstrap_interval
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import read_predictions
 
-Cell = tuple[int, str | None]  # seed and order
+Repetition = tuple[int, str | None]  # seed and order
 Question = tuple[str, str, str]  # test, id, prompt
-_NO_CELL = "no seed and order in common"
+_NOTHING_SHARED = "no seed and order in common"
 
 
 def differences(
@@ -45,31 +46,34 @@ def differences(
     found = []
     for metric in options.metrics or ("aa",):
         if metric not in COSTS:
-            found += _of_metric(metric, section, named[0], _Cells(entries, progress), options)
+            found += _of_metric(metric, section, named[0], _Repetitions(entries, progress), options)
     return found, None
 
 
-class _Cells:
-    """The runs of lines by cell, and their answers, each read once."""
+class _Repetitions:
+    """The runs of lines by seed and order, and their answers, each read once."""
 
     def __init__(self, entries: Mapping[Path, RunEntry], progress: Progress | None) -> None:
         self._entries = entries
         self._progress = progress
         self._answers: dict[tuple[Path, str], dict[Question, float]] = {}
 
-    def of(self, line: Line) -> dict[Cell, list[RunEntry]]:
+    def of(self, line: Line) -> dict[Repetition, list[RunEntry]]:
         """Return a line's runs by seed and order."""
-        cells: dict[Cell, list[RunEntry]] = {}
+        repetitions: dict[Repetition, list[RunEntry]] = {}
         for folder in line.folders:
             entry = self._entries[folder]
-            cells.setdefault((entry.head["seed"], entry.detail["order"]), []).append(entry)
-        return cells
+            repetitions.setdefault((entry.head["seed"], entry.detail["order"]), []).append(entry)
+        return repetitions
 
-    def values(self, line: Line, metric: str) -> dict[Cell, float]:
-        """Return the mean of a metric in each cell that has it."""
-        found = {cell: [run.detail["metrics"].get(metric) for run in runs] for cell, runs in self.of(line).items()}
-        known = {cell: [value for value in values if value is not None] for cell, values in found.items()}
-        return {cell: fmean(values) for cell, values in known.items() if values}
+    def values(self, line: Line, metric: str) -> dict[Repetition, float]:
+        """Return the mean of a metric in each repetition that has it."""
+        found = {
+            repetition: [run.detail["metrics"].get(metric) for run in runs]
+            for repetition, runs in self.of(line).items()
+        }
+        known = {repetition: [value for value in values if value is not None] for repetition, values in found.items()}
+        return {repetition: fmean(values) for repetition, values in known.items() if values}
 
     def answers(self, entry: RunEntry, score: str) -> dict[Question, float]:
         """Return the scores of a run's last row by question; nothing where its predictions are gone or lack them."""
@@ -87,25 +91,31 @@ class _Cells:
         return self._answers[key]
 
 
-def _of_metric(metric: str, section: Section, base: Line, cells: _Cells, options: Options) -> list[Difference]:
-    found = [_difference(metric, section, base, line, cells, options) for line in section.lines if line is not base]
+def _of_metric(
+    metric: str, section: Section, base: Line, repetitions: _Repetitions, options: Options
+) -> list[Difference]:
+    found = [
+        _difference(metric, section, base, line, repetitions, options) for line in section.lines if line is not base
+    ]
     runs = holm({d.line: d.runs.p for d in found if d.runs is not None})
     questions = holm({d.line: d.questions.p for d in found if d.questions is not None})
     return [replace(d, holm_runs=runs.get(d.line), holm_questions=questions.get(d.line)) for d in found]
 
 
-def _difference(metric: str, section: Section, base: Line, line: Line, cells: _Cells, options: Options) -> Difference:
-    mine, theirs = cells.values(line, metric), cells.values(base, metric)
-    common = [cell for cell in mine if cell in theirs]
+def _difference(
+    metric: str, section: Section, base: Line, line: Line, repetitions: _Repetitions, options: Options
+) -> Difference:
+    mine, theirs = repetitions.values(line, metric), repetitions.values(base, metric)
+    common = [repetition for repetition in mine if repetition in theirs]
     runs = sign_flip_test([mine[c] - theirs[c] for c in common], num_resamples=options.num_resamples, seed=options.seed)
-    tested, interval, reason = _questions(metric, section, (base, line), cells, options)
+    tested, interval, reason = _questions(metric, section, (base, line), repetitions, options)
     return Difference(
         line=line.label,
         baseline=base.label,
         metric=metric,
         runs=runs,
         holm_runs=None,
-        runs_reason=None if runs is not None else _NO_CELL,
+        runs_reason=None if runs is not None else _NOTHING_SHARED,
         questions=tested,
         holm_questions=None,
         question_interval=interval,
@@ -114,19 +124,21 @@ def _difference(metric: str, section: Section, base: Line, line: Line, cells: _C
 
 
 def _questions(
-    metric: str, section: Section, pair: tuple[Line, Line], cells: _Cells, options: Options
+    metric: str, section: Section, pair: tuple[Line, Line], repetitions: _Repetitions, options: Options
 ) -> tuple[PairedTest | None, Interval | None, str | None]:
     name, _, last = metric.rpartition("/")
     if last != "aa":
         return None, None, "only average accuracy (aa) is a mean over the last row's questions"
     score = name or section.primary_metric
-    base, line = (cells.of(each) for each in pair)
-    common = [cell for cell in line if cell in base]
+    base, line = (repetitions.of(each) for each in pair)
+    common = [repetition for repetition in line if repetition in base]
     if not common:
-        return None, None, _NO_CELL
+        return None, None, _NOTHING_SHARED
     by_question: dict[Question, list[float]] = {}
-    for cell in common:
-        mine, theirs = (_mean_answers([cells.answers(run, score) for run in runs[cell]]) for runs in (line, base))
+    for repetition in common:
+        mine, theirs = (
+            _mean_answers([repetitions.answers(run, score) for run in runs[repetition]]) for runs in (line, base)
+        )
         for question in mine.keys() & theirs.keys():
             by_question.setdefault(question, []).append(mine[question] - theirs[question])
     if not by_question:

@@ -62,8 +62,8 @@ def amount_keys(config: Mapping[str, Any]) -> set[str]:
     budgets = ("trainer.", *(key.removesuffix("_target_") for key, value in config.items() if value == _BUDGET))
     trained = {key for key in config if key.startswith(budgets) and key.split(".")[-1] in _AMOUNTS}
     limits = ("max_", "num_")
-    asked = {k for k in config if k.startswith(("data.", "evaluator.max_")) and k.split(".")[-1].startswith(limits)}
-    return {key for key in trained | asked if not is_repetition_key(key)}
+    limited = {k for k in config if k.startswith(("data.", "evaluator.max_")) and k.split(".")[-1].startswith(limits)}
+    return {key for key in trained | limited if not is_repetition_key(key)}
 
 
 def differing(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, list[Any]]:

@@ -19,7 +19,8 @@ from cmt_cli.analysis.run_index import Progress
 from cmt_cli.core.atomic import write_json, write_text
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
-from cmt_cli.core.stream import Answer, Example
+from cmt_cli.core.stream import Answer, Example, TestSet
+from cmt_cli.evaluation.chance import Chance, chance
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores
 from cmt_cli.evaluation.sequence_metrics import FORMULAS, Baseline, sequence_metrics
@@ -32,13 +33,13 @@ from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 ADDED = "added_metrics.json"
 DEFINITIONS = {
-    "em": "1 where the normalized prediction equals any normalized reference (SQuAD)",
+    "em": "1 where the normalized prediction equals any normalized reference (SQuAD, but numbers keep sign and point)",
     "em_prefix": "1 where the normalized prediction starts with the normalized shortest reference (MAC's code)",
     "f1": "largest F1 of normalized tokens over the references (SQuAD)",
     "f1_shortest": "F1 of normalized tokens against the shortest reference (MAC's code)",
     "accuracy_generated": "1 where the whole text is the target, but for case and white space",
     "first_choice": "1 where the first character is the target's (TRACE, ScienceQA)",
-    "rouge_l": "ROUGE-L F1, the best of the references",
+    "rouge_l": "ROUGE-L F1 of stemmed words, the best of the references",
     "edit_similarity": "normalized edit similarity of characters, the best of the references",
     "bleu": "corpus BLEU by sacrebleu over all examples of a test",
     "chrf": "corpus chrF2 by sacrebleu over all examples of a test",
@@ -92,15 +93,17 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
         _refuse_if_there(result, cells, name)
         scorer = next(scorer for scorer in SCORERS.values() if name in scorer.names)
         signature: str | None = None
+        level: Chance | None = None
         for done, row in enumerate(sorted(cells)):
             if progress is not None:
                 progress(f"Computing {name}", done, len(cells))
             records = _records(folder, row)
             _refuse_other_targets(name, records)
             signature = _add_row(cells[row], records, scorer, name) or signature
+            level = _chance(result, records, name)
             lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
             write_text(predictions_path(folder, row), "".join(f"{line}\n" for line in lines))
-        return _write(folder, _with_metric(result, cells, name, signature), cells, name)
+        return _write(folder, _with_metric(result, cells, name, signature, level), cells, name)
 
 
 def _refuse(name: str) -> None:
@@ -184,14 +187,14 @@ def _add_row(
     for record in records:
         by_test.setdefault(record["test"], []).append(record)
     signature = None
-    for test, asked in by_test.items():
+    for test, own in by_test.items():
         if cells.get(test, {}).get(name) is not None:
             continue
-        pairs = [_pair(record) for record in asked]
+        pairs = [_pair(record) for record in own]
         scores: list[Scores] = [scorer.score(*pair) for pair in pairs]
         cells.setdefault(test, {})[name] = scorer.total(pairs, scores, LabelSpace())[name]
         signature = scorer.signatures(pairs).get(name, signature)
-        for record, score in zip(asked, scores, strict=True):
+        for record, score in zip(own, scores, strict=True):
             if name in score:
                 record["scores"] = {**record["scores"], name: score[name]}
     return signature
@@ -202,7 +205,17 @@ def _pair(record: Mapping[str, Any]) -> Pair:
     return example, Answer(record["prediction"])
 
 
-def _with_metric(result: RunResult, cells: Cells, name: str, signature: str | None) -> RunResult:
+def _chance(result: RunResult, records: Sequence[Mapping[str, Any]], name: str) -> Chance | None:
+    """Return the chance of the first task's tests by their stored references."""
+    some = result.matrices[result.primary_metric]
+    learned_at = dict(zip(some.tests, some.learned_at, strict=True))
+    by_test: dict[str, list[Example]] = {}
+    for record in records:
+        by_test.setdefault(record["test"], []).append(_pair(record)[0])
+    return chance([TestSet(test, found, name, learned_at[test]) for test, found in by_test.items()], 0, name)
+
+
+def _with_metric(result: RunResult, cells: Cells, name: str, signature: str | None, level: Chance | None) -> RunResult:
     some = result.matrices[result.primary_metric]
     rows = tuple(
         tuple(cells.get(row, {}).get(test, {}).get(name) for test in some.tests) for row in range(len(some.rows))
@@ -210,7 +223,7 @@ def _with_metric(result: RunResult, cells: Cells, name: str, signature: str | No
     matrix = ScoreMatrix(name, some.tests, some.learned_at, rows)
     reasons = {key: metric.reason for key, metric in result.metrics.items() if metric.value is None}
     undefined = {k: r for k, r in reasons.items() if k in FORMULAS and r is not None and r.startswith("undefined")}
-    found = sequence_metrics(matrix, single_task=_NO_BASELINE, joint=_NO_BASELINE, undefined=undefined)
+    found = sequence_metrics(matrix, single_task=_NO_BASELINE, joint=_NO_BASELINE, chance=level, undefined=undefined)
     metrics: dict[str, Metric] = {**result.metrics, **{f"{name}/{key}": value for key, value in found.items()}}
     signatures = {**result.signatures, **({name: signature} if signature else {})}
     return replace(result, matrices={**result.matrices, name: matrix}, metrics=metrics, signatures=signatures)

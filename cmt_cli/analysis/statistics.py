@@ -29,7 +29,7 @@ EXACT_PAIRS = 16  # 65,536 sign patterns
 LEVEL = 0.95
 NUM_RESAMPLES = 10_000
 SEED = 0
-_CELLS_AT_ONCE = 2_000_000
+_NUMBERS_AT_ONCE = 2_000_000
 _SAME = 1e-12  # relative; sums of the same numbers in another order differ by rounding
 
 
@@ -148,5 +148,5 @@ def _random_hits(
 
 def _chunks(total: int, width: int) -> list[int]:
     """Split `total` rows of `width` numbers so that few enough are held at once."""
-    at_once = max(1, _CELLS_AT_ONCE // max(1, width))
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, width))
     return [min(at_once, total - start) for start in range(0, total, at_once)]

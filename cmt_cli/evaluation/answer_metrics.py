@@ -4,14 +4,18 @@ SQuAD's normalization, exact match and token F1 (Rajpurkar et al. 2016, arXiv 16
 released code (Tack et al. 2024, arXiv 2403.04317), which compares with a single answer, the shortest reference:
 
     em_prefix    1 if the normalized prediction *starts with the characters* of the normalized reference, so that
-                 "100 people" counts for "10" and anything counts for "The", whose normalization is empty
+                 "100 people" counts for "10"; there anything counts for "The", whose normalization is empty
     f1_shortest  token F1 against that reference alone
 
-Deviation from SQuAD v1.1: where prediction and reference both normalize to nothing, F1 is 1, as in SQuAD v2.0.
+Deviations from SQuAD: a number keeps its sign, decimal point and fraction bar, so that 3.5 is not 35, -4 not 4 and 1/2
+not 12; a reference of which nothing would be left, such as "A" or "the", is compared as a label, F1 included.
 
-Labels are compared without that normalization, which makes nothing of the label "A": case and white space alone do not
-count. `first_choice` is TRACE's score of ScienceQA (Wang et al. 2023, arXiv 2310.06762), whose answers begin with the
-letter of the choice and go on with a reason; an empty answer is wrong there, where TRACE's code stops.
+Chinese, Japanese, Thai, Lao, Burmese and Khmer have no spaces: there F1 counts characters, and their full-width marks
+are dropped as ASCII punctuation is.
+
+Labels are compared without that normalization: case and white space alone do not count. `first_choice` is TRACE's score
+of ScienceQA (Wang et al. 2023, arXiv 2310.06762), whose answers begin with the letter of the choice and go on with a
+reason; an empty answer is wrong there, where TRACE's code stops.
 """
 
 from __future__ import annotations
@@ -21,28 +25,51 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from cmt_cli.evaluation.unspaced import apart
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_WIDE_MARKS = "".join(map(chr, (*range(0x3001, 0x3005), *range(0x3008, 0x3021), *range(0xFF01, 0xFF10))))
+_WIDE_MARKS += "".join(map(chr, (*range(0xFF1A, 0xFF21), *range(0xFF3B, 0xFF41), *range(0xFF5B, 0xFF66), 0x30FB)))
+_PUNCTUATION = str.maketrans("", "", string.punctuation + _WIDE_MARKS)
+# A sign counts where it does not join two words or numbers, as in "covid-19" and "1914-18".
+_NUMBER = re.compile(r"(?:(?<!\w)[-+\u2212])?(?:\d+(?:[.,/]\d+)*|(?<![\w.])\.\d+)")
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+# Stand for the marks of a number while punctuation is dropped.
+_KEPT = str.maketrans({"-": "\ue000", "\u2212": "\ue000", ".": "\ue001", "/": "\ue002", ",": "\ue003"})
+_RESTORED = str.maketrans({"\ue000": "-", "\ue001": ".", "\ue002": "/", "\ue003": ","})
 
 
 def normalize(text: str) -> str:
-    """Return text in lower case without ASCII punctuation, English articles and repeated white space."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    """Return lower-cased text without ASCII punctuation outside numbers, English articles and repeated white space."""
+    kept = _NUMBER.sub(lambda number: _THOUSANDS.sub("", number[0]).translate(_KEPT), text.lower())
+    return " ".join(_ARTICLES.sub(" ", kept.translate(_PUNCTUATION)).translate(_RESTORED).split())
+
+
+def as_label(text: str) -> str:
+    """Return text in which case and white space do not count."""
+    return " ".join(text.split()).casefold()
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """Return 1 if the normalized prediction equals any normalized reference, else 0."""
-    return float(normalize(prediction) in {normalize(reference) for reference in references})
+    return float(any(_alike(prediction, reference) for reference in references))
+
+
+def _alike(prediction: str, reference: str) -> bool:
+    normalized = normalize(reference)
+    return normalize(prediction) == normalized if normalized else as_label(prediction) == as_label(reference)
 
 
 def em_prefix(prediction: str, references: Sequence[str]) -> float:
     """Return 1 if the normalized prediction starts with the normalized shortest reference, else 0."""
-    return float(normalize(prediction).startswith(normalize(shortest(references))))
+    reference = shortest(references)
+    normalized = normalize(reference)
+    return float(normalize(prediction).startswith(normalized) if normalized else _alike(prediction, reference))
 
 
 def token_f1(prediction: str, references: Sequence[str]) -> float:
     """Return the largest F1 of normalized tokens over the references."""
-    return max(_f1(normalize(prediction).split(), normalize(reference).split()) for reference in references)
+    return max(_f1_of(prediction, reference) for reference in references)
 
 
 def f1_shortest(prediction: str, references: Sequence[str]) -> float:
@@ -52,7 +79,13 @@ def f1_shortest(prediction: str, references: Sequence[str]) -> float:
 
 def same_label(prediction: str, label: str) -> float:
     """Return 1 if the prediction is the label, whatever its case and white space, else 0."""
-    return float(" ".join(prediction.split()).casefold() == " ".join(label.split()).casefold())
+    return float(as_label(prediction) == as_label(label))
+
+
+def label_f1(prediction: str, label: str) -> float:
+    """Return the F1 of the words of a prediction and a label, whatever their case."""
+    said, wanted = apart(as_label(prediction)).split(), apart(as_label(label)).split()
+    return _f1(said, wanted) if wanted else float(said == wanted)
 
 
 def first_choice(prediction: str, target: str) -> float:
@@ -65,8 +98,11 @@ def shortest(references: Sequence[str]) -> str:
     return min(references, key=len)
 
 
+def _f1_of(prediction: str, reference: str) -> float:
+    said, wanted = apart(normalize(prediction)).split(), apart(normalize(reference)).split()
+    return _f1(said, wanted) if wanted else float(_alike(prediction, reference))
+
+
 def _f1(prediction: Sequence[str], reference: Sequence[str]) -> float:
-    if not prediction or not reference:
-        return float(prediction == reference)
     overlap = sum((Counter(prediction) & Counter(reference)).values())
     return 2 * overlap / (len(prediction) + len(reference))

@@ -1,8 +1,7 @@
 """One row of the score matrix: a predictor answers the examples of all test sets and is scored.
 
 The predictor sees `Prompt`s, which carry no target. Batches run across test sets, examples of like length together.
-Several processes take whole batches in turn and tell each other the answers, so that neither a batch nor an answer
-depends on how many there are.
+Ranks take whole batches in turn and gather the answers: neither a batch nor an answer depends on the world size.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from cmt_cli.core.learner import Predictor
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
-from cmt_cli.evaluation.label_sets import choices, labels_until, own_labels
+from cmt_cli.evaluation.label_sets import ScoredTest, choices, labels_until, own_labels, seen_scores
 from cmt_cli.evaluation.metric_scorers import RECALLS, recall, scorer_of
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores, means
-from cmt_cli.evaluation.seen_scores import ScoredTest, seen_scores
 from cmt_cli.evaluation.span_metrics import LabelSpace
 
 ROWS = ("all", "lower", "last")
@@ -78,10 +76,10 @@ class Evaluator:
         """Return one TestScore for each test set, in order; row 0 is before the first task.
 
         Where test sets are about the labels seen so far, one more comes last, SEEN. Raises Interrupted where
-        `stop_requested()`, agreed on by all processes, is true between two batches. Each process gets all scores.
+        `stop_requested()`, agreed on by all ranks, is true between two batches. Each rank gets all scores.
         """
-        asked = [(test, self._examples(test)) for test in tests if self._in_row(test, tests, row)]
-        questions = [_Question(test, example, _prompt(test, example, row)) for test, part in asked for example in part]
+        chosen = [(test, self._examples(test)) for test in tests if self._in_row(test, tests, row)]
+        questions = [_Question(test, example, _prompt(test, example, row)) for test, part in chosen for example in part]
         answers = self._answer(predictor, questions, progress, stop_requested, processes)
         by_test: dict[str, list[Pair]] = {test.name: [] for test in tests}
         for question, answer in zip(questions, answers, strict=True):
@@ -92,12 +90,14 @@ class Evaluator:
         return [*found, TestScore(SEEN, seen, [])] if seen else found
 
     def note(self, tests: Sequence[TestSet]) -> str:
-        """Return what a reader of the scores must know: that not every example of these tests is asked."""
+        """Return what a reader of the scores must know: that not every example of these tests is evaluated."""
         limit, sizes = self.max_examples_per_test, [len(test.examples) for test in tests]
         if limit is None or max(sizes, default=0) <= limit:
             return ""
-        asked = sum(min(size, limit) for size in sizes)
-        return f"asked are {asked} of {sum(sizes)} test examples, at most {limit} of each test set, evenly spaced"
+        evaluated = sum(min(size, limit) for size in sizes)
+        return (
+            f"evaluated are {evaluated} of {sum(sizes)} test examples, at most {limit} of each test set, evenly spaced"
+        )
 
     def _answer(
         self,
@@ -119,7 +119,7 @@ class Evaluator:
             if divided.rank < len(together):
                 scorer, decoding, chosen = together[divided.rank]
                 own = scorer.answer(predictor, [questions[i].prompt for i in chosen], decoding)
-            found = divided.gather(own)[: len(together)]  # the processes behind them had nothing to ask
+            found = divided.gather(own)[: len(together)]  # the ranks behind them had no batch
             for (_, _, chosen), given in zip(together, found, strict=True):
                 for i, answer in zip(chosen, given, strict=True):
                     answers[i] = answer

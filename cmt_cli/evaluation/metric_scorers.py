@@ -17,17 +17,19 @@ from cmt_cli.evaluation.answer_metrics import (
     exact_match,
     f1_shortest,
     first_choice,
+    label_f1,
     same_label,
     token_f1,
 )
-from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_signature, sari
 from cmt_cli.evaluation.scorer import GENERATED, Generating, Pair, Scorer, Scores, about_text, means, references_of
 from cmt_cli.evaluation.span_metrics import NONE, Counts, LabelSpace, macro_f1, micro_f1, span_counts, summed
 from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
+from cmt_cli.evaluation.unspaced import unspaced
 
 
 class GeneratedAnswer(Generating):
-    """A short free answer: generated, compared with all references."""
+    """A short free answer: generated, compared with all references; one that is among given choices, as a label."""
 
     metrics = ("em", "f1")
     names = ("em", "em_prefix", "f1", "f1_shortest", *GENERATED)
@@ -35,6 +37,10 @@ class GeneratedAnswer(Generating):
     def score(self, example: Example, answer: Answer) -> Scores:
         """Score the text against the references."""
         references = references_of(example)
+        if example.choices:
+            equal = max(same_label(answer.text, label) for label in references)
+            f1 = max(label_f1(answer.text, label) for label in references)
+            return {"em": equal, "em_prefix": equal, "f1": f1, "f1_shortest": f1, **about_text(answer)}
         return {
             "em": exact_match(answer.text, references),
             "em_prefix": em_prefix(answer.text, references),
@@ -42,6 +48,11 @@ class GeneratedAnswer(Generating):
             "f1_shortest": f1_shortest(answer.text, references),
             **about_text(answer),
         }
+
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return that F1 is of characters where most references are in a script without spaces."""
+        is_unspaced = unspaced(text for example, _ in pairs for text in references_of(example))
+        return dict.fromkeys(("f1", "f1_shortest"), "tok:char") if is_unspaced else {}
 
 
 class GeneratedLabel(Generating):
@@ -74,6 +85,10 @@ class GeneratedText(Generating):
             **about_text(answer),
         }
 
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return how ROUGE-L was computed."""
+        return _rouge_signatures(pairs)
+
 
 class Rewriting(Generating):
     """A simpler form of a text: generated, compared with the text and its references."""
@@ -89,6 +104,15 @@ class Rewriting(Generating):
             "rouge_l": rouge_l(answer.text, references),
             **about_text(answer),
         }
+
+    def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
+        """Return how ROUGE-L was computed."""
+        return _rouge_signatures(pairs)
+
+
+def _rouge_signatures(pairs: Sequence[Pair]) -> dict[str, str]:
+    texts = [text for example, _ in pairs for text in references_of(example)]
+    return {"rouge_l": rouge_signature(texts)} if texts else {}
 
 
 class Translation(Generating):

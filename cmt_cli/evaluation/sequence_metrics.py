@@ -14,7 +14,8 @@ before the first task, so a[0, j] = b[j]. s[j] and m[j] are the a[j, j] of the b
     fwd_single_task      mean_{j>=2} (a[j, j] - s[j])                      Wang et al. 2023, arXiv 2302.00487
     intransigence        mean_j (m[j] - a[j, j])                           Chaudhry et al. 2018
     relative_gain        mean_{j<T} a[T, j] / s[j]                         InsCL, Wang et al. 2024, arXiv 2403.11435
-    retention            a[T, 1] / a[1, 1]                                 the end of the first task's retention curve
+    retention            a[T, 1] / a[1, 1]                                 the end of the first task's retention curve;
+                         None where a[1, 1] is not above chance: a ratio of two floors says nothing about memory
 
 and min_acc, worst_case_accuracy, stability_gap of `evaluation/stability.py`, which need scores inside tasks.
 """
@@ -27,6 +28,7 @@ from functools import partial
 from statistics import fmean
 
 from cmt_cli.core.result import Metric, ScoreMatrix, StepRow
+from cmt_cli.evaluation.chance import Chance
 from cmt_cli.evaluation.score_grid import MissingScoreError, ScoreGrid, metric, num_tasks, row_of
 from cmt_cli.evaluation.stability import min_acc, stability_gap, worst_case_accuracy
 
@@ -67,12 +69,13 @@ def sequence_metrics(
     single_task: Baseline = NO_BASELINE,
     joint: Baseline = NO_BASELINE,
     steps: Sequence[StepRow] = (),
+    chance: Chance | None = None,
     undefined: Mapping[str, str] | None = None,
 ) -> dict[str, Metric]:
     """Return every metric of `FORMULAS` by name.
 
-    `single_task` holds s[j], `joint` m[j]; `steps` are the times inside tasks; `undefined` names metrics that have no
-    meaning for the stream, with the reason.
+    `single_task` holds s[j], `joint` m[j]; `steps` are the times inside tasks; `chance` is that of the first
+    task, None where the score has none; `undefined` names metrics that have no meaning for the stream, with the reason.
     """
     functions: dict[str, Callable[[ScoreGrid], float]] = {
         "aa": _aa,
@@ -84,7 +87,7 @@ def sequence_metrics(
         "fwd_single_task": partial(_fwd_single_task, baseline=single_task),
         "intransigence": partial(_intransigence, baseline=joint),
         "relative_gain": partial(_relative_gain, baseline=single_task),
-        "retention": _retention,
+        "retention": partial(_retention, chance=chance),
         "min_acc": partial(min_acc, steps=steps),
         "worst_case_accuracy": partial(worst_case_accuracy, steps=steps),
         "stability_gap": partial(stability_gap, steps=steps),
@@ -194,8 +197,14 @@ def _probe(matrix: ScoreMatrix, row: int, column: int) -> float:
     return score
 
 
-def _retention(a: ScoreGrid) -> float:
-    return _ratio(a, row=a.several(), task=1)
+def _retention(a: ScoreGrid, *, chance: Chance | None) -> float:
+    retained = _ratio(a, row=a.several(), task=1)
+    if chance is not None and not chance.is_below(a[1, 1]):
+        raise MissingScoreError(
+            f"the score right after task 1, {a[1, 1]:.3f}, is not above chance: one answer to all of its "
+            f"{chance.num_questions} questions scores {chance.score:.3f}"
+        )
+    return retained
 
 
 def _ratio(a: ScoreGrid, *, row: int, task: int) -> float:

@@ -50,9 +50,9 @@ def stability_gap(a: ScoreGrid, *, steps: Sequence[StepRow]) -> float:
 def _inside(a: ScoreGrid, steps: Sequence[StepRow], task: int) -> list[dict[int, float]]:
     """Return the scores of all earlier tasks at each time inside one task."""
     if not steps:
-        raise MissingScoreError("no test was asked inside a task; evaluator.every_steps=n does so every n steps")
+        raise MissingScoreError("no test was evaluated inside a task; evaluator.every_steps=n does so every n steps")
     times = [step for step in steps if step.task == task - 1]
     if not times:
-        raise MissingScoreError(f"no test was asked inside task {task}: it has no gradient steps, or too few")
+        raise MissingScoreError(f"no test was evaluated inside task {task}: it has no gradient steps, or too few")
     where = f"inside task {task}"
     return [{j: a.mean(time.scores, j, f"{where} after step {time.step}") for j in range(1, task)} for time in times]

@@ -13,8 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cmt_cli.memory.key_table import KeyTable
-from cmt_cli.memory.top_k import top_k
+from cmt_cli.memory.top_k import KeyTable, top_k
 
 KEY_CHUNK = 65536  # rows per matrix product, to bound memory; no effect on the result
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream
+from cmt_cli.evaluation.chance import chance
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
 from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
@@ -136,6 +137,7 @@ def _metrics(
             single_task=runs[SINGLE_TASK].scores(name, by_metric) if SINGLE_TASK in runs else NO_BASELINE,
             joint=runs[JOINT].scores(name, by_metric) if JOINT in runs else NO_BASELINE,
             steps=step_rows(measured.steps, stream.tests, None if name == MIXED else name),
+            chance=chance(stream.tests, 0, None if name == MIXED else name),
             undefined=undefined,
         )
         if name == primary:

@@ -136,7 +136,10 @@ class RunStore:
         cells = self.cells()
         cells[row] = {score.test: dict(score.scores) for score in scores}
         cells[row] |= {test: {metric: None} for test, metric in missing.items()}
-        found = {**self.signatures(), **{m: text for score in scores for m, text in score.signatures.items()}}
+        found = self.signatures()
+        for metric, text in (item for score in scores for item in score.signatures.items()):
+            known = found[metric].split("; ") if metric in found else []
+            found[metric] = "; ".join(dict.fromkeys([*known, text]))  # tests of other languages have other tokens
         if found:
             write_json(self.folder / "signatures.json", found)
         write_cells(self.folder / "scores.csv", cells)

@@ -12,9 +12,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cmt_cli.analysis.compare_runs import compare
+from cmt_cli.analysis.compare_runs import compare, ranks
 from cmt_cli.analysis.comparison import Options
-from cmt_cli.analysis.mean_ranks import ranks
 from cmt_cli.commands.app import app
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.reporting.latex_tables import escape, to_latex
@@ -142,7 +141,7 @@ def test_the_later_of_two_equal_runs_counts(runs: Path) -> None:
 
 def test_ranks_are_over_all_streams_and_ties_are_shared(runs: Path) -> None:
     assert ranks({"a": 0.3, "b": 0.5, "c": 0.3}) == {"a": 2.5, "b": 1.0, "c": 2.5}
-    assert ranks({"a": 0.3, "b": 0.5}, less_is_better=True) == {"a": 1.0, "b": 2.0}
+    assert ranks({"a": 0.3, "b": 0.5}, ascending=True) == {"a": 1.0, "b": 2.0}
     Record(method="replay", data="mail", metrics={"aa": 0.3}).write(runs / "mail-replay")
     Record(method="ewc", data="mail", metrics={"aa": 0.3}).write(runs / "mail-ewc")
     comparison = compare([runs], Options(metrics=("aa",)))

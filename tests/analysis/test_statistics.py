@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmt_cli.analysis.mean_ranks import ranks
+from cmt_cli.analysis.compare_runs import ranks
 from cmt_cli.analysis.statistics import bootstrap_interval, deviation, holm, is_narrow, mean, sign_flip_test
 from cmt_cli.core.exceptions import UserError
 

@@ -129,4 +129,4 @@ def test_a_run_on_real_files_scores_every_task(
     num_tasks = STREAMS[name][2]
     assert len(result["scores"]) == num_tasks + 1
     assert all(len(row) == num_tasks and None not in row for row in result["scores"])
-    assert f"asked are {2 * num_tasks} of {STREAMS[name][4]} test examples" in result["data"]["note"]
+    assert f"evaluated are {2 * num_tasks} of {STREAMS[name][4]} test examples" in result["data"]["note"]

@@ -69,7 +69,7 @@ def evaluate(
 
 def test_a_note_says_that_not_every_example_is_asked() -> None:
     assert evaluator(limit=1).note([FIRST, SECOND]) == (
-        "asked are 2 of 3 test examples, at most 1 of each test set, evenly spaced"
+        "evaluated are 2 of 3 test examples, at most 1 of each test set, evenly spaced"
     )
     assert evaluator(limit=2).note([FIRST, SECOND]) == evaluator().note([FIRST]) == ""
 

@@ -1,8 +1,11 @@
 """Scores of longer texts, by hand and against rouge-score 0.1.2, RapidFuzz and the SARI of Hugging Face's evaluate."""
 
-import pytest
+import random
 
-from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_signature, sari
 
 
 @pytest.mark.parametrize(
@@ -14,10 +17,38 @@ from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, sari
         ("x", "y z", 0.0),
         ("", "y z", 0.0),
         ("Größe", "größe", 1.0),  # rouge-score, which knows ASCII only, sees two words here
+        ("The harbors closed quickly", "the harbor closes quick", 3 / 4),  # the stem of quickly is quickli
+        ("东京都", "东京", 4 / 5),
+        ("", "", 0.0),
     ],
 )
 def test_rouge_l_is_f1_of_the_longest_common_subsequence(prediction: str, reference: str, expected: float) -> None:
     assert rouge_l(prediction, [reference]) == pytest.approx(expected)
+
+
+def test_rouge_l_of_ascii_text_is_rouge_scores() -> None:
+    vocabulary = [
+        "Meetings",
+        "meeting",
+        "don't",
+        "agreed_on",
+        "3.5",
+        "dies",
+        "was",
+        "skies",
+        "happily",
+        "Happy,",
+        "a-b",
+    ]
+    theirs, draw = RougeScorer(["rougeL"], use_stemmer=True), random.Random(0)
+    for _ in range(200):
+        said, wanted = (" ".join(draw.choices(vocabulary, k=draw.randint(1, 12))) for _ in range(2))
+        assert rouge_l(said, [wanted]) == pytest.approx(theirs.score(wanted, said)["rougeL"].fmeasure, abs=1e-12)
+
+
+def test_the_signature_tells_the_stemmer_and_the_tokens() -> None:
+    assert rouge_signature(["the old harbor"]).startswith("stem:porter|tok:word|rouge-score:0.1")
+    assert "|tok:char|" in rouge_signature(["东京", "大阪城公園 city"])
 
 
 def test_the_best_reference_counts() -> None:

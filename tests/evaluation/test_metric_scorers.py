@@ -34,6 +34,17 @@ def test_generated_labels_keep_their_letters_and_marks() -> None:
     assert found["accuracy_generated"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("said", "em", "f1"),
+    [("A", 1, 1), ("a", 1, 1), ("", 0, 0), ("the", 0, 0), ("A.", 0, 0), ("B", 0, 0), ("A B", 0, 2 / 3)],
+)
+def test_one_of_given_labels_is_compared_without_normalization(said: str, em: float, f1: float) -> None:
+    example = Example("a", "p", " A", choices=(" A", " B", " C"))
+    (found,) = evaluate(TablePredictor({"p": said}), [TestSet("tests", (example,), "em", 0)])
+    assert (found.scores["em"], found.scores["em_prefix"]) == (em, em)
+    assert found.scores["f1"] == found.scores["f1_shortest"] == pytest.approx(f1)
+
+
 def test_first_character_chooses_and_an_empty_answer_is_wrong() -> None:
     targets = {"p": "A. Because", "q": "B", "r": "C"}
     assert scores("first_choice", targets, {"p": "A) for", "q": "the B", "r": ""})["first_choice"] == pytest.approx(
@@ -49,6 +60,14 @@ def test_bleu_is_corpus_level_and_carries_its_signature() -> None:
     assert found.scores["answer_words"] == 4.0
     assert "|tok:13a|" in found.signatures["bleu"]
     assert set(found.signatures) == {"bleu", "chrf"}
+
+
+def test_the_record_says_where_f1_counts_characters() -> None:
+    (english,) = evaluate(TablePredictor({"p": "Turin"}), [made_set("f1", {"p": "Turin in 东京"})])
+    (chinese,) = evaluate(TablePredictor({"p": "东京"}), [made_set("f1", {"p": "东京 NHK"})])
+    assert english.signatures == {} and chinese.signatures == {}
+    (chinese,) = evaluate(TablePredictor({"p": "东京"}), [made_set("f1", {"p": "东京电视台 NHK"})])
+    assert chinese.signatures == {"f1": "tok:char", "f1_shortest": "tok:char"}
 
 
 def test_sari_compares_with_the_source_or_else_the_prompt() -> None:

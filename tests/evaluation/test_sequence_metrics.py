@@ -160,7 +160,7 @@ def test_a_stream_can_declare_a_metric_undefined() -> None:
 def test_tasks_not_evaluated_during_learning_have_no_worst_case() -> None:
     metrics = sequence_metrics(matrix(), steps=STEPS[:2])
     for name in ("min_acc", "worst_case_accuracy", "stability_gap"):
-        assert metrics[name].reason == "no test was asked inside task 3: it has no gradient steps, or too few"
+        assert metrics[name].reason == "no test was evaluated inside task 3: it has no gradient steps, or too few"
     unscored = sequence_metrics(matrix(), steps=(*STEPS[:2], StepRow(2, 2, (0.5, None, 0.4))))
     assert unscored["min_acc"].reason == "the tests of task 2 were not scored inside task 3 after step 2"
 

@@ -43,7 +43,7 @@ def read(file: Path, form: TableForm = PLAIN) -> tuple[list[tuple[str, dict[str,
         ("rows.json", json.dumps(ROWS)),
         ("rows.json", "".join(json.dumps(row) + "\n" for row in ROWS)),
     ],
-    ids=["csv", "csv.gz", "tsv", "jsonl", "json"],
+    ids=["csv", "csv.gz", "tsv", "jsonl", "json", "json_lines"],
 )
 def test_every_text_format_gives_the_same_rows(name: str, content: str | bytes, tmp_path: Path) -> None:
     rows, problems = read(put(tmp_path / name, content))
