@@ -30,7 +30,7 @@ def test_a_score_is_above_chance_beyond_its_error() -> None:
     assert not Chance(0.0, 50).is_below(0.0) and Chance(0.0, 50).is_below(0.02)
 
 
-def test_retention_of_a_score_at_chance_has_a_reason_in_place_of_a_number() -> None:
+def test_retention_at_chance_is_null_with_a_reason() -> None:
     matrix = ScoreMatrix("em", ("a", "b"), (0, 1), ((0.03, 0.0), (0.03, 0.0), (0.04, 0.5)))
     assert sequence_metrics(matrix)["retention"].value == pytest.approx(4 / 3)
     found = sequence_metrics(matrix, chance=Chance(0.04, 100))["retention"]
