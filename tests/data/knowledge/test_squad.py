@@ -217,6 +217,12 @@ def test_other_real_files_of_the_layout_are_read(real_data: Path, name: str, cou
     assert (len(corpus.parts[0].documents), len(corpus.parts[0].questions)) == counts
 
 
+def test_the_license_is_that_of_recognized_files_alone(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:
+    xquad, covid = real_data / "squad" / "xquad.en.json", real_data / "covidqa" / "200423_covidQA.json"
+    assert stream_of(xquad, small_world, tmp_path).provenance.license == "CC BY-SA 4.0"
+    assert stream_of(covid, small_world, tmp_path).provenance.license == "not stated"
+
+
 def test_the_same_call_gives_the_same_stream(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:
     path = real_data / "squad" / "xquad.en.json"
     limits = {"pick": "random", "max_test_documents": 20, "max_test_questions_per_document": 3}
