@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.archives import is_archive, unpacked
 from cmt_cli.data.files.published import PUBLISHED
-from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, sha256_of
+from cmt_cli.data.files.reading import Problem, ProblemError, counted, num_rows, sha256_of
 
 SOURCES = ("auto", "real", "generated")
 MARKER = "GENERATED"  # name of the file that every generated folder holds
@@ -126,15 +126,28 @@ def load(
     if one_of(on_bad_row, ON_BAD_ROW, "data.on_bad_row") == "skip":
         problems = [problem for problem in problems if not problem.is_of_row]
     if problems:
-        raise ProblemError(problems, name=layout.name, path=chosen.path)
+        raise ProblemError(_with_folder(problems, path), name=layout.name, path=chosen.path)
     marked = is_generated(path)
     if marked and chosen.source == "real":
         raise UserError(f"data.source=real, but {chosen.path} was written by the generator. {_steps(layout, chosen)}")
     kind: Literal["real", "generated"] = "generated" if marked else "real"
     files = {str(file.relative_to(path)) if path.is_dir() else file.name: sha256_of(file) for file in corpus.files}
     license_ = GENERATED_LICENSE if marked else _license(layout, path, set(files.values()))
-    note = f"{num_skipped} faulty rows skipped" if num_skipped else ""
+    note = f"{counted(num_skipped, 'faulty row')} skipped" if num_skipped else ""
     return corpus, Provenance(layout.name, kind, license_, files, note)
+
+
+def _with_folder(problems: list[Problem], path: Path) -> list[Problem]:
+    """Return problems that tell of the folder where the user named a file in it."""
+    if not path.is_file():
+        return problems
+    hint = f"; it is a file: give the folder that its files lie in, e.g. data.path={path.parent}"
+    return [
+        replace(problem, message=problem.message + hint)
+        if problem.line is None and problem.message.startswith(("holds n", "must be a folder"))
+        else problem
+        for problem in problems
+    ]
 
 
 def fetched(layout: Layout[C, G], path: Path, progress: Progress) -> bool:
