@@ -17,7 +17,7 @@ from cmt_cli.config.check import Request, composed
 from cmt_cli.config.check import settings_of as resolved
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.origin import Layout, is_present
+from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.reading import ProblemError
 
 
@@ -97,7 +97,7 @@ def prepare(name: str) -> None:
     if layout.fetch is not None:
         with Progress() as bars:
             bar = bars.add_task(name)
-            made = layout.fetch(path, lambda what, done, total: _advance(bars, bar, what, done, total))
+            made = fetched(layout, path, lambda what, done, total: _advance(bars, bar, what, done, total))
         if made:
             check(settings)
             return

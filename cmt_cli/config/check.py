@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cmt_cli.config import catalog, compose
+from cmt_cli.config import catalog, compose, spelling
 from cmt_cli.config.errors import explain
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.core.exceptions import UserError
@@ -56,7 +56,7 @@ def settings_of(config: DictConfig, choices: Any, overrides: Sequence[str] = ())
         missing = sorted(OmegaConf.missing_keys(shown))
         if missing:
             raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
-        resolved: Any = OmegaConf.to_container(shown, resolve=True)
+        resolved: Any = spelling.read(OmegaConf.to_container(shown, resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
     names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}

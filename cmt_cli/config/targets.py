@@ -18,6 +18,7 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError, nearest
 
 TARGET = "_target_"
+_QUOTE = " A yaml file reads no, yes, on, off and 010 as false, true and 8: put such words in quotation marks."
 _GROUPS = ("core", "layers", "memory", "training", "evaluation", "methods", "data", "models", "running", "tracking")
 _OWN = tuple(f"cmt_cli.{group}" for group in _GROUPS)  # not the command line itself, which could lift its own checks
 
@@ -98,7 +99,10 @@ def check_arguments(tree: Any, trusted: Sequence[str]) -> None:
                 )
             hint = parameters[key].annotation
             if not accepts(hint, value):
-                raise UserError(f"{where}.{key}={value!r} is a {type(value).__name__}; allowed: {_readable(hint)}.")
+                raise UserError(
+                    f"{where}.{key}={value!r} is a {type(value).__name__}; allowed: {_readable(hint)}."
+                    f"{_QUOTE if _has_word(value) and 'str' in str(hint) else ''}"
+                )
         missing = [name for name, p in parameters.items() if p.default is p.empty and name not in node]
         if missing:
             raise UserError(
@@ -131,6 +135,11 @@ def accepts(hint: Any, value: Any) -> bool:
     if hint in (str, bool, types.NoneType):
         return isinstance(value, hint)
     return hint is None and value is None
+
+
+def _has_word(value: Any) -> bool:
+    """Say whether a value holds what yaml may have made of a word: a truth value or a whole number."""
+    return isinstance(value, bool | int) or (isinstance(value, list | tuple) and any(map(_has_word, value)))
 
 
 def _is_collection(hint: Any) -> bool:

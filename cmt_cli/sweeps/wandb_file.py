@@ -24,6 +24,7 @@ from cmt_cli.config import check, compose
 from cmt_cli.config.errors import explain
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.sweeps import yaml_words
 
 SEARCHES = ("grid", "random", "bayes")
 GOALS = ("maximize", "minimize")
@@ -90,8 +91,8 @@ def parse(line: str, config_dir: Path | None = None) -> Parameters:
 def read_parameters(path: Path) -> Parameters:
     """Return the parameters of a yaml file: a mapping of keys, or a W&B sweep file with `parameters`."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = yaml_words.load(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' cannot be read as yaml: {str(error).splitlines()[0]}.") from error
     if isinstance(found, Mapping) and isinstance(found.get("parameters"), Mapping):
         found = found["parameters"]
@@ -114,7 +115,12 @@ def _spelled(path: Path, key: str, value: Any) -> dict[str, Any]:
         if not any(name in value for name in ("value", "values", "min", "distribution")):
             allowed = "value, values, or min and max"
             raise UserError(f"'{path}': {key} has none of {allowed}. Nested settings are written with dots: a.b: ...")
-        return dict(value)
+        given = dict(value)
+        if "value" in given:
+            given["value"] = _plain(given["value"])
+        if "values" in given:
+            given["values"] = [_plain(item) for item in given["values"]]
+        return given
     if isinstance(value, list):
         return {"values": [_plain(item) for item in value]}
     return {"value": _plain(value)}
@@ -131,27 +137,31 @@ def _parameter(override: Override, config_dir: Path | None) -> dict[str, Any]:
         return {"distribution": kind, "min": value.start, "max": value.end}
     if override.is_sweep_override():
         dirs = check.Request((), config_dir=config_dir).dirs()
-        return {"values": [_number(text) for text in compose.sweep_values(override, dirs)]}
+        return {"values": [yaml_words.number(text) for text in compose.sweep_values(override, dirs)]}
     assert override.input_line is not None
-    return {"value": _number(override.input_line.partition("=")[2])}
-
-
-def _number(text: str) -> Any:
-    """Return a number where the text is one; all else stays Hydra's text, which an agent hands on as it is."""
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        return value if value == value and abs(value) != float("inf") else text
-    return text
+    return {"value": yaml_words.number(override.input_line.partition("=")[2])}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value whose `str`, which agents write, means the same to Hydra."""
+    """Return a value whose `str`, which agents write, means the same to Hydra: numbers, or text of its grammar."""
+    if isinstance(value, list):
+        return f"[{','.join(str(_plain(item)) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_plain(item)}' for key, item in value.items())}}}"
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(value: str) -> str:
+    """Return a text as it is where Hydra reads one value in it, else in quotation marks."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([f"key={value}"])
+        return compose.quoted(value) if override.is_sweep_override() else value
+    except HydraException:
+        return compose.quoted(value)
 
 
 def _method(given: str | None, parameters: Parameters) -> str:

@@ -117,3 +117,9 @@ def test_a_wrong_type_is_reported_with_the_allowed_ones(key: str, value: Any, al
 )
 def test_types_of_plain_values(hint: Any, value: Any, expected: bool) -> None:
     assert targets.accepts(hint, value) is expected
+
+
+def test_words_that_yaml_reads_as_truth_values_are_refused_with_the_reason() -> None:
+    node = {"_target_": "cmt_cli.data.instructions.trace.trace", "order": [False, True]}
+    with pytest.raises(UserError, match="put such words in quotation marks"):
+        targets.check_arguments(node, ())

@@ -115,3 +115,56 @@ def test_parameters_from_a_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match=problem):
             read_parameters(path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("1.0e-5", 1e-5),
+        ("5E3", 5000.0),
+        ("-.5", -0.5),
+        ("1_000", 1000),
+        ("true", True),
+        ("null", None),
+        *((word, word) for word in ("no", "yes", "off", "y", "010", "0x1F", "0o10", "12:30", "1:30.5", "2020-01-01")),
+    ],
+)
+def test_what_is_typed_in_a_file_is_swept_as_on_the_command_line(tmp_path: Path, typed: str, value: object) -> None:
+    path = tmp_path / "parameters.yaml"
+    for text in (f"+a: {typed}", f"+a: [{typed}]", f"+a: {{value: {typed}}}", f"+a: {{values: [{typed}]}}"):
+        path.write_text(text)
+        (line,) = first_overrides(read_parameters(path))
+        assert check.composed(check.Request((line,)))["a"] == value
+        assert check.composed(check.Request((f"+a={typed}",)))["a"] == value
+    (line,) = first_overrides(parse(f"+a={typed}"))
+    assert check.composed(check.Request((line,)))["a"] == value
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ('["{a}, b: c\\nd"]', "{a}, b: c\nd"),
+        ("['a,b']", "a,b"),
+        ("[[no, 1e-5, null, true, '12:30']]", ["no", 1e-5, None, True, "12:30"]),
+        ("[{no: [off]}]", {"no": ["off"]}),
+    ],
+)
+def test_texts_and_lists_of_a_file_reach_the_run_as_they_are(tmp_path: Path, typed: str, value: object) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text(f"+a: {typed}")
+    (line,) = first_overrides(read_parameters(path))
+    assert check.composed(check.Request((line,)))["a"] == value
+
+
+def test_an_interval_of_a_file_has_numbers_for_ends(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.yaml"
+    path.write_text("trainer.task.learning_rate: {min: 1e-5, max: 1e-3, distribution: log_uniform_values}")
+    parameter = {"min": 1e-5, "max": 1e-3, "distribution": "log_uniform_values"}
+    assert read_parameters(path) == {"trainer.task.learning_rate": parameter}
+
+
+def test_a_key_that_is_written_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "parameters.yaml").write_text("seed: [0, 1]\nseed: [2]")
+    with pytest.raises(UserError, match="'seed' occurs twice"):
+        read_parameters(tmp_path / "parameters.yaml")

@@ -57,7 +57,7 @@ class ProblemError(UserError):
         self.problems = tuple(problems)
         self._name, self._path = name, path
         shown = "; ".join(str(problem) for problem in self.problems[:SHOWN_PROBLEMS])
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        count = counted(len(self.problems), "problem")
         rest = f"; and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
         super().__init__(
             f"The files of data={name} have {count}: {shown}{rest}. "
@@ -91,6 +91,11 @@ class Row:
     def problem(self, message: str) -> Problem:
         """Return a problem at the row's first line."""
         return Problem(self.file, self.line, message)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with a regular noun, in the plural unless it is one."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def num_rows(problems: Sequence[Problem]) -> int:

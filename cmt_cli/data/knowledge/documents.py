@@ -181,7 +181,7 @@ def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
 
 LAYOUT = Layout(
     name="documents",
-    license="the user's own",
+    license="not stated",
     how_to_get=(
         "Put documents.jsonl (one object on each line: id, text, and optionally date and title) and questions.jsonl "
         "(question, answers, document_id, and optionally id and split) into {path}, or give another folder with "

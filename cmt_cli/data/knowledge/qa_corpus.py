@@ -14,7 +14,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Document
 from cmt_cli.data.files.origin import Shares
-from cmt_cli.data.files.reading import Problem, Record
+from cmt_cli.data.files.reading import Problem, Record, counted
 
 SPLITS = ("train", "validation", "test")
 
@@ -59,10 +59,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class QACorpus:
-    """All that a loader found, and the files it read."""
+    """All that a loader found, and the files it read.
+
+    `notes` say what was left out; `if_too_few` says what to set where there are too few groups to divide.
+    """
 
     parts: tuple[Part, ...]
     files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    if_too_few: str = ""
 
     def part(self, split: str) -> Part:
         """Return one split; empty where the files have none."""
@@ -82,8 +87,8 @@ class QACorpus:
         """Return the corpus with each undivided part cut by groups, the same way whatever the order of the file."""
         parts: list[Part] = []
         for part in self.parts:
-            parts += divide(part, shares) if len(part.splits) > 1 else [part]
-        return QACorpus(tuple(parts), self.files)
+            parts += divide(part, shares, self.if_too_few) if len(part.splits) > 1 else [part]
+        return QACorpus(tuple(parts), self.files, self.notes)
 
 
 class PartBuilder:
@@ -140,7 +145,7 @@ class Ids:
     documents: dict[str, str] = field(default_factory=dict)  # text by document id
 
 
-def divide(part: Part, shares: Shares) -> list[Part]:
+def divide(part: Part, shares: Shares, if_too_few: str = "") -> list[Part]:
     """Cut a part into its splits. Groups are put in the order of sha256(seed/group) and counted off by share.
 
     A group without any question goes to the last split, where it is learned. Every split with a share above 0 gets a
@@ -151,9 +156,9 @@ def divide(part: Part, shares: Shares) -> list[Part]:
     wanted = [split for split in part.splits if shares.of(split) > 0]
     if len(groups) < len(wanted):
         raise UserError(
-            f"{len(groups)} groups of documents with questions cannot be divided into {', '.join(wanted)}: the "
-            "documents of a group (an article, or one document of your own) stay together. Give more of them, or set "
-            "data.split.train and data.split.validation to 0."
+            f"{counted(len(groups), 'group')} of documents with questions cannot be divided into {', '.join(wanted)}: "
+            "the documents of a group (an article, or one document of your own) stay together. Give more of them, or "
+            f"set data.split.train and data.split.validation to 0.{if_too_few}"
         )
     counts = apportion(len(groups), [shares.of(split) for split in wanted])
     parts: list[Part] = []

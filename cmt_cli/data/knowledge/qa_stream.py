@@ -29,6 +29,7 @@ def qa_stream(
     if layout.shares is not None:
         provenance = dataclasses.replace(provenance, note=corpus.division_note(layout.shares))
         corpus = corpus.divided(layout.shares)
+    provenance = provenance.noted(*corpus.notes)
     if provenance.source == "generated":  # its files cap the questions of the test split only
         selection = selection.asking_at_most(generated.max_test_questions_per_document)
     return knowledge_stream(corpus, selection, num_tasks=num_tasks, questions=questions, provenance=provenance)

@@ -8,6 +8,7 @@
   taken, or else whole articles of the train file by the shares in `split`;
 - one json file (dev-v1.1.json), or a folder that holds only one: its articles are divided by the shares in `split`.
 
+Of SQuAD 2.0 (arXiv 1806.03822) the questions without an answer are left out, or get one that the user states.
 A paragraph's id is its article's title and its number there. An article without a title is its own group.
 MAC shuffles articles with a seed before streaming them; here the order is that of the file.
 """
@@ -18,14 +19,17 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.fields import id_field, present_answers, text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.data.files.reading import Problem, counted, json_type
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream
@@ -33,6 +37,9 @@ from cmt_cli.data.knowledge.squad_files import TEST_FILE, TRAIN_FILE, VALIDATION
 from cmt_cli.data.world.stand_in import StandIn
 
 NUM_TRAIN_QUESTIONS = 87_599
+SPLIT_BY = ("article", "paragraph")
+SKIP = "skip"
+_TOO_FEW = " Or let paragraphs of one article be in several splits: data.split_by=paragraph."
 TRAIN_CUT, VALIDATION_CUT = slice(42_118, 82_011), slice(82_011, 87_599)
 
 
@@ -44,15 +51,25 @@ def squad(
     auto_may_generate: bool,
     cache: str,
     num_tasks: int,
+    unanswerable: str,
+    split_by: str,
     split: Shares,
     selection: Selection,
     prompt_template: str,
     capitalize_answers: bool,
     generated: StandIn,
 ) -> Stream:
-    """Return the SQuAD stream: batches of paragraphs, questions on each batch. `split` is for undivided files only."""
+    """Return the SQuAD stream: batches of paragraphs, questions on each batch.
+
+    `split` divides files that name no splits, by whole articles or by paragraphs (`split_by`). Questions that SQuAD 2.0
+    marks as unanswerable are left out and counted ("skip"), or have `unanswerable` for their answer.
+    """
+    one_of(split_by, SPLIT_BY, "data.split_by")
+    if not unanswerable.strip():
+        raise UserError("data.unanswerable is empty: set it to skip, or to the answer of unanswerable questions.")
+    read_as_set = partial(read, unanswerable=unanswerable, by_paragraph=split_by == "paragraph")
     return qa_stream(
-        dataclasses.replace(LAYOUT, shares=split),
+        dataclasses.replace(LAYOUT, shares=split, read=read_as_set),
         origin(path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache),
         generated=generated,
         selection=selection,
@@ -61,21 +78,32 @@ def squad(
     )
 
 
-def read(path: Path) -> tuple[QACorpus, list[Problem]]:
+def read(path: Path, unanswerable: str = SKIP, by_paragraph: bool = False) -> tuple[QACorpus, list[Problem]]:
     """Read one json file, or a folder of them as the module says."""
     problems: list[Problem] = []
     files = _files(path, problems)
     titles: Counter[str] = Counter()
     rows: dict[str, list[_Row]] = {}
+    how = _How(unanswerable, by_paragraph)
     for role, file in files.items():
         document = read_json(file, problems)
         if document is not None:
-            rows[role] = list(_rows(document, titles, problems))
+            rows[role] = list(_rows(document, titles, problems, how))
             if not rows[role] and not problems:
                 problems.append(Problem(file, None, "has no paragraphs"))
     ids = Ids()
     parts = [_part(splits, found, problems, ids) for splits, found in _splits(rows)]
-    return QACorpus(tuple(parts), tuple(files.values())), problems
+    notes = (f"{counted(how.num_unanswerable, 'unanswerable question')} left out",) if how.num_unanswerable else ()
+    return QACorpus(tuple(parts), tuple(files.values()), notes, "" if by_paragraph else _TOO_FEW), problems
+
+
+@dataclass(slots=True)
+class _How:
+    """How files are read, and how many questions were left out for it."""
+
+    unanswerable: str
+    by_paragraph: bool
+    num_unanswerable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +160,7 @@ def _part(splits: tuple[str, ...], rows: Iterable[_Row], problems: list[Problem]
     return builder.build()
 
 
-def _rows(document: JsonDocument, titles: Counter[str], problems: list[Problem]) -> Iterator[_Row]:
+def _rows(document: JsonDocument, titles: Counter[str], problems: list[Problem], how: _How) -> Iterator[_Row]:
     """Yield paragraphs and questions in the order of the file, which is the order of the hub's rows too."""
     for keys, article in _objects(document, (), document.value, "data", problems):
         title = article.get("title")
@@ -144,18 +172,25 @@ def _rows(document: JsonDocument, titles: Counter[str], problems: list[Problem])
                 continue
             found = Document(f"{group}/{titles[group]}", text, title=title.replace("_", " ") or None)
             titles[group] += 1
-            questions = list(_questions(document, record, problems))
+            questions = list(_questions(document, record, found.id, problems, how))
             for asked, question in questions or [(None, None)]:
-                yield _Row(record, found, group, asked, question)
+                yield _Row(record, found, found.id if how.by_paragraph else group, asked, question)
 
 
 def _questions(
-    document: JsonDocument, paragraph: JsonRecord, problems: list[Problem]
+    document: JsonDocument, paragraph: JsonRecord, document_id: str, problems: list[Problem], how: _How
 ) -> Iterator[tuple[JsonRecord | None, Question | None]]:
+    """Yield the questions of a paragraph; one without an id of its own is named by its paragraph and its number."""
     for keys, qa in _objects(document, paragraph.keys, paragraph.values, "qas", problems):
         record = JsonRecord(document, keys, qa)
-        question_id = id_field(record, "id", problems)
+        question_id = f"{document_id}/{keys[-1]}" if qa.get("id") is None else id_field(record, "id", problems)
         text = text_field(record, "question", problems)
+        if qa.get("is_impossible") is True:
+            if how.unanswerable == SKIP:
+                how.num_unanswerable += 1
+            elif question_id and text:
+                yield record, Question(question_id, text, (how.unanswerable,), "")
+            continue
         answers = [
             answer
             for place, value in _objects(document, keys, qa, "answers", problems)

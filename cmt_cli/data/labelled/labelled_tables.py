@@ -107,7 +107,7 @@ def labelled(
     columns.settings(kind, reader.in_prompt)  # what contradicts itself is refused before anything is read
     local = path if source == "generated" or path == default_path else _local(path, hub, cache)
     files = files_at(local, default_path, source, auto_may_generate, cache, on_bad_row)
-    layout = replace(LAYOUT, read=reader.read, license=license)
+    layout = replace(LAYOUT, read=reader.read, license=license, license_is_the_users=True)
     corpus, provenance = clean_corpus(layout, files, generated, split_policy)
     format = replace(format, metric=METRICS[kind]) if format.metric == "auto" else format
     divided, labels = _divided(corpus, kind, wanted)

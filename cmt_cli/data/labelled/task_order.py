@@ -11,6 +11,7 @@ from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.data.labelled.items import check_order, label_groups
 
 SHOWN_NAMES = 30  # in a message
+_QUOTE = " A yaml file reads no, yes, 010 and 12:30 as false, true, 8 and 750: put such names in quotation marks."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ class TaskOrder:
         """Refuse an order that is to be shuffled, and one that mixes names and lists."""
         if self.order is not None and self.order_seed is not None:
             raise UserError("data.order says the order, so data.order_seed must be null.")
-        if self.order is not None and len({isinstance(entry, str | int | float) for entry in self.order}) > 1:
+        if self.order is not None and len({isinstance(entry, str | int | float | None) for entry in self.order}) > 1:
             raise UserError(f"data.order={self.order} mixes single labels and lists of labels; give one or the other.")
 
     def groups(self, labels: Sequence[str]) -> list[list[str]]:
@@ -45,7 +46,7 @@ class TaskOrder:
                 labels_per_task=self.labels_per_task,
                 seed=self.order_seed,
             )
-        groups = [list(map(str, group)) for group in self.order]
+        groups = [[word_of(label, labels) for label in group] for group in self.order]
         _known([label for group in groups for label in group], labels, "label")
         if empty := [index for index, group in enumerate(groups) if not group]:
             raise UserError(f"data.order gives task {empty[0]} no labels.")
@@ -62,12 +63,21 @@ class TaskOrder:
 
 
 def _known(names: Sequence[object], present: Sequence[str], kind: str) -> list[str]:
-    found = [str(name) for name in names]
+    found = [word_of(name, present) for name in names]
     check_order(found, kind)
     for name in found:
         if name not in present:
             raise UserError(
                 f"data.order names the {kind} '{name}', which has no training rows.{nearest(name, present)} There are "
                 f"{', '.join(present[:SHOWN_NAMES])}{', ...' if len(present) > SHOWN_NAMES else ''}."
+                f"{_QUOTE if not all(isinstance(name, str) for name in names) else ''}"
             )
     return found
+
+
+def word_of(given: object, present: Sequence[str]) -> str:
+    """Return the name that a value stands for: true, false and null are the names of that spelling, if there are."""
+    if given is None or isinstance(given, bool):
+        word = "null" if given is None else str(given).lower()
+        return next((name for name in present if name.lower() == word), word)
+    return str(given)

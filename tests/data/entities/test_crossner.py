@@ -52,7 +52,7 @@ def test_a_domain_is_read_into_questions_about_its_entities(tmp_path: Path) -> N
     assert [e.prompt for e in made.tasks[0].train] == ["Moor joined the Lamp Party\nEntities:", "hi\nEntities:"]
     assert [e.target for e in made.tasks[0].train] == [" politician: Moor; politicalparty: Lamp Party", " none"]
     assert made.tests[0].examples[0].references == ("politician: Reed",)
-    assert made.provenance.source == "real" and made.provenance.license == "MIT"
+    assert made.provenance.source == "real" and made.provenance.license == "not stated"
     assert set(made.provenance.files) == {f"ner_data/politics/{name}.txt" for name in ("train", "dev", "test")}
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import ProblemError, sha256_of
+from cmt_cli.data.files import origin, published
+from cmt_cli.data.files.origin import Layout, Origin, Progress, fetched, load
+from cmt_cli.data.files.reading import Problem, ProblemError, sha256_of
 from cmt_cli.data.knowledge.streamingqa import streamingqa
 from cmt_cli.data.world.stand_in import StandIn
 from tests.data.files.test_archives import put_zip
@@ -40,7 +44,7 @@ def test_default_real_files_are_used_and_hashed(tmp_path: Path, small_world: Sta
         provenance = build(tmp_path, small_world, embedded=embedded).provenance
         assert provenance.source == "real"
         assert provenance.files == {name: sha256_of(folder / name) for name in ("train.csv", "val.csv", "test.csv")}
-        assert provenance.license.startswith("questions CC BY 4.0")
+        assert provenance.license == "not stated"
 
 
 def test_without_files_the_embedded_model_gets_files_labelled_generated(tmp_path: Path, small_world: StandIn) -> None:
@@ -121,3 +125,61 @@ def test_an_unsafe_archive_is_a_problem(tmp_path: Path, small_world: StandIn) ->
 def test_an_unknown_source_is_refused_with_the_nearest(tmp_path: Path, small_world: StandIn) -> None:
     with pytest.raises(UserError, match="Did you mean 'generated'"):
         build(tmp_path, small_world, source="generate")
+
+
+class OneFile:
+    """A corpus of a single file."""
+
+    def __init__(self, path: Path) -> None:
+        self.files: tuple[Path, ...] = (path / "rows.txt",)
+
+
+def fetch_rows(path: Path, progress: Progress) -> bool:
+    path.mkdir(exist_ok=True)
+    (path / "rows.txt").write_text("published", encoding="utf-8")
+    return True
+
+
+def read_rows(path: Path) -> tuple[OneFile, list[Problem]]:
+    return OneFile(path), []
+
+
+ROWS: Layout[OneFile, None] = Layout(
+    name="rows",
+    license="CC BY 4.0",
+    how_to_get="Write {path}.",
+    read=read_rows,
+    write=lambda folder, rows: None,
+    fetch=fetch_rows,
+)
+
+
+def license_of(folder: Path, layout: Layout[OneFile, None] = ROWS) -> str:
+    chosen = Origin(path=folder, default_path=folder, source="real", auto_may_generate=False, cache=folder / "cache")
+    return load(layout, chosen, lambda layout, cache: cache)[1].license
+
+
+def test_a_license_is_claimed_only_for_files_that_are_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_rows(tmp_path, lambda what, done, total: None)
+    assert license_of(tmp_path) == "not stated"
+    monkeypatch.setitem(published.PUBLISHED, "rows", frozenset({sha256_of(tmp_path / "rows.txt")}))
+    assert license_of(tmp_path) == "CC BY 4.0"
+    (tmp_path / "rows.txt").write_text("somebody's own", encoding="utf-8")
+    assert license_of(tmp_path) == "not stated"
+    assert license_of(tmp_path, replace(ROWS, license_is_the_users=True)) == "CC BY 4.0"
+
+
+def test_fetched_files_keep_their_license_until_they_change(tmp_path: Path) -> None:
+    assert fetched(ROWS, tmp_path / "new", lambda what, done, total: None)
+    assert license_of(tmp_path / "new") == "CC BY 4.0"
+    (tmp_path / "new" / "rows.txt").write_text("changed", encoding="utf-8")
+    assert license_of(tmp_path / "new") == "not stated"
+
+
+def test_files_that_were_there_before_fetching_are_not_called_fetched(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("somebody's own", encoding="utf-8")
+    assert fetched(replace(ROWS, fetch=lambda path, progress: True), tmp_path, lambda what, done, total: None)
+    assert json.loads((tmp_path / origin.FETCHED).read_text()) == {}
+    assert license_of(tmp_path) == "not stated"

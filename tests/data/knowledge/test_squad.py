@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files import hub
 from cmt_cli.data.files.origin import Shares
@@ -54,6 +55,8 @@ def stream_of(path: Path, world: StandIn, cache: Path, **changes: Any) -> Stream
         auto_may_generate=False,
         cache=str(cache),
         num_tasks=4,
+        unanswerable="skip",
+        split_by="article",
         split=Shares(train=0.6667, validation=0.16665, test=0.16665, seed=0),
         selection=selection(**changes),
         prompt_template="{question}",
@@ -213,6 +216,48 @@ def test_other_real_files_of_the_layout_are_read(real_data: Path, name: str, cou
     corpus, problems = read(real_data / name)
     assert problems == []
     assert (len(corpus.parts[0].documents), len(corpus.parts[0].questions)) == counts
+
+
+def put_squad2(path: Path) -> Path:
+    found = article("A", num_questions=2)
+    for paragraph in found["paragraphs"]:
+        paragraph["qas"][1] |= {"is_impossible": True, "answers": [], "plausible_answers": [{"text": "paragraph"}]}
+    return put_squad(path, [found])
+
+
+def test_unanswerable_questions_are_left_out_with_a_count_or_have_a_stated_answer(tmp_path: Path) -> None:
+    path = put_squad2(tmp_path / "dev-v2.0.json")
+    corpus, problems = read(path)
+    num_paragraphs = len(corpus.parts[0].documents)
+    assert problems == [] and corpus.notes == (f"{num_paragraphs} unanswerable questions left out",)
+    assert [question.text for question in corpus.parts[0].questions] == ["What is 0?"] * num_paragraphs
+    corpus, problems = read(path, unanswerable="no answer")
+    assert problems == [] and corpus.notes == ()
+    assert {q.references for q in corpus.parts[0].questions if q.text == "What is 1?"} == {("no answer",)}
+
+
+def test_one_article_is_divided_by_paragraphs_where_the_user_says_so(tmp_path: Path) -> None:
+    path = put_squad(tmp_path / "dev.json", [article("A", num_paragraphs=4)])
+    with pytest.raises(UserError, match=r"1 group of documents .* data\.split_by=paragraph"):
+        read(path)[0].divided(shares())
+    divided = read(path, by_paragraph=True)[0].divided(shares())
+    assert [len(divided.part(split).documents) for split in ("train", "validation", "test")] == [2, 1, 1]
+
+
+def test_a_question_without_an_id_is_named_by_its_paragraph(tmp_path: Path) -> None:
+    found = article("A", num_paragraphs=2, num_questions=2)
+    for paragraph in found["paragraphs"]:
+        for qa in paragraph["qas"]:
+            del qa["id"]
+    corpus, problems = read(put_squad(tmp_path / "dev.json", [found]))
+    assert problems == []
+    assert [question.id for question in corpus.parts[0].questions] == ["A/0/0", "A/0/1", "A/1/0", "A/1/1"]
+
+
+def test_the_license_is_that_of_recognized_files_alone(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:
+    xquad, covid = real_data / "squad" / "xquad.en.json", real_data / "covidqa" / "200423_covidQA.json"
+    assert stream_of(xquad, small_world, tmp_path).provenance.license == "CC BY-SA 4.0"
+    assert stream_of(covid, small_world, tmp_path).provenance.license == "not stated"
 
 
 def test_the_same_call_gives_the_same_stream(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:

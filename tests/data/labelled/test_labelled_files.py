@@ -56,7 +56,7 @@ def test_bad_rows_stop_a_run_or_are_skipped(tmp_path: Path) -> None:
     corpus, provenance = corpus_of(tmp_path, text, "skip")
     assert [item.fields["text"] for item in corpus.splits["train"]] == ["a", "b"]
     assert provenance.note == "2 faulty rows skipped"
-    assert set(provenance.files) == {"rows.txt"} and provenance.license == "own"
+    assert set(provenance.files) == {"rows.txt"} and provenance.license == "not stated"
 
 
 def test_skipping_rows_excuses_no_fault_of_the_file(tmp_path: Path) -> None:

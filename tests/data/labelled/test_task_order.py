@@ -1,0 +1,29 @@
+"""Names of labels and tasks mean the same on the command line and in a yaml file, or are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cmt_cli.core.exceptions import UserError
+from cmt_cli.data.labelled.task_order import TaskOrder
+
+
+def order(given: list[Any]) -> TaskOrder:
+    return TaskOrder(order=given, order_seed=None, num_tasks=2, labels_per_task=None)
+
+
+@pytest.mark.parametrize("words", [["true", "false"], ["True", "False"], ["TRUE", "null"]])
+def test_true_false_and_null_are_labels_as_they_are_spelled(words: list[str]) -> None:
+    values = {"true": True, "false": False, "null": None}
+    given = [values[word.lower()] for word in words]
+    assert order(given).names(words) == words
+    assert order([[given[1]], [given[0]]]).groups(words) == [[words[1]], [words[0]]]
+
+
+@pytest.mark.parametrize(("read", "typed"), [(False, "no"), (True, "yes"), (8, "010"), (750, "12:30")])
+def test_a_word_that_yaml_reads_as_something_else_is_refused_with_the_reason(read: object, typed: str) -> None:
+    with pytest.raises(UserError, match="put such names in quotation marks"):
+        order([read]).names([typed, "other"])
+    assert order([typed]).names([typed, "other"]) == [typed]
