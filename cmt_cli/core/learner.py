@@ -22,6 +22,7 @@ from typing_extensions import override
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
+from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
@@ -105,6 +106,7 @@ class Learner(Predictor):
         self.num_truncated = 0
         self.dtype: torch.dtype = model.dtype
         self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
+        self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does
         self._bos = start_ids(tokenizer)
         self._unfrozen: list[nn.Parameter] = []
 
@@ -199,9 +201,9 @@ class Learner(Predictor):
         return Batch(tuple(row.id for row in rows), *tensors)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the autocast context of a half-precision model, else one that does nothing."""
+        """Return the autocast of a half-precision model or of a mixed-precision fit, or a context that does nothing."""
         half = self.dtype in (torch.bfloat16, torch.float16)
-        return torch.autocast(self.device.type, self.dtype) if half else contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype) if half else self.mixed_precision.autocast(self.device)
 
     def forward(self, batch: Batch, *, hidden_states: bool = False, prefix: Prefix | None = None) -> Outputs:
         """Run the model on a batch; `prefix` holds one memory per row and takes positions 0..virtual - 1."""

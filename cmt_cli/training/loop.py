@@ -28,7 +28,7 @@ from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.device_memory import free_memory, is_out_of_memory
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
 from cmt_cli.training.optimizer import Optimizer
-from cmt_cli.training.precision import autocast
+from cmt_cli.training.precision import forward_dtype
 from cmt_cli.training.schedules import lr_factor
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
 
@@ -70,6 +70,7 @@ class GradientLoop:
         self._method = method
         self._session = session
         self._device = learner.device
+        self._mixed_precision = learner.mixed_precision
         self._process_group = learner.processes
         self._plan = BatchPlan(
             objective.num_items, objective.lengths(), budget=budget, max_steps=settings.max_steps, seed=settings.seed
@@ -183,7 +184,7 @@ class GradientLoop:
     def _backward(self, items: Sequence[int]) -> tuple[dict[str, Tensor], str | None]:
         """Return the terms, or how the device said that memory ran out."""
         try:
-            with autocast(self._settings.precision, self._device):
+            with self._mixed_precision.using(forward_dtype(self._settings.precision, self._device)):
                 terms = self._objective.backward(
                     items,
                     micro_batch_size=self._micro_batch_size,

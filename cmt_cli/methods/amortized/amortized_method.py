@@ -269,8 +269,9 @@ class EpisodicObjective(Objective):
         """Add the gradient of one batch; see `Objective.backward`."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         processes = self.learner.processes
-        batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
-        found = self.terms(batch, micro_batch_size, generator)
+        with self.learner.mixed_precision.autocast(self.learner.device):
+            batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
+            found = self.terms(batch, micro_batch_size, generator)
         terms = (
             {name: term / processes.world_size for name, term in found.items()} if processes.world_size > 1 else found
         )

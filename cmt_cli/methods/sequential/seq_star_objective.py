@@ -57,7 +57,7 @@ def last_token_features(learner: Learner, rows: Sequence[Row]) -> Tensor:
 def frozen_features(learner: Learner, rows: Sequence[Row]) -> Tensor:
     """Return the features of all rows `[rows, hidden]`, in batches and at the learner's own precision."""
     features = torch.zeros(len(rows), learner.hidden_size, device=learner.device)
-    with torch.autocast(learner.device.type, enabled=False):
+    with learner.mixed_precision.using(None):
         for chosen in length_batches([len(row.input_ids) for row in rows], max_tokens=SCORING_TOKENS):
             features[chosen] = last_token_features(learner, [rows[i] for i in chosen])
     return features

@@ -15,6 +15,7 @@ from cmt_cli.methods.architecture.osf import Osf
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.layers.test_orthogonal_subspace import frozen_directions, weights_of
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.training.sessions import MemorySession, budget, trainer
 
 
 def osf(*shares: float, projection: str = "gradients") -> Osf:
@@ -96,3 +97,14 @@ def test_settings_that_cannot_work_are_refused() -> None:
             osf(*shares)
     with pytest.raises(UserError, match=r"method\.projection"):
         osf(0.5, projection="weights")
+
+
+@pytest.mark.parametrize("projection", ["gradients", "parameters"])
+def test_it_learns_in_bf16(tiny_llama: Learner, projection: str) -> None:
+    method = started(tiny_llama, osf(0.5, projection=projection))
+    method.before_task(tiny_llama, TASKS[0])
+    session = MemorySession()
+    task_budget = budget(num_steps=20, batch_size=2, learning_rate=1e-2)
+    made = trainer(task=task_budget, precision="bf16", log_every_steps=1)
+    method.learn(tiny_llama, TASKS[0], made.bind(tiny_llama, method, session))
+    assert session.logged[-1][1]["loss"] < 0.7 * session.logged[0][1]["loss"]
