@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding, decode
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
@@ -232,18 +233,21 @@ class Learner(Predictor):
         reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
         encoded = [self.prompt_ids(prompt.text, reserve=reserve) for prompt in prompts]
         answers: list[Answer] = [Answer("")] * len(prompts)
-        for chosen in like_lengths(
-            [len(ids) for ids in encoded], max_items=decoding.batch_size, num_new=decoding.max_new_tokens
-        ):
+
+        def continued(chosen: Sequence[int]) -> list[tuple[int, Sequence[int]]]:
             part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
             ids, mask = left_padded([encoded[i] for i in chosen], self.pad_id)
             inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
             part = part if part is not None else self._own_prefix(inputs[0], inputs[1].bool())
             with self.precision():
-                continuations = decode(self.model, *inputs, part, decoding, self.eos_id)
-            for i, tokens in zip(chosen, continuations, strict=True):
-                text = self.decode(tokens)
-                answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
+                return list(zip(chosen, decode(self.model, *inputs, part, decoding, self.eos_id), strict=True))
+
+        parts, lengths = MemoryParts(), [len(ids) for ids in encoded]
+        for batch in like_lengths(lengths, max_items=decoding.batch_size, num_new=decoding.max_new_tokens):
+            for found in parts.run(continued, batch, in_step=self.processes.is_sharded):
+                for i, tokens in found:
+                    text = self.decode(tokens)
+                    answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
 
     @override
@@ -260,12 +264,18 @@ class Learner(Predictor):
             for k, value in shared.items():
                 scores[owned[k][0]] += value
             owned = [pair for k, pair in enumerate(owned) if k not in shared]
-        for chosen in length_batches([len(row.input_ids) for _, row in owned], max_tokens=SCORING_TOKENS):
+
+        def scored(chosen: Sequence[int]) -> list[tuple[int, float]]:
             owners = [owned[k][0] for k in chosen]
             part = prefix.rows(torch.tensor(owners, device=self.device)) if prefix is not None else None
             outputs = self.forward(self.collate([owned[k][1] for k in chosen]), prefix=part)
-            for i, nll in zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True):
-                scores[i] -= nll
+            return list(zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True))
+
+        parts = MemoryParts()
+        for batch in length_batches([len(row.input_ids) for _, row in owned], max_tokens=SCORING_TOKENS):
+            for found in parts.run(scored, batch, in_step=self.processes.is_sharded):
+                for i, nll in found:
+                    scores[i] -= nll
         return scores
 
     def _shared_loglikelihoods(self, rows: Sequence[Row]) -> dict[int, float]:
@@ -276,6 +286,7 @@ class Learner(Predictor):
             precision=self.precision,
             device=self.device,
             max_tokens=SCORING_TOKENS,
+            in_step=self.processes.is_sharded,
         )
 
     def unfreeze(self, names: Iterable[str] | None = None) -> list[nn.Parameter]:

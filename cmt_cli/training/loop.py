@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cmt_cli.core.device_memory import free_memory, is_out_of_memory
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
 from cmt_cli.training.batching import BatchPlan
-from cmt_cli.training.device_memory import free_memory, is_out_of_memory
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
 from cmt_cli.training.optimizer import Optimizer
 from cmt_cli.training.precision import forward_dtype
