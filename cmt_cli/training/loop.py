@@ -35,6 +35,7 @@ from cmt_cli.training.seeding import generator_state, restore_generators, seed_g
 if TYPE_CHECKING:
     from cmt_cli.training.trainer import FitSession
 
+MAX_SAVING_SHARE = 0.05  # of the time that a fit may spend on checkpoints; those of a large model take minutes
 GRADIENT_NORM = "gradient_norm"  # before clipping; logged beside the terms of the loss
 
 
@@ -80,6 +81,8 @@ class GradientLoop:
         self._micro_batch_size = min(settings.micro_batch_size or budget.batch_size, budget.batch_size)
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self._device)
         self._window: list[dict[str, Tensor]] = []
+        self._saved_at = 0.0
+        self._save_seconds = 0.0  # of the last save
 
     def run(
         self,
@@ -97,7 +100,7 @@ class GradientLoop:
         if self._plan.num_steps == 0:
             return
         self._start()
-        saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._session.progress(description, self._step, self._plan.num_steps)
         while self._step < self._plan.num_steps:
             if between_steps is not None and self._step > 0:
@@ -113,9 +116,8 @@ class GradientLoop:
             if self._session.stop_requested():
                 self._save()
                 raise Interrupted(f"stopped after step {self._step} of {self._plan.num_steps}")
-            if any(self._process_group.any(time.monotonic() - saved_at >= self._settings.checkpoint_every_seconds)):
+            if not any(self._process_group.any(self._is_too_early())):
                 self._save()
-                saved_at = time.monotonic()
         self._check_finite()
         self._optimizer.zero_grad()
 
@@ -147,7 +149,14 @@ class GradientLoop:
         self._micro_batch_size = saved["micro_batch_size"]
         restore_generators(_part(saved, "generators."))
 
+    def _is_too_early(self) -> bool:
+        pause = self._settings.checkpoint_every_seconds
+        if pause > 0:  # 0 saves after every step
+            pause = max(pause, self._save_seconds / MAX_SAVING_SHARE)
+        return time.monotonic() - self._saved_at < pause
+
     def _save(self) -> None:
+        started = time.monotonic()
         self._check_finite()
         self._session.save(
             {
@@ -162,6 +171,8 @@ class GradientLoop:
                 **_prefixed(generator_state(), "generators."),
             }
         )
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
 
     def _accumulate(self) -> dict[str, Tensor]:
         items = self._plan.items(self._step)

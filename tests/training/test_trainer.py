@@ -206,6 +206,43 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], part: st
         trainer(**changes)
 
 
+class SlowSession(MemorySession):
+    """Steps of one second and saves of `save_seconds`, on a clock of its own."""
+
+    def __init__(self, save_seconds: float) -> None:
+        super().__init__()
+        self.now, self.save_seconds = 0.0, save_seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        super().progress(description, done, total)
+        self.now += 1.0
+
+    def save(self, state: State) -> None:
+        super().save(state)
+        self.now += self.save_seconds
+
+
+@pytest.mark.parametrize(
+    ("save_seconds", "num_saves"),
+    [
+        (0.0, 40),  # every 10 seconds of 400
+        (0.5, 40),  # 0.5 / 0.05 = 10
+        (4.0, 5),  # after 10, 90, 170, 250 and 330 seconds of steps
+    ],
+)
+def test_saving_takes_five_percent_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch, save_seconds: float, num_saves: int
+) -> None:
+    session = SlowSession(save_seconds)
+    monkeypatch.setattr("cmt_cli.training.loop.time", session)
+    fit(Regression(), session, num_steps=400, checkpoint_every_seconds=10.0)
+    assert session.num_saves == num_saves
+    assert session.num_saves * save_seconds <= 0.05 * session.now
+
+
 def test_bf16_autocast_runs_on_a_cpu_too() -> None:
     objective = fit(Regression(), MemorySession(), precision="bf16")
     assert objective.w.dtype == torch.float32 and objective.w.abs().max() > 0
