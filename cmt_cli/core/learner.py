@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core.decoding import Decoding, decode
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
+from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
@@ -105,6 +107,7 @@ class Learner(Predictor):
         self.num_truncated = 0
         self.dtype: torch.dtype = model.dtype
         self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
+        self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does
         self._bos = start_ids(tokenizer)
         self._unfrozen: list[nn.Parameter] = []
 
@@ -199,9 +202,9 @@ class Learner(Predictor):
         return Batch(tuple(row.id for row in rows), *tensors)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the autocast context of a half-precision model, else one that does nothing."""
+        """Return the autocast of a half-precision model or of a mixed-precision fit, or a context that does nothing."""
         half = self.dtype in (torch.bfloat16, torch.float16)
-        return torch.autocast(self.device.type, self.dtype) if half else contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype) if half else self.mixed_precision.autocast(self.device)
 
     def forward(self, batch: Batch, *, hidden_states: bool = False, prefix: Prefix | None = None) -> Outputs:
         """Run the model on a batch; `prefix` holds one memory per row and takes positions 0..virtual - 1."""
@@ -230,18 +233,21 @@ class Learner(Predictor):
         reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
         encoded = [self.prompt_ids(prompt.text, reserve=reserve) for prompt in prompts]
         answers: list[Answer] = [Answer("")] * len(prompts)
-        for chosen in like_lengths(
-            [len(ids) for ids in encoded], max_items=decoding.batch_size, num_new=decoding.max_new_tokens
-        ):
+
+        def continued(chosen: Sequence[int]) -> list[tuple[int, Sequence[int]]]:
             part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
             ids, mask = left_padded([encoded[i] for i in chosen], self.pad_id)
             inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
             part = part if part is not None else self._own_prefix(inputs[0], inputs[1].bool())
             with self.precision():
-                continuations = decode(self.model, *inputs, part, decoding, self.eos_id)
-            for i, tokens in zip(chosen, continuations, strict=True):
-                text = self.decode(tokens)
-                answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
+                return list(zip(chosen, decode(self.model, *inputs, part, decoding, self.eos_id), strict=True))
+
+        parts, lengths = MemoryParts(), [len(ids) for ids in encoded]
+        for batch in like_lengths(lengths, max_items=decoding.batch_size, num_new=decoding.max_new_tokens):
+            for found in parts.run(continued, batch, in_step=self.processes.is_sharded):
+                for i, tokens in found:
+                    text = self.decode(tokens)
+                    answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
 
     @override
@@ -258,12 +264,18 @@ class Learner(Predictor):
             for k, value in shared.items():
                 scores[owned[k][0]] += value
             owned = [pair for k, pair in enumerate(owned) if k not in shared]
-        for chosen in length_batches([len(row.input_ids) for _, row in owned], max_tokens=SCORING_TOKENS):
+
+        def scored(chosen: Sequence[int]) -> list[tuple[int, float]]:
             owners = [owned[k][0] for k in chosen]
             part = prefix.rows(torch.tensor(owners, device=self.device)) if prefix is not None else None
             outputs = self.forward(self.collate([owned[k][1] for k in chosen]), prefix=part)
-            for i, nll in zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True):
-                scores[i] -= nll
+            return list(zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True))
+
+        parts = MemoryParts()
+        for batch in length_batches([len(row.input_ids) for _, row in owned], max_tokens=SCORING_TOKENS):
+            for found in parts.run(scored, batch, in_step=self.processes.is_sharded):
+                for i, nll in found:
+                    scores[i] -= nll
         return scores
 
     def _shared_loglikelihoods(self, rows: Sequence[Row]) -> dict[int, float]:
@@ -274,6 +286,7 @@ class Learner(Predictor):
             precision=self.precision,
             device=self.device,
             max_tokens=SCORING_TOKENS,
+            in_step=self.processes.is_sharded,
         )
 
     def unfreeze(self, names: Iterable[str] | None = None) -> list[nn.Parameter]:

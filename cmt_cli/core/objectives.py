@@ -65,7 +65,8 @@ class Objective(Protocol):
 
         The result does not depend on `micro_batch_size` beyond floating-point rounding. Where the objective is
         data-parallel, gradient and terms are shares that add up over the ranks to those of the batch;
-        `TOKENS` counts the whole batch all the same.
+        `TOKENS` counts the whole batch all the same. Autocast is not on: `Learner.forward` enters it, and other
+        modules are run inside `Learner.mixed_precision.autocast`, where they are to be. No backward pass is.
         """
 
     def after_step(self, step: int, num_steps: int) -> None:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmt_cli.core import key_values
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.tokens import left_padded, length_batches
@@ -51,26 +52,44 @@ class _Read:
 
 @torch.no_grad()
 def shared_loglikelihoods(
-    model: Any, rows: Sequence[Row], *, prefix_of: PrefixOf, precision: Precision, device: torch.device, max_tokens: int
+    model: Any,
+    rows: Sequence[Row],
+    *,
+    prefix_of: PrefixOf,
+    precision: Precision,
+    device: torch.device,
+    max_tokens: int,
+    in_step: bool = False,
 ) -> dict[int, float]:
     """Return log p(continuation | prompt) in nats of the rows whose prompt other rows have too, by their numbers.
 
     A forward pass over continuations holds at most `max_tokens` padded tokens, keys and values of the prompts
-    included; that bounds memory, not the result.
+    included; that bounds memory, not the result. `in_step` says that ranks run the model together.
     """
-    scores: dict[int, float] = {}
     shared = _shared(rows)
-    for chosen in length_batches([len(prompt.tokens) for prompt in shared], max_tokens=max_tokens):
+    scores: dict[int, float] = {}
+    prompts, continuations = MemoryParts(), MemoryParts()
+
+    def read_and_scored(chosen: Sequence[int]) -> dict[int, float]:
         part = [shared[i] for i in chosen]
         read = _read(model, [p.tokens for p in part], prefix_of=prefix_of, precision=precision, device=device)
         owned = [(k, number) for k, prompt in enumerate(part) for number in prompt.rows]
-        lengths = [read.mask.shape[1] + len(rows[number][1]) for _, number in owned]
-        for members in length_batches(lengths, max_tokens=max_tokens):
+
+        def scored(members: Sequence[int]) -> dict[int, float]:
             owners = torch.tensor([owned[m][0] for m in members], device=device)
             numbers = [owned[m][1] for m in members]
             with precision():
                 found = _continued(model, read, owners, [rows[number][1] for number in numbers])
-            scores |= zip(numbers, found.tolist(), strict=True)
+            return dict(zip(numbers, found.tolist(), strict=True))
+
+        lengths = [read.mask.shape[1] + len(rows[number][1]) for _, number in owned]
+        batches = length_batches(lengths, max_tokens=max_tokens)
+        found = (part for batch in batches for part in continuations.run(scored, batch, in_step=in_step))
+        return {number: score for part in found for number, score in part.items()}
+
+    for batch in length_batches([len(prompt.tokens) for prompt in shared], max_tokens=max_tokens):
+        for found in prompts.run(read_and_scored, batch, in_step=in_step):
+            scores |= found
     return scores
 
 

@@ -107,8 +107,8 @@ def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGr
     """Make the baselines that are missing, one after the other; wait where another process is making one."""
     from rich.console import Console
 
+    from cmt_cli.core.device_memory import free_memory
     from cmt_cli.running.lock import FolderInUseError
-    from cmt_cli.training.device_memory import free_memory
 
     console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=processes.rank > 0)
 

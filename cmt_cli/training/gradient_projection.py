@@ -16,14 +16,16 @@ A gradient is a list with one tensor per parameter; it is never flattened to one
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.device_memory import MemoryParts
+from cmt_cli.core.learner import Batch, Learner, Row
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.training.gradient_sync import in_buckets
-from cmt_cli.training.supervised import local_micro_batches
+from cmt_cli.training.supervised import local_micro_batches, rows_of
 
 TOLERANCE = 1e-6  # relative; a smaller violation is rounding, because gradients are float32
 PASSES_PER_REFERENCE = 10  # of the active-set method, which takes one or two unless rounding makes it go in circles
@@ -31,24 +33,42 @@ PASSES_PER_REFERENCE = 10  # of the active-set method, which takes one or two un
 Gradient = Sequence[Tensor]
 
 
-def reference_gradient(learner: Learner, rows: Sequence[Row], *, micro_batch_size: int) -> list[Tensor]:
+def reference_gradient(
+    learner: Learner, rows: Sequence[Row], *, micro_batch_size: int, parts: MemoryParts | None = None
+) -> list[Tensor]:
     """Return the gradient of the mean nll per labelled token of `rows` for each trainable parameter.
 
-    The parameters' `grad` stays as it is. Rows are read in parts of `micro_batch_size`, which does not change the mean;
-    each rank reads some and an all-reduce sums them, so that all have the same gradient to the last bit.
+    The parameters' `grad` stays as it is. Rows are read in parts of `micro_batch_size`, or smaller ones where memory
+    runs out, which does not change the mean; `parts` remembers what fits from one call to the next. Each rank reads
+    some rows and an all-reduce sums them, so that all have the same gradient to the last bit.
     """
+    parts = parts or MemoryParts()
     batch = learner.collate(rows)
     parameters = learner.trainable()
     num_tokens = num_labelled(batch.labels).clamp(min=1)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for part, weight in local_micro_batches(batch, micro_batch_size, learner.processes):
-        loss = weight * learner.forward(part).token_nll.sum() / num_tokens
-        for sums, gradient in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-            if gradient is not None:
-                sums += gradient
+        work = partial(_nll_gradient, learner, part, parameters, weight, num_tokens)
+        for found in parts.run(work, range(len(part.ids)), in_step=learner.processes.is_sharded):
+            for sums, own in zip(total, found, strict=True):
+                if own is not None:
+                    sums += own
     if learner.processes.world_size > 1:
         in_buckets(total, learner.processes.all_reduce)
     return total
+
+
+def _nll_gradient(
+    learner: Learner,
+    batch: Batch,
+    parameters: Sequence[Tensor],
+    weight: float,
+    num_tokens: Tensor,
+    numbers: Sequence[int],
+) -> Sequence[Tensor | None]:
+    part = batch if len(numbers) == len(batch.ids) else rows_of(batch, numbers)
+    loss = weight * learner.forward(part).token_nll.sum() / num_tokens
+    return torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
 def dot(one: Gradient, other: Gradient) -> Tensor:

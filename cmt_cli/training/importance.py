@@ -8,11 +8,12 @@ many public implementations take it, is too small. Gradients are taken aside: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.learner import Batch, Learner, Outputs, Row
 from cmt_cli.core.losses import mean_over_tokens, num_labelled
 from cmt_cli.core.parameter_values import Values, trainable_parameters
@@ -20,6 +21,7 @@ from cmt_cli.core.stream import Example
 from cmt_cli.core.tokenized import tokenized
 
 Score = Callable[[Batch, Outputs], Tensor]  # of a batch of one row; returns a scalar
+Gradients = Sequence[Tensor | None]  # of the parameters in order; None where a parameter was not used
 
 
 def mean_of_gradients(
@@ -29,23 +31,32 @@ def mean_of_gradients(
     total = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
     count = 0
     for score in scores:
-        gradients = torch.autograd.grad(score, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                total[name] += magnitude(gradient.float())
+        add_magnitudes(total, torch.autograd.grad(score, list(parameters.values()), allow_unused=True), magnitude)
         count += 1
     return {name: value / max(count, 1) for name, value in total.items()}
 
 
+def add_magnitudes(total: Values, gradients: Gradients, magnitude: Callable[[Tensor], Tensor]) -> None:
+    """Add `magnitude` of one example's gradients, in the order of `total`, in place; None counts as 0."""
+    for name, gradient in zip(total, gradients, strict=True):
+        if gradient is not None:
+            total[name] += magnitude(gradient.float())
+
+
 def importance(learner: Learner, rows: Sequence[Row], score: Score, magnitude: Callable[[Tensor], Tensor]) -> Values:
     """Return the mean of `magnitude(gradient of score)` over rows, for each trainable parameter of the learner."""
+    parameters = trainable_parameters(learner)
+    total = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
+    parts = MemoryParts()
 
-    def scores() -> Iterator[Tensor]:
-        for row in rows:
-            batch = learner.collate([row])
-            yield score(batch, learner.forward(batch))
+    def gradients(part: Sequence[Row]) -> Gradients:
+        batch = learner.collate(part)
+        return torch.autograd.grad(score(batch, learner.forward(batch)), list(parameters.values()), allow_unused=True)
 
-    return mean_of_gradients(scores(), trainable_parameters(learner), magnitude)
+    for row in rows:
+        for found in parts.run(gradients, [row]):  # a single row, which is not cut: an error that names the settings
+            add_magnitudes(total, found, magnitude)
+    return {name: value / max(len(rows), 1) for name, value in total.items()}
 
 
 def sampled_rows(learner: Learner, examples: Sequence[Example], *, num_samples: int, seed: int) -> list[Row]:

@@ -20,21 +20,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cmt_cli.core.device_memory import free_memory, is_out_of_memory
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
 from cmt_cli.training.batching import BatchPlan
-from cmt_cli.training.device_memory import free_memory, is_out_of_memory
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
 from cmt_cli.training.optimizer import Optimizer
-from cmt_cli.training.precision import autocast
+from cmt_cli.training.precision import forward_dtype
 from cmt_cli.training.schedules import lr_factor
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
 
 if TYPE_CHECKING:
     from cmt_cli.training.trainer import FitSession
 
+MAX_SAVING_SHARE = 0.05  # of the time that a fit may spend on checkpoints; those of a large model take minutes
 GRADIENT_NORM = "gradient_norm"  # before clipping; logged beside the terms of the loss
 
 
@@ -70,6 +71,7 @@ class GradientLoop:
         self._method = method
         self._session = session
         self._device = learner.device
+        self._mixed_precision = learner.mixed_precision
         self._process_group = learner.processes
         self._plan = BatchPlan(
             objective.num_items, objective.lengths(), budget=budget, max_steps=settings.max_steps, seed=settings.seed
@@ -79,6 +81,8 @@ class GradientLoop:
         self._micro_batch_size = min(settings.micro_batch_size or budget.batch_size, budget.batch_size)
         self._not_finite = torch.zeros((), dtype=torch.bool, device=self._device)
         self._window: list[dict[str, Tensor]] = []
+        self._saved_at = 0.0
+        self._save_seconds = 0.0  # of the last save
 
     def run(
         self,
@@ -96,7 +100,7 @@ class GradientLoop:
         if self._plan.num_steps == 0:
             return
         self._start()
-        saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         self._session.progress(description, self._step, self._plan.num_steps)
         while self._step < self._plan.num_steps:
             if between_steps is not None and self._step > 0:
@@ -112,9 +116,8 @@ class GradientLoop:
             if self._session.stop_requested():
                 self._save()
                 raise Interrupted(f"stopped after step {self._step} of {self._plan.num_steps}")
-            if any(self._process_group.any(time.monotonic() - saved_at >= self._settings.checkpoint_every_seconds)):
+            if not any(self._process_group.any(self._is_too_early())):
                 self._save()
-                saved_at = time.monotonic()
         self._check_finite()
         self._optimizer.zero_grad()
 
@@ -146,7 +149,14 @@ class GradientLoop:
         self._micro_batch_size = saved["micro_batch_size"]
         restore_generators(_part(saved, "generators."))
 
+    def _is_too_early(self) -> bool:
+        pause = self._settings.checkpoint_every_seconds
+        if pause > 0:  # 0 saves after every step
+            pause = max(pause, self._save_seconds / MAX_SAVING_SHARE)
+        return time.monotonic() - self._saved_at < pause
+
     def _save(self) -> None:
+        started = time.monotonic()
         self._check_finite()
         self._session.save(
             {
@@ -161,6 +171,8 @@ class GradientLoop:
                 **_prefixed(generator_state(), "generators."),
             }
         )
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - started
 
     def _accumulate(self) -> dict[str, Tensor]:
         items = self._plan.items(self._step)
@@ -183,7 +195,7 @@ class GradientLoop:
     def _backward(self, items: Sequence[int]) -> tuple[dict[str, Tensor], str | None]:
         """Return the terms, or how the device said that memory ran out."""
         try:
-            with autocast(self._settings.precision, self._device):
+            with self._mixed_precision.using(forward_dtype(self._settings.precision, self._device)):
                 terms = self._objective.backward(
                     items,
                     micro_batch_size=self._micro_batch_size,

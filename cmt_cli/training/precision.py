@@ -5,8 +5,6 @@ float16 is not offered: it needs loss scaling, and MAC's encoders overflow in it
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 
 from cmt_cli.core.exceptions import UserError
@@ -22,9 +20,17 @@ def check_precision(precision: str) -> str:
     return one_of(precision, PRECISIONS, "trainer.precision")
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return the context of a forward and backward pass; "auto" is bf16 on CUDA and fp32 elsewhere."""
+def forward_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return what forward passes over float32 weights compute in, None for float32; "auto" is bf16 on CUDA alone."""
     if precision == "fp32" or (precision == "auto" and device.type != "cuda"):
-        return contextlib.nullcontext()
-    # One context spans several micro-batches: a cached cast would tie the second one to the first one's freed graph.
-    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+        return None
+    return torch.bfloat16
+
+
+def refuse_float16_weights(dtype: torch.dtype) -> None:
+    """Raise UserError where a fit would compute the gradients of a float16 model, which underflow unscaled."""
+    if dtype == torch.float16:
+        raise UserError(
+            "model.dtype=fp16 can answer but not be trained: small gradients vanish in fp16, and loss scaling is not "
+            "offered. Set model.dtype=bf16, or model.dtype=fp32, which trainer.precision=bf16 computes in bf16."
+        )

@@ -109,14 +109,14 @@ def local_micro_batches(batch: Batch, size: int, process_group: ProcessGroup) ->
     parts = [own[start : start + size] for start in range(0, len(own), size)]
     most_rows = math.ceil(len(batch.ids) / process_group.world_size)
     for part in parts:
-        yield _rows(batch, part), 1.0
+        yield rows_of(batch, part), 1.0
     for _ in range(math.ceil(most_rows / size) - len(parts)):
-        yield _rows(batch, [0]), 0.0
+        yield rows_of(batch, [0]), 0.0
 
 
-def _rows(batch: Batch, numbers: list[int]) -> Batch:
+def rows_of(batch: Batch, numbers: Sequence[int]) -> Batch:
     """Return some rows, padded only to their own longest."""
-    chosen = torch.tensor(numbers, device=batch.input_ids.device)
+    chosen = torch.tensor(list(numbers), device=batch.input_ids.device)
     longest = int(batch.attention_mask[chosen].sum(dim=1).max())
     return Batch(
         tuple(batch.ids[i] for i in numbers),

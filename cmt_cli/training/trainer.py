@@ -18,7 +18,7 @@ from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Example
 from cmt_cli.training.loop import GradientLoop, LoopSettings
-from cmt_cli.training.precision import check_precision
+from cmt_cli.training.precision import check_precision, refuse_float16_weights
 from cmt_cli.training.schedules import check_budget
 from cmt_cli.training.supervised import SupervisedObjective
 
@@ -161,6 +161,7 @@ class BoundFit:
             raise RuntimeError(
                 "A hook may call fit once; split the work over before_stream and learn, or join the items."
             )
+        refuse_float16_weights(self._learner.dtype)
         self._is_used = True
 
     def _adjust_gradients(self) -> None:

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.core.method import Method
+from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.process_group import SINGLE_PROCESS
 from tests.training.sessions import MemorySession, budget, trainer
 
-LEARNER: Any = SimpleNamespace(device=torch.device("cpu"), processes=SINGLE_PROCESS)
+LEARNER: Any = SimpleNamespace(
+    device=torch.device("cpu"), dtype=torch.float32, processes=SINGLE_PROCESS, mixed_precision=MixedPrecision()
+)
 
 
 class Regression:
@@ -203,6 +206,79 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], part: st
         trainer(**changes)
 
 
+class SlowSession(MemorySession):
+    """Steps of one second and saves of `save_seconds`, on a clock of its own."""
+
+    def __init__(self, save_seconds: float) -> None:
+        super().__init__()
+        self.now, self.save_seconds = 0.0, save_seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        super().progress(description, done, total)
+        self.now += 1.0
+
+    def save(self, state: State) -> None:
+        super().save(state)
+        self.now += self.save_seconds
+
+
+@pytest.mark.parametrize(
+    ("save_seconds", "num_saves"),
+    [
+        (0.0, 40),  # every 10 seconds of 400
+        (0.5, 40),  # 0.5 / 0.05 = 10
+        (4.0, 5),  # after 10, 90, 170, 250 and 330 seconds of steps
+    ],
+)
+def test_saving_takes_five_percent_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch, save_seconds: float, num_saves: int
+) -> None:
+    session = SlowSession(save_seconds)
+    monkeypatch.setattr("cmt_cli.training.loop.time", session)
+    fit(Regression(), session, num_steps=400, checkpoint_every_seconds=10.0)
+    assert session.num_saves == num_saves
+    assert session.num_saves * save_seconds <= 0.05 * session.now
+
+
 def test_bf16_autocast_runs_on_a_cpu_too() -> None:
     objective = fit(Regression(), MemorySession(), precision="bf16")
     assert objective.w.dtype == torch.float32 and objective.w.abs().max() > 0
+
+
+class Product(Regression):
+    """The squared norm of `(w w^T) k` for a matrix `w`, whose gradient is a chain of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.w = nn.Parameter(torch.randn(8, 8, generator=generator))
+        self.k = torch.randn(8, 8, generator=generator)
+        self.forward_dtype = torch.float32
+
+    def backward(self, items: Sequence[int], *, micro_batch_size: int, step: int, num_steps: int) -> dict[str, Tensor]:
+        with LEARNER.mixed_precision.autocast(LEARNER.device):
+            self.forward_dtype = (self.w @ self.k).dtype
+        loss = (self.w @ self.w.T @ self.k).square().sum()
+        loss.backward()
+        assert self.w.grad is not None
+        self.gradient = self.w.grad.clone()
+        return {"loss": loss.detach()}
+
+
+def test_bf16_rounds_forward_passes_alone() -> None:
+    exact, mixed = Product(), Product()
+    fit(exact, MemorySession(), max_steps=1, precision="fp32")
+    fit(mixed, MemorySession(), max_steps=1, precision="bf16")
+    assert exact.forward_dtype == torch.float32 and mixed.forward_dtype == torch.bfloat16
+    assert torch.equal(mixed.gradient, exact.gradient)
+    assert LEARNER.mixed_precision.autocast(LEARNER.device).__class__.__name__ == "nullcontext"  # over with the fit
+
+
+def test_a_float16_model_is_not_trained() -> None:
+    learner: Any = SimpleNamespace(**{**vars(LEARNER), "dtype": torch.float16})
+    bound = trainer().bind(learner, Method(), MemorySession())
+    with pytest.raises(UserError, match=r"model\.dtype=fp16.*loss scaling.*trainer\.precision=bf16"):
+        bound.on_objective(Regression())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, Objective, ParamGroup, State
@@ -95,14 +96,15 @@ class AmortizedMethod(Method):
         ]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][2]))
         memories: list[Tensor] = [torch.empty(0)] * len(pieces)
-        size, processes = self.encode_batch_size, learner.processes
+        size, processes, parts = self.encode_batch_size, learner.processes, MemoryParts()
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         for start in range(0, len(batches), processes.world_size):
             together = batches[start : start + processes.world_size]
             own = together[processes.rank] if processes.rank < len(together) else []
-            encoded = self.encode([pieces[i][2] for i in own]) if own else torch.empty(0)
-            found = [encoded] if processes.world_size == 1 else processes.gather(encoded.cpu())[: len(together)]
-            for chosen, part in zip(together, found, strict=True):
+            found = parts.run(self.encode, [pieces[i][2] for i in own], in_step=processes.is_sharded)
+            encoded = torch.cat(list(found)) if own else torch.empty(0)
+            joined = [encoded] if processes.world_size == 1 else processes.gather(encoded.cpu())[: len(together)]
+            for chosen, part in zip(together, joined, strict=True):
                 for i, memory in zip(chosen, part.to(learner.device), strict=True):
                     memories[i] = memory
         if pieces:
@@ -183,7 +185,8 @@ class BankedMethod(AmortizedMethod):
         settings = self.bank_settings
         texts = [self.amortizer.compressor.segments(d.text)[0] for d in documents[: settings.pq_sample]]
         size = self.encode_batch_size
-        memories = torch.cat([self.encode(texts[i : i + size]) for i in range(0, len(texts), size)])
+        parts, batches = MemoryParts(), [texts[i : i + size] for i in range(0, len(texts), size)]
+        memories = torch.cat([found for batch in batches for found in parts.run(self.encode, batch)])
         self.bank.fit_quantizer(
             memories,
             self.amortizer.keys(memories),
@@ -269,8 +272,9 @@ class EpisodicObjective(Objective):
         """Add the gradient of one batch; see `Objective.backward`."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         processes = self.learner.processes
-        batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
-        found = self.terms(batch, micro_batch_size, generator)
+        with self.learner.mixed_precision.autocast(self.learner.device):
+            batch = encode_batch(self.amortizer, [self.items[i] for i in items], micro_batch_size, processes)
+            found = self.terms(batch, micro_batch_size, generator)
         terms = (
             {name: term / processes.world_size for name, term in found.items()} if processes.world_size > 1 else found
         )

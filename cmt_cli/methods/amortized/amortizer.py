@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from cmt_cli.core.all_gather import all_gather, local_slice
 from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Predictor, Row
 from cmt_cli.core.prefix import Prefix
@@ -117,11 +118,20 @@ class Amortizer(nn.Module):
 
     def keys(self, memories: Tensor) -> Tensor:
         """Return unit-length retrieval keys `[docs, key]` of memories `[docs, slots, width]`."""
-        return F.normalize(self.document_key(memories).float(), dim=-1)
+        return unit_keys(self.document_key, memories)
 
     def queries(self, states: Tensor) -> Tensor:
         """Return unit-length retrieval queries `[batch, key]` of question states `[batch, slots, width]`."""
-        return F.normalize(self.question_key(states).float(), dim=-1)
+        return unit_keys(self.question_key, states)
+
+
+def unit_keys(projection: nn.Module, states: Tensor) -> Tensor:
+    """Return `projection` of states `[batch, slots, width]` at unit length, `[batch, key]`, in float32.
+
+    Outside autocast: a cosine is divided by a temperature down to 0.01, which makes the rounding of bfloat16 0.2 nats.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        return F.normalize(projection(states.float()), dim=-1)
 
 
 class SlotKeys(nn.Module):
@@ -282,12 +292,16 @@ class AmortizedPredictor(Predictor):
         order = sorted(range(len(prompts)), key=lambda i: len(tokens[i]))
         memories: list[Tensor] = [torch.empty(0)] * len(prompts)
         documents: list[Documents] = [()] * len(prompts)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+
+        def recalled(chosen: Sequence[int]) -> tuple[Sequence[int], Tensor | None, list[Documents]]:
             states = self.amortizer.encode_questions([tokens[i] for i in chosen])
-            memory, used = self.recall(states, [prompts[i] for i in chosen])
-            if memory is None:
-                return None, documents
-            for i, one, names in zip(chosen, memory, used, strict=True):
-                memories[i], documents[i] = one, names
+            return chosen, *self.recall(states, [prompts[i] for i in chosen])
+
+        parts, in_step = MemoryParts(), self.learner.processes.is_sharded
+        for start in range(0, len(order), batch_size):
+            for chosen, memory, used in parts.run(recalled, order[start : start + batch_size], in_step=in_step):
+                if memory is None:
+                    return None, documents
+                for i, one, names in zip(chosen, memory, used, strict=True):
+                    memories[i], documents[i] = one, names
         return self.amortizer.injection(torch.stack(memories)), documents

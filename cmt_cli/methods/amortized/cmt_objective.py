@@ -65,6 +65,12 @@ def aggregate_top_k(
     return amortizer.aggregator(mixed, amortizer.aggregator.project(memories), log_prior)
 
 
+def inner_products(queries: Tensor, keys: Tensor) -> Tensor:
+    """Return `[batch, docs]` of queries `[batch, key]` and keys `[docs, key]`, in float32 under autocast, too."""
+    with torch.autocast(queries.device.type, enabled=False):
+        return queries @ keys.T
+
+
 class CmtObjective(EpisodicObjective):
     """L_qa + L_rec + L_own + L_mrg + L_sm, each term weighted; see `cmt.py`."""
 
@@ -89,7 +95,7 @@ class CmtObjective(EpisodicObjective):
     def terms(self, batch: EncodedBatch, micro_batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         techniques = self.techniques
         queries, keys = self.amortizer.queries(batch.states), self.amortizer.keys(batch.memories)
-        logits = self.matching.logits(queries @ keys.T)
+        logits = self.matching.logits(inner_products(queries, keys))
         if techniques.top_k_aggregation:
             chosen = self._choose(logits, batch.gold, generator)
             memory = aggregate_top_k(
@@ -180,7 +186,7 @@ class PastKeys:
             self.keys = self.keys.to(queries.device)  # a restored state comes on the CPU
         keys = queries.new_empty(0, queries.shape[1]) if self.keys is None else self.keys
         is_own = [[past == one for past in self.document_ids] for one in document_ids]
-        return queries @ keys.T, torch.tensor(is_own, dtype=torch.bool, device=queries.device)
+        return inner_products(queries, keys), torch.tensor(is_own, dtype=torch.bool, device=queries.device)
 
     def hold(self, keys: Tensor, document_ids: Sequence[str]) -> None:
         """Note keys `[docs, key]` that `add_held` adds; a batch that is repeated notes them again."""

@@ -8,9 +8,10 @@ Nayak et al. 2025, "Sculpting Subspaces" (arXiv 2504.07097), through peft (`laye
 large singular values carry is taken for what the earlier tasks need. With a share of 0 it is fine-tuning of the
 target layers.
 
-projection=gradients is peft's: gradients alone are projected, and AdamW, which divides each element by its own scale,
-leads the parameters back into the frozen directions (3 to 4 % of the squared change within three steps, in the tests).
-projection=parameters, our variant, also projects them after each step, so that the frozen part stays what it was.
+projection=parameters, the default, projects gradients and, after each step, the parameters. projection=gradients is
+peft's: gradients alone, which is enough under SGD (1e-6 of the change lies in the frozen directions). AdamW divides
+each element by its own scale, which leads back into them: 3 to 4 % of the squared change within three steps, in the
+tests, and more later.
 Deviations: the paper adapts the rank to each layer's importance, this has one share for all layers, as peft's example;
 that example drops the learned part between tasks (`unload`), this merges it. Only the target layers' weights are
 trained.

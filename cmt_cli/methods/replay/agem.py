@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from typing_extensions import override
 
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
@@ -38,6 +39,7 @@ class AGem(Rehearsal):
         self._micro_batch_size = int(positive(micro_batch_size, "method.micro_batch_size"))
         self._step = 0
         self._rows: dict[int, list[Row]] | None = None
+        self._parts = MemoryParts()
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
@@ -64,7 +66,7 @@ class AGem(Rehearsal):
     def reference(self, learner: Learner, rows: list[Row], name: str) -> Gradient:
         """Return the gradient of this step's draw from `rows`; `name` tells the draws of a step apart."""
         chosen = drawn(rows, min(self._reference_rows, len(rows)), self.generator(f"reference {name}", self._step))
-        return reference_gradient(learner, chosen, micro_batch_size=self._micro_batch_size)
+        return reference_gradient(learner, chosen, micro_batch_size=self._micro_batch_size, parts=self._parts)
 
     def rows_of_tasks(self, learner: Learner) -> dict[int, list[Row]]:
         """Return the old rows by the index of their task."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.objectives import Objective, ParamGroup
@@ -57,9 +58,15 @@ def last_token_features(learner: Learner, rows: Sequence[Row]) -> Tensor:
 def frozen_features(learner: Learner, rows: Sequence[Row]) -> Tensor:
     """Return the features of all rows `[rows, hidden]`, in batches and at the learner's own precision."""
     features = torch.zeros(len(rows), learner.hidden_size, device=learner.device)
-    with torch.autocast(learner.device.type, enabled=False):
-        for chosen in length_batches([len(row.input_ids) for row in rows], max_tokens=SCORING_TOKENS):
-            features[chosen] = last_token_features(learner, [rows[i] for i in chosen])
+    parts = MemoryParts()
+
+    def read(chosen: Sequence[int]) -> tuple[Sequence[int], Tensor]:
+        return chosen, last_token_features(learner, [rows[i] for i in chosen])
+
+    with learner.mixed_precision.using(None):
+        for batch in length_batches([len(row.input_ids) for row in rows], max_tokens=SCORING_TOKENS):
+            for chosen, found in parts.run(read, batch, in_step=learner.processes.is_sharded):
+                features[list(chosen)] = found
     return features
 
 

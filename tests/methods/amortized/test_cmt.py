@@ -12,7 +12,7 @@ from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, encode_batch, make_items
-from cmt_cli.methods.amortized.cmt_objective import PastKeys, matching_loss
+from cmt_cli.methods.amortized.cmt_objective import PastKeys, inner_products, matching_loss
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 from tests.present import present
 
@@ -179,3 +179,17 @@ def test_with_an_empty_bank_the_base_model_answers(tiny_llama: Learner) -> None:
     method.before_stream(tiny_llama, episodes(), Steps(2))
     ours = method.predictor(tiny_llama, -1).generate(prompts(0, 1), GREEDY)
     assert [a.text for a in ours] == [a.text for a in tiny_llama.generate(prompts(0, 1), GREEDY)]
+
+
+def test_match_scores_are_float32_under_autocast(tiny_llama: Learner) -> None:
+    method = cmt(temperature=0.01)  # the smallest, which magnifies rounding most
+    method.before_stream(tiny_llama, episodes(), Steps(0))
+    encoder = method.amortizer
+    memories, states = encoder.encode_documents([[5, 6, 7], [8, 9]]), encoder.encode_questions([[5, 6], [9, 4, 3]])
+
+    def scores() -> torch.Tensor:
+        return method.matching.logits(inner_products(encoder.queries(states), encoder.keys(memories)))
+
+    exact = scores()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(scores(), exact)

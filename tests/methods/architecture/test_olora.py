@@ -11,6 +11,7 @@ from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.architecture.olora import OLora, overlap, total_overlap
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, same, started
+from tests.training.sessions import MemorySession, budget, trainer
 
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 
@@ -74,3 +75,25 @@ def test_learning_with_the_penalty_overlaps_less(make_learner: Callable[[str], L
 
 def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
     assert_survives_a_kill(lambda: make_learner("gpt2"), lambda: OLora(trainable=LORA, orthogonality=0.5, norm=0.1))
+
+
+class Recorded(OLora):
+    """O-LoRA that keeps the gradient of the newest adapter."""
+
+    gradient = torch.empty(0)
+
+    def adjust_gradients(self, learner: Learner) -> None:
+        self.gradient = torch.cat([pair.down.grad for pair in self.adapters[-1] if pair.down.grad is not None])
+
+
+def test_the_penalty_gradient_is_float32_in_a_bf16_fit(make_learner: Callable[[str], Learner]) -> None:
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        learner = make_learner("llama")
+        method = started(learner, Recorded(trainable=LORA, orthogonality=1e4, norm=0.0))  # the nll is nothing beside it
+        for task in TASKS:
+            method.before_task(learner, task)
+        made = trainer(task=budget(num_steps=1, batch_size=2, max_grad_norm=float("inf")), precision=precision)
+        method.learn(learner, TASKS[1], made.bind(learner, method, MemorySession()))
+        gradients[precision] = method.gradient
+    assert (gradients["bf16"] - gradients["fp32"]).norm() < 1e-5 * gradients["fp32"].norm()

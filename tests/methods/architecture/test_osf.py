@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from cmt_cli.config import catalog, compose
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import linear_layers
@@ -15,6 +16,7 @@ from cmt_cli.methods.architecture.osf import Osf
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.layers.test_orthogonal_subspace import frozen_directions, weights_of
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.training.sessions import MemorySession, budget, trainer
 
 
 def osf(*shares: float, projection: str = "gradients") -> Osf:
@@ -56,16 +58,27 @@ def test_each_task_freezes_more_directions(tiny_llama: Learner) -> None:
 @pytest.mark.parametrize("projection", ["gradients", "parameters"])
 def test_projected_steps_keep_frozen_directions_which_adam_alone_leaves(any_learner: Learner, projection: str) -> None:
     method = started(any_learner, osf(0.5, projection=projection))
-    old = weights_of(any_learner)
-    learn(any_learner, method, TASKS[0])
+    share = leaked_share(any_learner, method, 0.5)  # 0.03 to 0.04 with projected gradients alone
+    assert share < 1e-6 if projection == "parameters" else share > 0.01
+
+
+def leaked_share(learner: Learner, method: Osf, preserved: float) -> float:
+    """Return which share of the squared change of one task lies in the frozen directions."""
+    old = weights_of(learner)
+    learn(learner, method, TASKS[0])
     leaked, learned = 0.0, 0.0
-    for name, weight in weights_of(any_learner).items():
+    for name, weight in weights_of(learner).items():
         change = weight - old[name]
-        leaked += float((frozen_directions(old[name], 0.5)[0].T @ change).square().sum())
+        leaked += float((frozen_directions(old[name], preserved)[0].T @ change).square().sum())
         learned += float(change.square().sum())
     assert learned > 1e-3
-    share = leaked / learned  # of the squared change; 0.03 to 0.04 with projected gradients alone
-    assert share < 1e-6 if projection == "parameters" else share > 0.01
+    return leaked / learned
+
+
+def test_as_shipped_it_keeps_the_frozen_directions_under_adam(tiny_llama: Learner) -> None:
+    shipped = compose.compose(["method=osf"], [catalog.conf_dir()]).method
+    method = osf(*shipped["preserved_shares"], projection=shipped["projection"])
+    assert leaked_share(tiny_llama, started(tiny_llama, method), shipped["preserved_shares"][0]) < 1e-6
 
 
 def test_what_was_learned_stays_after_the_merge(any_learner: Learner) -> None:
@@ -96,3 +109,14 @@ def test_settings_that_cannot_work_are_refused() -> None:
             osf(*shares)
     with pytest.raises(UserError, match=r"method\.projection"):
         osf(0.5, projection="weights")
+
+
+@pytest.mark.parametrize("projection", ["gradients", "parameters"])
+def test_it_learns_in_bf16(tiny_llama: Learner, projection: str) -> None:
+    method = started(tiny_llama, osf(0.5, projection=projection))
+    method.before_task(tiny_llama, TASKS[0])
+    session = MemorySession()
+    task_budget = budget(num_steps=20, batch_size=2, learning_rate=1e-2)
+    made = trainer(task=task_budget, precision="bf16", log_every_steps=1)
+    method.learn(tiny_llama, TASKS[0], made.bind(tiny_llama, method, session))
+    assert session.logged[-1][1]["loss"] < 0.7 * session.logged[0][1]["loss"]
