@@ -77,7 +77,7 @@ def test_answers_behind_a_prefix_ignore_the_batch(kind: str, form: str, num_virt
     def answers(prompts: list[list[int]], part: Prefix) -> list[list[int]]:
         ids, mask = left_padded(prompts, learner.pad_id)
         with torch.no_grad():
-            return decode(learner.model, torch.tensor(ids), torch.tensor(mask), part, settings, learner.eos_id)
+            return decode(learner.model, torch.tensor(ids), torch.tensor(mask), part, settings, learner.end_ids)
 
     alone = [answers([prompt], prefix.rows(torch.tensor([i])))[0] for i, prompt in enumerate(PROMPTS)]
     assert answers(PROMPTS, prefix) == alone
