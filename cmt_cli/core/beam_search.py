@@ -77,13 +77,14 @@ def diverse_beams(
     out = model(**inputs, use_cache=True, logits_to_keep=1)
     cache = key_values.returned(out)
     position = inputs["position_ids"][:, -1:].repeat_interleave(decoding.num_beams, dim=0)
-    cache.batch_repeat_interleave(decoding.num_beams)
+    prompts = torch.arange(len(input_ids), device=input_ids.device)
+    key_values.select(cache, prompts.repeat_interleave(decoding.num_beams))
     logits = out.logits[:, -1].repeat_interleave(decoding.num_beams, dim=0)
     mask = inputs["attention_mask"].repeat_interleave(decoding.num_beams, dim=0)
     eos_id = end_ids[0]
     beams = Beams.start(len(input_ids), decoding, eos_id, input_ids.device)
     answers = input_ids.new_empty(len(input_ids), decoding.max_new_tokens)
-    running = torch.arange(len(input_ids), device=input_ids.device)  # index of each prompt that is still decoded
+    running = prompts  # index of each prompt that is still decoded
     for step in range(decoding.max_new_tokens):
         last = step + 1 == decoding.max_new_tokens
         log_p = logits.float().log_softmax(dim=-1).view(*beams.scores.shape, -1)
@@ -95,7 +96,7 @@ def diverse_beams(
         kept = (~finished).nonzero().squeeze(1)
         beams, parents, running = beams.select(kept), parents[kept], running[kept]
         rows = (kept[:, None] * decoding.num_beams + parents.flatten(1)).flatten()
-        cache.reorder_cache(rows)
+        key_values.select(cache, rows)
         mask = torch.cat([mask[rows], mask.new_ones(len(rows), 1)], dim=1)
         position = position[rows] + 1
         out = model(

@@ -132,7 +132,7 @@ def continued(
             break
         if 2 * num_open <= len(running):
             kept = open_rows.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
+            key_values.select(cache, kept)
             running, chosen, mask, position = running[kept], chosen[kept], mask[kept], position[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1

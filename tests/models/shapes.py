@@ -58,7 +58,7 @@ PLACES: dict[str, dict[str, Any]] = {
 
 def shaped_config(kind: str, **settings: Any) -> PretrainedConfig:
     """Return the configuration of a small model of a `model_type`, with some settings changed."""
-    settings = {**PLACES[kind], **settings}
+    settings = {**SHAPES[kind], **settings}
     return AutoConfig.for_model(kind, **settings)
 
 
@@ -68,3 +68,38 @@ def random_learner(config: PretrainedConfig, **settings: Any) -> Learner:
     model = AutoModelForCausalLM.from_config(config, **settings)
     tokenizer = byte_level_tokenizer(adds_bos=False)
     return Learner(model, tokenizer, name=config.model_type, revision="local", max_tokens=POSITIONS)
+
+
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+STATES: dict[str, Any] = {
+    name: SIZES[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "bos_token_id", "eos_token_id")
+}
+# Recurrent layers, alone or beside attention, which keep a state instead of keys and values.
+RECURRENT: dict[str, dict[str, Any]] = {
+    "mamba2": {**STATES, "state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1, "initializer_range": 0.3},
+    "lfm2": {**SIZES, "layer_types": ["conv", "full_attention"]},
+    "qwen3_5_text": {**SIZES, **LINEAR},
+    "bamba": {**SIZES, **MAMBA, "attn_layer_indices": [1]},
+    "falcon_h1": {**SIZES, **MAMBA, "mamba_d_ssm": 64},
+}
+# Wrong or without a cache in transformers itself.
+NO_CACHE: dict[str, dict[str, Any]] = {
+    "mamba": {**STATES, "state_size": 8, "initializer_range": 0.3},
+    "rwkv": {**STATES, "attention_hidden_size": 32},
+    "recurrent_gemma": {**SIZES, "num_hidden_layers": 3, "lru_width": 32, "attention_window_size": WINDOW},
+    "minimax": {
+        **SIZES,
+        "num_local_experts": 2,
+        "num_experts_per_tok": 1,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "openai-gpt": {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS},
+}
+SHAPES = {**PLACES, **RECURRENT, **NO_CACHE}
