@@ -68,7 +68,7 @@ def batched(setup: Setup, decoding: Decoding) -> Answers:
     answers: Answers = [[]] * len(order)
     for start in range(0, len(order), decoding.batch_size):
         chosen = order[start : start + decoding.batch_size]
-        for i, tokens in zip(chosen, decode(setup.model, *setup.rows(chosen), decoding, NEVER), strict=True):
+        for i, tokens in zip(chosen, decode(setup.model, *setup.rows(chosen), decoding, (NEVER,)), strict=True):
             answers[i] = tokens
     return answers
 
@@ -107,7 +107,7 @@ def _beams_without_cache(model: Any, prompt: Tensor, prefix: Prefix, decoding: D
         logits = model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
         log_p = logits.log_softmax(dim=-1).view(*beams.scores.shape, -1)
         last = step + 1 == decoding.max_new_tokens
-        beams, _ = extend(beams, log_p, penalty=decoding.diversity_penalty, eos_id=eos_id, last=last)
+        beams, _ = extend(beams, log_p, penalty=decoding.diversity_penalty, end_ids=(eos_id,), last=last)
     return beams.best()[0].tolist()
 
 

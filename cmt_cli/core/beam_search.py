@@ -16,6 +16,7 @@ groups; ended and running candidates are ranked together at the last step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core import key_values
-from cmt_cli.core.decoding import Decoding, until
+from cmt_cli.core.decoding import Decoding, ended_alike, until
 from cmt_cli.core.prefix import Prefix, model_inputs
 
 # Shapes: batch (prompts), groups, width (beams of one group), vocab, step (tokens so far).
@@ -66,23 +67,28 @@ class Beams:
 
 
 def diverse_beams(
-    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, eos_id: int
+    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, end_ids: Sequence[int]
 ) -> list[list[int]]:
-    """Continue left-padded prompts `[batch, seq]`; return the best hypothesis of each, without the end token."""
+    """Continue left-padded prompts `[batch, seq]`; return the best hypothesis of each, without the end token.
+
+    Each of `end_ids` ends a hypothesis.
+    """
     inputs = model_inputs(model, input_ids, mask, prefix)
     out = model(**inputs, use_cache=True, logits_to_keep=1)
     cache = key_values.returned(out)
     position = inputs["position_ids"][:, -1:].repeat_interleave(decoding.num_beams, dim=0)
-    cache.batch_repeat_interleave(decoding.num_beams)
+    prompts = torch.arange(len(input_ids), device=input_ids.device)
+    key_values.select(cache, prompts.repeat_interleave(decoding.num_beams))
     logits = out.logits[:, -1].repeat_interleave(decoding.num_beams, dim=0)
     mask = inputs["attention_mask"].repeat_interleave(decoding.num_beams, dim=0)
+    eos_id = end_ids[0]
     beams = Beams.start(len(input_ids), decoding, eos_id, input_ids.device)
     answers = input_ids.new_empty(len(input_ids), decoding.max_new_tokens)
-    running = torch.arange(len(input_ids), device=input_ids.device)  # index of each prompt that is still decoded
+    running = prompts  # index of each prompt that is still decoded
     for step in range(decoding.max_new_tokens):
         last = step + 1 == decoding.max_new_tokens
         log_p = logits.float().log_softmax(dim=-1).view(*beams.scores.shape, -1)
-        beams, parents = extend(beams, log_p, penalty=decoding.diversity_penalty, eos_id=eos_id, last=last)
+        beams, parents = extend(beams, log_p, penalty=decoding.diversity_penalty, end_ids=end_ids, last=last)
         finished = beams.finished() | last
         answers[running[finished]] = beams.best()[finished]
         if bool(finished.all()):
@@ -90,7 +96,7 @@ def diverse_beams(
         kept = (~finished).nonzero().squeeze(1)
         beams, parents, running = beams.select(kept), parents[kept], running[kept]
         rows = (kept[:, None] * decoding.num_beams + parents.flatten(1)).flatten()
-        cache.reorder_cache(rows)
+        key_values.select(cache, rows)
         mask = torch.cat([mask[rows], mask.new_ones(len(rows), 1)], dim=1)
         position = position[rows] + 1
         out = model(
@@ -104,7 +110,7 @@ def diverse_beams(
     return [until(row, eos_id) for row in answers.tolist()]
 
 
-def extend(beams: Beams, log_p: Tensor, *, penalty: float, eos_id: int, last: bool) -> tuple[Beams, Tensor]:
+def extend(beams: Beams, log_p: Tensor, *, penalty: float, end_ids: Sequence[int], last: bool) -> tuple[Beams, Tensor]:
     """Add one token to every beam; `log_p` `[batch, groups, width, vocab]`.
 
     Return the new beams and the parent of each, `[batch, groups, width]`, as an index into the prompt's beams.
@@ -116,7 +122,7 @@ def extend(beams: Beams, log_p: Tensor, *, penalty: float, eos_id: int, last: bo
     for group in range(groups):
         part = Beams(*(t[:, group] for t in (beams.tokens, beams.scores, beams.ended_tokens, beams.ended_scores)))
         candidates = log_p[:, group] + part.scores[:, :, None] - penalty * counts[:, None]
-        part, parent = _extend_group(part, candidates, done[:, group], eos_id=eos_id, last=last)
+        part, parent = _extend_group(part, candidates, done[:, group], end_ids=end_ids, last=last)
         votes = (~done[:, group, None] & part.scores.isfinite()).to(counts.dtype)
         counts = counts.scatter_add(1, part.tokens[..., -1], votes)
         columns.append(part)
@@ -130,13 +136,17 @@ def extend(beams: Beams, log_p: Tensor, *, penalty: float, eos_id: int, last: bo
     return stacked, torch.stack(parents, dim=1)
 
 
-def _extend_group(group: Beams, candidates: Tensor, done: Tensor, *, eos_id: int, last: bool) -> tuple[Beams, Tensor]:
+def _extend_group(
+    group: Beams, candidates: Tensor, done: Tensor, *, end_ids: Sequence[int], last: bool
+) -> tuple[Beams, Tensor]:
     # One group without its axis: tokens [batch, width, step], candidates [batch, width, vocab], done [batch].
     _, width, vocab = candidates.shape
-    scores, flat = candidates.flatten(1).topk(min(2 * width, width * vocab), dim=1)
-    parent, token = flat // vocab, (flat % vocab)
-    tokens = torch.cat([_gather(group.tokens, parent), token[..., None]], dim=2)  # [batch, 2 width, step + 1]
-    # Twice as many candidates as beams, so that enough go on when the best ones end; only the best `width` may end.
+    scores, flat = candidates.flatten(1).topk(min((1 + len(end_ids)) * width, width * vocab), dim=1)
+    parent, token = flat // vocab, ended_alike(flat % vocab, end_ids)
+    eos_id = end_ids[0]
+    tokens = torch.cat([_gather(group.tokens, parent), token[..., None]], dim=2)  # [batch, candidates, step + 1]
+    # With one end token twice as many candidates as beams, so that enough go on when the best ones end; only the best
+    # `width` may end.
     ends = (token == eos_id) | last
     may_end = ends & (torch.arange(ends.shape[1], device=ends.device) < width) & ~done[:, None]
     ended_scores = torch.where(may_end, scores / tokens.shape[2], -torch.inf)

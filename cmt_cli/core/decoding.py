@@ -6,7 +6,7 @@ rows beside it. Rows that have ended leave the batch once they are half of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,22 +67,25 @@ class Decoding:
 
 
 def decode(
-    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, eos_id: int
+    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, end_ids: Sequence[int]
 ) -> list[list[int]]:
-    """Continue left-padded prompts `[batch, seq]`; return the new tokens of each row, without the end token."""
+    """Continue left-padded prompts `[batch, seq]`; return the new tokens of each row, without the end token.
+
+    Each of `end_ids` ends a row.
+    """
     if decoding.num_beams > 1:
         from cmt_cli.core.beam_search import diverse_beams
 
-        return diverse_beams(model, input_ids, mask, prefix, decoding, eos_id)
-    return greedy(model, input_ids, mask, prefix, decoding, eos_id)
+        return diverse_beams(model, input_ids, mask, prefix, decoding, end_ids)
+    return greedy(model, input_ids, mask, prefix, decoding, end_ids)
 
 
 def greedy(
-    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, eos_id: int
+    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, end_ids: Sequence[int]
 ) -> list[list[int]]:
     """Take the likeliest token at each step; stop when every row has ended."""
     inputs = model_inputs(model, input_ids, mask, prefix)
-    return continued(model, inputs, decoding.max_new_tokens, eos_id=eos_id, choose=_likeliest)
+    return continued(model, inputs, decoding.max_new_tokens, end_ids=end_ids, choose=_likeliest)
 
 
 def _likeliest(logits: Tensor, rows: Tensor, step: int) -> Tensor:
@@ -107,18 +110,20 @@ def top_k_choice(uniforms: Tensor, top_k: int) -> Choose:
 
 
 def continued(
-    model: Any, inputs: Mapping[str, Any], max_new_tokens: int, *, eos_id: int, choose: Choose
+    model: Any, inputs: Mapping[str, Any], max_new_tokens: int, *, end_ids: Sequence[int], choose: Choose
 ) -> list[list[int]]:
     """Continue left-padded prompts, given as the `model_inputs` of a first pass, by the tokens that `choose` takes.
 
-    Stops when every row has ended; returns the new tokens of each row, without the end token.
+    Stops when every row has ended; returns the new tokens of each row, without the end token. Each of `end_ids` ends a
+    row: chat models have one for the end of a turn beside that of a text.
     """
+    eos_id = end_ids[0]
     out = model(**inputs, use_cache=True, logits_to_keep=1)
     mask, position, cache = inputs["attention_mask"], inputs["position_ids"][:, -1:], key_values.returned(out)
     running = torch.arange(len(mask), device=mask.device)  # index of each row that is still decoded
     tokens = torch.full((len(mask), max_new_tokens), eos_id, device=mask.device)
     for step in range(max_new_tokens):
-        chosen = choose(out.logits[:, -1], running, step)
+        chosen = ended_alike(choose(out.logits[:, -1], running, step), end_ids)
         # Rows that have ended but not left the batch are decoded on; `until` cuts what they say.
         tokens[running, step] = chosen
         open_rows = (tokens[running, : step + 1] != eos_id).all(dim=1)
@@ -127,7 +132,7 @@ def continued(
             break
         if 2 * num_open <= len(running):
             kept = open_rows.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
+            key_values.select(cache, kept)
             running, chosen, mask, position = running[kept], chosen[kept], mask[kept], position[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         position = position + 1
@@ -139,6 +144,13 @@ def continued(
             **key_values.given(model, cache),
         )
     return [until(row, eos_id) for row in tokens.tolist()]
+
+
+def ended_alike(tokens: Tensor, end_ids: Sequence[int]) -> Tensor:
+    """Return tokens with the first of `end_ids` in place of each of them."""
+    for end_id in end_ids[1:]:
+        tokens = tokens.masked_fill(tokens == end_id, end_ids[0])
+    return tokens
 
 
 def until(ids: list[int], eos_id: int) -> list[int]:

@@ -7,10 +7,13 @@ the two names.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
 
 from cmt_cli.core.exceptions import UserError
 
@@ -32,6 +35,28 @@ def returned(outputs: Any) -> Any:
         if name in outputs:
             return outputs[name]
     raise UserError(f"{type(outputs).__name__} has no keys and values, so that this model cannot continue a text.")
+
+
+def select(cache: Any, rows: Tensor) -> None:
+    """Keep the rows `[chosen]` of a cache, in place; rows may repeat, as beams do.
+
+    Recurrent layers have no other way to choose rows than the one for beams.
+    """
+    cache.reorder_cache(rows)
+
+
+def selected(cache: Any, rows: Tensor) -> Any:
+    """Return a cache with the rows `[chosen]` of the one given, which stays as it is."""
+    chosen = copy.copy(cache)
+    chosen.layers = [_own_fields(layer) for layer in cache.layers]  # selection binds new tensors and changes none
+    chosen.reorder_cache(rows)
+    return chosen
+
+
+def _own_fields(layer: Any) -> Any:
+    own = copy.copy(layer)  # recurrent layers keep their states in dictionaries
+    own.__dict__.update({name: dict(value) for name, value in vars(layer).items() if isinstance(value, dict)})
+    return own
 
 
 @functools.cache

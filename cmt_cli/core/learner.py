@@ -127,6 +127,15 @@ class Learner(Predictor):
         return int(self.tokenizer.eos_token_id)
 
     @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Return the tokens that end an answer: the end token, then the model's others, such as the end of a turn."""
+        settings = self.model.generation_config  # None where transformers' own `generate` cannot run the model
+        known = settings.eos_token_id if settings is not None else None
+        listed = known if isinstance(known, list) else [known]
+        others = {int(i) for i in listed if i is not None and i != self.eos_id}
+        return (self.eos_id, *sorted(others))
+
+    @property
     def pad_id(self) -> int:
         """Return the id used for padding: the end token's, as padding is masked and many models have no other."""
         return self.eos_id
@@ -240,7 +249,7 @@ class Learner(Predictor):
             inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
             part = part if part is not None else self._own_prefix(inputs[0], inputs[1].bool())
             with self.precision():
-                return list(zip(chosen, decode(self.model, *inputs, part, decoding, self.eos_id), strict=True))
+                return list(zip(chosen, decode(self.model, *inputs, part, decoding, self.end_ids), strict=True))
 
         parts, lengths = MemoryParts(), [len(ids) for ids in encoded]
         for batch in like_lengths(lengths, max_items=decoding.batch_size, num_new=decoding.max_new_tokens):

@@ -65,23 +65,28 @@ class PrefixSource(Protocol):
 def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None) -> dict[str, Any]:
     """Return the keyword arguments of a first forward pass over `[batch, seq]` tokens behind an optional prefix.
 
-    A key/value prefix goes in as a `DynamicCache`, which the forward pass extends: it is made anew for each call.
+    The virtual tokens stand next to a row's first real token, behind its padding: a sliding window, ALiBi and a
+    recurrent layer count places, so that a gap would change what they see. A key/value prefix goes in as a
+    `DynamicCache`, which the forward pass extends: it is made anew for each call.
     Raises UserError where the model would leave such a prefix out: gradient checkpointing, in training mode.
     """
     num_virtual = prefix.num_virtual if prefix is not None else 0
     positions = (attention_mask.cumsum(dim=1) - 1).clamp(min=0) + num_virtual
     if prefix is None:
         return {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
-    ones = attention_mask.new_ones(len(input_ids), num_virtual)
-    mask = torch.cat([ones, attention_mask], dim=1)
+    mask = torch.cat([attention_mask.new_ones(len(input_ids), num_virtual), attention_mask], dim=1)
+    num_padding = _num_padding(attention_mask)
+    places = None if num_padding is None else _padding_first(num_padding, num_virtual, attention_mask.shape[1])
+    if places is not None:
+        mask = mask.gather(1, places)
     if prefix.embeddings is not None:
         embedded = model.get_input_embeddings()(input_ids)
-        front = torch.arange(num_virtual, device=positions.device).expand(len(input_ids), -1)
-        return {
-            "inputs_embeds": torch.cat([prefix.embeddings.to(embedded.dtype), embedded], dim=1),
-            "attention_mask": mask,
-            "position_ids": torch.cat([front, positions], dim=1),
-        }
+        embedded = torch.cat([prefix.embeddings.to(embedded.dtype), embedded], dim=1)
+        if places is not None:
+            embedded = embedded.gather(1, places[:, :, None].expand_as(embedded))
+        # Of real tokens these are the numbers above, with the virtual ones at 0..virtual - 1.
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        return {"inputs_embeds": embedded, "attention_mask": mask, "position_ids": positions}
     if model.training and model.is_gradient_checkpointing:
         raise UserError(
             "Gradient checkpointing drops a memory of keys and values from the forward pass, silently, while the model "
@@ -91,9 +96,46 @@ def model_inputs(model: Any, input_ids: Tensor, attention_mask: Tensor, prefix: 
     cache = DynamicCache(config=model.config)
     for layer, (key, value) in enumerate(prefix.layers):
         cache.update(key.to(model.dtype), value.to(model.dtype), layer)
+        if num_padding is not None:
+            _pad_in_front_of(cache.layers[layer], num_padding)
     return {
         "input_ids": input_ids,
         "attention_mask": mask,
         "position_ids": positions,
         **key_values.given(model, cache),
     }
+
+
+def _num_padding(attention_mask: Tensor) -> Tensor | None:
+    """Return how many tokens stand before each row's first real one, `[batch, 1]`; None where no row has any."""
+    if bool(attention_mask[:, 0].all()):
+        return None
+    return (attention_mask.cumsum(dim=1) == 0).sum(dim=1, keepdim=True)
+
+
+def _padding_first(num_padding: Tensor, num_front: int, num_tokens: int) -> Tensor:
+    """Return which of [front, tokens] stands at each place once padding is in front, `[batch, front + tokens]`."""
+    place = torch.arange(num_front + num_tokens, device=num_padding.device).expand(len(num_padding), -1)
+    behind = torch.where(place < num_padding + num_front, place - num_padding, place)
+    return torch.where(place < num_padding, place + num_front, behind)
+
+
+def _pad_in_front_of(layer: Any, num_padding: Tensor) -> None:
+    """Let the next keys and values that a cache layer takes up move the row's padding in front of what it holds.
+
+    The prompt's tokens keep their places, so that the causal mask stays right. A sliding layer may hold only the last
+    of the virtual tokens: those before them are out of every prompt token's sight.
+    """
+    take_up = layer.update
+
+    def update(key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        del layer.update  # the class's own from here on
+        held = layer.keys.shape[2]
+        places = _padding_first(num_padding, held, key_states.shape[2])[:, None, :, None]
+        both = torch.cat([layer.keys, key_states], dim=2), torch.cat([layer.values, value_states], dim=2)
+        keys, values = (states.gather(2, places.expand_as(states)) for states in both)
+        layer.keys, layer.values = keys[:, :, :held], values[:, :, :held]
+        taken: tuple[Tensor, Tensor] = take_up(keys[:, :, held:], values[:, :, held:], *args, **kwargs)
+        return taken
+
+    layer.update = update

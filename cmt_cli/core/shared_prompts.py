@@ -10,7 +10,6 @@ padding nor the other rows of a batch change a score. Shape vocabulary: prompts,
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -129,16 +128,8 @@ def _continued(model: Any, read: _Read, owners: Tensor, continuations: Sequence[
         attention_mask=torch.cat([read.mask[owners], is_real[:, :-1].to(read.mask.dtype)], dim=1),
         position_ids=read.position[owners] + torch.arange(1, length, device=device),
         use_cache=True,
-        **key_values.given(model, _repeated(read.cache, owners)),
+        **key_values.given(model, key_values.selected(read.cache, owners)),
     )
     targets = tokens[:, 1:].masked_fill(is_real[:, 1:] == 0, IGNORED)
     nll = F.cross_entropy(out.logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     return (total - nll.view_as(targets).double().sum(dim=1)).cpu()
-
-
-def _repeated(cache: Any, owners: Tensor) -> Any:
-    """Return a cache with the keys and values of the prompts that `owners` names; the one given stays as it is."""
-    rows = copy.copy(cache)
-    rows.layers = [copy.copy(layer) for layer in cache.layers]  # selection binds new tensors and changes none
-    rows.batch_select_indices(owners)
-    return rows

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from cmt_cli.core import key_values
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
@@ -94,6 +95,7 @@ def activations(learner: Learner, ids: list[int]) -> Tensor:
     tokens = torch.tensor([ids], device=learner.device)
     with learner.precision():
         inputs = model_inputs(learner.model, tokens, torch.ones_like(tokens), None)
-        cache = key_values.returned(learner.model(**inputs, use_cache=True, logits_to_keep=1))
+        cache = DynamicCache()  # made without the configuration: a sliding layer keeps all tokens, not its window's
+        learner.model(**inputs, use_cache=True, logits_to_keep=1, **key_values.given(learner.model, cache))
     by_layer = [torch.stack([layer.keys[0], layer.values[0]]).to(learner.device) for layer in cache.layers]
     return torch.stack(by_layer).permute(3, 0, 1, 2, 4).float().contiguous()

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,8 +58,10 @@ def load(
         **settings,
     )
     tokenizer = _tokenizer(folder, trust_remote_code, model.get_input_embeddings().num_embeddings)
+    model = model if settings else model.to(where)
+    check_cache(model)
     return Learner(
-        model if settings else model.to(where),
+        model,
         tokenizer,
         name=name_or_path,
         revision=commit_of(folder),

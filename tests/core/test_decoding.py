@@ -48,7 +48,7 @@ def run(
 ) -> list[list[int]]:
     ids, mask = left_padded(prompts, learner.pad_id)
     with torch.no_grad():
-        return decode(learner.model, torch.tensor(ids), torch.tensor(mask), prefix, settings, eos_id)
+        return decode(learner.model, torch.tensor(ids), torch.tensor(mask), prefix, settings, (eos_id,))
 
 
 def an_end_token(learner: Learner) -> int:
@@ -104,7 +104,7 @@ def test_batch_size_changes_no_answer(any_learner: Learner) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
-def library_config(num_beams: int, eos_id: int) -> GenerationConfig:
+def library_config(num_beams: int, eos_id: int | list[int]) -> GenerationConfig:
     """Return the settings of `transformers.generate` that match ours."""
     return GenerationConfig(
         num_beams=num_beams,
@@ -113,8 +113,49 @@ def library_config(num_beams: int, eos_id: int) -> GenerationConfig:
         max_new_tokens=8,
         do_sample=False,
         eos_token_id=eos_id,
-        pad_token_id=eos_id,
+        pad_token_id=0,
     )
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_end_tokens_are_alike_in_any_order(any_learner: Learner, num_beams: int) -> None:
+    prompts, settings = encoded(any_learner), decoding(num_beams=num_beams)
+    whole = run(any_learner, prompts, settings, eos_id=-1)
+    first = whole[0][1]
+    second = next(token for row in whole for token in row[1:] if token != first)
+    ids, mask = (torch.tensor(rows) for rows in left_padded(prompts, any_learner.pad_id))
+    with torch.no_grad():
+        found = decode(any_learner.model, ids, mask, None, settings, (first, second))
+        assert found == decode(any_learner.model, ids, mask, None, settings, (second, first))
+    assert not {first, second} & {token for row in found for token in row}
+    assert any(len(row) < 8 for row in found)
+
+
+def test_every_end_token_of_the_model_ends_an_answer(any_learner: Learner) -> None:
+    settings = decoding()
+    whole = run(any_learner, encoded(any_learner), settings, eos_id=-1)
+    turn_ends = sorted({whole[0][1], whole[2][2]})
+    any_learner.model.generation_config.eos_token_id = [any_learner.eos_id, *turn_ends]
+    assert any_learner.end_ids == (any_learner.eos_id, *turn_ends)
+    config, expected = library_config(1, list(any_learner.end_ids)), []
+    for ids in encoded(any_learner):
+        found = any_learner.model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), generation_config=config
+        )
+        new = found[0, len(ids) :].tolist()
+        ends = [i for i, token in enumerate(new) if token in any_learner.end_ids]
+        expected.append((any_learner.decode(new[: ends[0]] if ends else new).strip(), bool(ends)))
+    prompts = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)]
+    answers = [(answer.text, answer.ended) for answer in any_learner.generate(prompts, settings)]
+    assert answers == expected
+    assert any(ended for _, ended in answers)
+
+
+@pytest.mark.parametrize("known", [None, 1, [1], [7, 1, 7]])
+def test_end_tokens_begin_with_the_tokenizers(tiny_llama: Learner, known: int | list[int] | None) -> None:
+    tiny_llama.model.generation_config.eos_token_id = known
+    assert tiny_llama.eos_id == 1
+    assert tiny_llama.end_ids == ((1, 7) if isinstance(known, list) and 7 in known else (1,))
 
 
 @pytest.mark.parametrize("num_beams", [2, 5])
@@ -152,7 +193,7 @@ def sampled(
     inputs = model_inputs(learner.model, torch.tensor(ids), torch.tensor(mask), None)
     with torch.no_grad():
         choose = top_k_choice(uniforms, top_k)
-        return continued(learner.model, inputs, uniforms.shape[1], eos_id=eos_id, choose=choose)
+        return continued(learner.model, inputs, uniforms.shape[1], end_ids=(eos_id,), choose=choose)
 
 
 def sampled_without_cache(learner: Learner, prompt: list[int], uniforms: list[float], top_k: int) -> list[int]:
@@ -229,7 +270,7 @@ def best_by_enumeration(model: TableModel, vocab: int, first: int, max_new: int)
 def test_wide_beams_find_the_best_of_all_sequences(seed: int) -> None:
     model, prompts = TableModel(5, seed), torch.tensor([[1], [3]])
     settings = decoding(num_beams=64, max_new_tokens=3)
-    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 4)
+    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, (4,))
     assert found == [best_by_enumeration(model, 5, first, 3) for first in (1, 3)]
 
 
@@ -238,11 +279,11 @@ def test_later_beam_groups_avoid_the_tokens_of_earlier_ones() -> None:
     settings = decoding(num_beams=3, num_beam_groups=3, diversity_penalty=10.0, max_new_tokens=2)
     beams = Beams.start(1, settings, 3, torch.device("cpu"))
     log_p = torch.tensor([0.4, 0.3, 0.2, 0.1]).log().expand(1, 3, 1, 4)
-    diverse, parents = extend(beams, log_p, penalty=10.0, eos_id=3, last=False)
+    diverse, parents = extend(beams, log_p, penalty=10.0, end_ids=(3,), last=False)
     assert diverse.tokens.flatten().tolist() == [0, 1, 2]
     torch.testing.assert_close(diverse.scores.flatten(), torch.tensor([0.4, 0.3, 0.2]).log())
     assert parents.flatten().tolist() == [0, 1, 2]
-    equal, _ = extend(beams, log_p, penalty=0.0, eos_id=3, last=False)
+    equal, _ = extend(beams, log_p, penalty=0.0, end_ids=(3,), last=False)
     assert equal.tokens.flatten().tolist() == [0, 0, 0]
 
 
@@ -284,7 +325,7 @@ def test_diverse_beams_equal_a_plain_implementation(seed: int, penalty: float) -
     model = TableModel(9, seed)
     settings = decoding(num_beams=6, num_beam_groups=3, diversity_penalty=penalty, max_new_tokens=6)
     prompts = torch.arange(8)[:, None]
-    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, 8)
+    found = diverse_beams(model, prompts, torch.ones_like(prompts), None, settings, (8,))
     assert found == [diverse_by_lists(model, 9, first, settings) for first in range(8)]
 
 
@@ -308,6 +349,7 @@ def test_answers_tell_whether_the_end_token_was_generated(
     any_learner: Learner, monkeypatch: pytest.MonkeyPatch, num_beams: int
 ) -> None:
     prompts, settings = [Prompt(str(i), text) for i, text in enumerate(SENTENCES)], decoding(num_beams=num_beams)
+    any_learner.model.generation_config.eos_token_id = None
     found = set()
     for eos_id in {ids[0] for ids in run(any_learner, encoded(any_learner), settings, eos_id=-1)}:
         monkeypatch.setattr(Learner, "eos_id", eos_id)

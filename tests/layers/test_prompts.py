@@ -134,7 +134,7 @@ def test_what_is_generated_is_what_is_likeliest(any_learner: Learner, trainable:
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
     own = any_learner.model.prefix_source.prefix(padded, mask.bool())
     with torch.no_grad():
-        continuations = decode(any_learner.model, padded, mask, own, GREEDY, any_learner.eos_id)
+        continuations = decode(any_learner.model, padded, mask, own, GREEDY, any_learner.end_ids)
     for prompt, tokens in zip(ids, continuations, strict=True):
         batch = any_learner.collate([Row("x", (*prompt, *tokens, any_learner.eos_id), len(prompt))])
         assert any_learner.forward(batch).logits[0, : len(tokens)].argmax(dim=-1).tolist() == tokens

@@ -65,7 +65,7 @@ def all_logits(learner: Learner, prefix: Prefix | None = None) -> list[Tensor]:
         found.append(logits)
         return torch.full((len(logits),), 50 + step)
 
-    continued(learner.model, model_inputs(learner.model, ids, mask, in_front), STEPS, eos_id=-1, choose=fixed)
+    continued(learner.model, model_inputs(learner.model, ids, mask, in_front), STEPS, end_ids=(-1,), choose=fixed)
     return found
 
 

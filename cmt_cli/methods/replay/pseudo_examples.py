@@ -171,7 +171,7 @@ def sampled_texts(
                 learner.model,
                 model_inputs(learner.model, ids, torch.ones_like(ids), prefix),
                 length,
-                eos_id=learner.eos_id,
+                end_ids=learner.end_ids,
                 choose=top_k_choice(uniforms, generation.top_k),
             )
         yield from ((learner.decode(tokens), len(tokens) < length) for tokens in samples)
