@@ -2,9 +2,10 @@
 
 The base weights are frozen when a learner is made; a method unfreezes or adds what it trains. A memory reaches the
 model as a `Prefix`: soft tokens at the input, or keys and values in front of every layer (P-tuning v2).
-Prompt and target are tokenized together and split at their longest common token prefix, so that no token appears at the
-boundary which the model would not see in running text. A model in half precision runs under autocast, because methods
-keep what they train in float32.
+Prompt and target are tokenized together, so that no token appears at the boundary which the model would not see in
+running text, and split once per prompt: where the first of its choices departs from the prompt's own tokens. A choice
+that shares a token with the prompt ("Answer:" + " Ca") is then scored over the same text as all others. A model in half
+precision runs under autocast, because methods keep what they train in float32.
 """
 
 from __future__ import annotations
@@ -158,11 +159,30 @@ class Learner(Predictor):
         """Return the text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def prompt_ids(self, text: str, *, reserve: int = 0) -> list[int]:
-        """Tokenize a prompt; an over-long one loses its front, so that `reserve` positions stay free behind it."""
-        ids, room = self.encode(text), self.num_positions - reserve
-        self.num_truncated += len(self._bos) + len(ids) > room
-        return keep_end(self._bos, ids, room) or [self.eos_id]
+    def prompt_ids(self, text: str, *, choices: Sequence[str] = (), reserve: int = 0) -> list[int]:
+        """Tokenize a prompt up to where its choices depart from it.
+
+        An over-long one loses its front, so that `reserve` positions stay free behind it.
+        """
+        return self._cut_prompt(text, choices, self.num_positions - reserve)[0]
+
+    def _cut_prompt(self, text: str, choices: Sequence[str], max_tokens: int) -> tuple[list[int], str]:
+        """Return a prompt's tokens, and the text at its end that is left to be read with the answer."""
+        ids, rest, _ = self._split(text, (), choices)
+        self.num_truncated += len(self._bos) + len(ids) > max_tokens
+        return keep_end(self._bos, ids, max_tokens) or [self.eos_id], self.decode(rest).strip()
+
+    def _split(
+        self, text: str, targets: Sequence[str], choices: Sequence[str]
+    ) -> tuple[list[int], list[int], list[list[int]]]:
+        """Return a prompt's tokens in two parts, and what follows the first: each target with its end token."""
+        prompt = self.encode(text)
+        wholes = {answer: self.encode(text + answer) for answer in dict.fromkeys((*targets, *choices))}
+        others = list(wholes.values())
+        if not choices and text.endswith(" "):  # most tokenizers keep a space and the word behind it together
+            others.append(self.encode(text.rstrip(" ")))
+        split = min((common_length(other, prompt) for other in others), default=len(prompt))
+        return prompt[:split], prompt[split:], [[*wholes[target][split:], self.eos_id] for target in targets]
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
@@ -173,15 +193,27 @@ class Learner(Predictor):
 
         The end token closes every target. A text's first token is scored only where a start token precedes it.
         """
-        whole = self.encode(example.prompt + example.target)
         if not example.prompt:
-            pieces = text_windows([*whole, self.eos_id], start=self._bos, max_tokens=self.num_positions)
+            whole = [*self.encode(example.target), self.eos_id]
+            pieces = text_windows(whole, start=self._bos, max_tokens=self.num_positions)
             return [Row(example.id, tuple(ids), num_context) for ids, num_context in pieces]
-        num_prompt = common_length(whole, self.encode(example.prompt))
-        self.num_truncated += len(self._bos) + len(whole) + 1 > self.num_positions
-        target = [*whole[num_prompt:], self.eos_id][: self.num_positions - len(self._bos) - 1]
-        prompt = keep_end(self._bos, whole[:num_prompt], self.num_positions - len(target))
-        return [Row(example.id, (*prompt, *target), len(prompt))]
+        return self._answer_rows(example.id, example.prompt, [example.target], example.choices, self.num_positions)
+
+    def _answer_rows(
+        self, id: str, text: str, targets: Sequence[str], choices: Sequence[str], max_tokens: int
+    ) -> list[Row]:
+        """Return one row for each target of a prompt, which leaves room for the longest of its choices."""
+        answers = list(dict.fromkeys((*targets, *choices)))
+        prompt, _, tails = self._split(text, answers, choices)
+        tail_of = dict(zip(answers, tails, strict=True))
+        start, longest_choice = len(self._bos), max((len(tail_of[choice]) for choice in choices), default=0)
+        rows, most = [], max_tokens - start - 1
+        for target in targets:
+            reserve = max(len(tail_of[target]), longest_choice)
+            self.num_truncated += start + len(prompt) + reserve > max_tokens
+            read = keep_end(self._bos, prompt, max_tokens - min(reserve, most)) or [self.eos_id]
+            rows.append(Row(id, (*read, *tail_of[target][:most]), len(read)))
+        return rows
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Right-pad rows to a batch on the model's device."""
@@ -228,7 +260,9 @@ class Learner(Predictor):
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
         """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
         reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
-        encoded = [self.prompt_ids(prompt.text, reserve=reserve) for prompt in prompts]
+        room = self.num_positions - reserve
+        cut = [self._cut_prompt(prompt.text, prompt.choices, room) for prompt in prompts]
+        encoded = [ids for ids, _ in cut]
         answers: list[Answer] = [Answer("")] * len(prompts)
         for chosen in like_lengths(
             [len(ids) for ids in encoded], max_items=decoding.batch_size, num_new=decoding.max_new_tokens
@@ -240,7 +274,7 @@ class Learner(Predictor):
             with self.precision():
                 continuations = decode(self.model, *inputs, part, decoding, self.eos_id)
             for i, tokens in zip(chosen, continuations, strict=True):
-                text = self.decode(tokens)
+                text = self.decode(tokens).lstrip().removeprefix(cut[i][1])
                 answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
 
@@ -250,8 +284,7 @@ class Learner(Predictor):
         self, prompts: Sequence[Prompt], targets: Sequence[str], prefix: Prefix | None = None
     ) -> list[float]:
         """Score targets; those of one prompt share its keys and values, unless `prefix` gives each its own memory."""
-        pairs = zip(prompts, targets, strict=True)
-        owned = [(i, row) for i, (p, t) in enumerate(pairs) for row in self.rows(Example(p.id, p.text, t))]
+        owned = self._target_rows(prompts, targets, self.num_positions - (prefix.num_virtual if prefix else 0))
         scores = [0.0] * len(prompts)
         if prefix is None:
             shared = self._shared_loglikelihoods([row for _, row in owned])
@@ -265,6 +298,22 @@ class Learner(Predictor):
             for i, nll in zip(owners, outputs.token_nll.double().sum(dim=1).tolist(), strict=True):
                 scores[i] -= nll
         return scores
+
+    def _target_rows(self, prompts: Sequence[Prompt], targets: Sequence[str], max_tokens: int) -> list[tuple[int, Row]]:
+        """Return the rows of all pairs with the numbers of their pairs; targets of one prompt are split alike."""
+        members: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            members.setdefault((prompt.text, prompt.choices), []).append(i)
+        owned: list[tuple[int, Row]] = []
+        for (text, choices), numbers in members.items():
+            if text:
+                rows = self._answer_rows(
+                    prompts[numbers[0]].id, text, [targets[i] for i in numbers], choices, max_tokens
+                )
+                owned += zip(numbers, rows, strict=True)
+            else:
+                owned += [(i, row) for i in numbers for row in self.rows(Example(prompts[i].id, "", targets[i]))]
+        return sorted(owned, key=lambda pair: pair[0])
 
     def _shared_loglikelihoods(self, rows: Sequence[Row]) -> dict[int, float]:
         return shared_loglikelihoods(

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Document, Example, Prompt
-from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer
+from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer, spanning_tokenizer
 
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 QUESTION = Example("q", "Question: Where does Ada Lovelace work?\nAnswer:", " London", references=("London",))
@@ -206,3 +207,67 @@ def test_segments_are_the_windows_of_a_long_document(tiny_llama: Learner) -> Non
     assert pieces[1] == ids[6:14]
     assert pieces[-1][-1] == ids[-1]
     assert tiny_llama.segments("Yes", max_tokens=8, stride=6) == [tiny_llama.encode("Yes")]
+
+
+SPANNING = ("Answer:", (" Cat", " dog"))  # ": Ca" is one token of the spanning tokenizer
+
+
+def spanning_learner() -> Learner:
+    tokenizer = spanning_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+    )
+    return Learner(LlamaForCausalLM(config), tokenizer, name="tiny", revision="test", max_tokens=64)
+
+
+@pytest.mark.parametrize("choices", [SPANNING[1], ()], ids=["told", "given together"])
+def test_choices_are_scored_over_the_same_text(choices: tuple[str, ...]) -> None:
+    learner, text = spanning_learner(), SPANNING[0]
+    read = learner.encode("Answer")
+    expected = []
+    for choice in SPANNING[1]:
+        ids = torch.tensor([[*learner.encode(text + choice), learner.eos_id]])
+        log_p = learner.model(ids).logits.log_softmax(dim=-1)
+        expected.append(sum(float(log_p[0, t - 1, ids[0, t]]) for t in range(len(read), ids.shape[1])))
+    prompts = [Prompt("q", text, choices)] * 2
+    assert learner.loglikelihood(prompts, SPANNING[1]) == pytest.approx(expected, abs=1e-4)
+    if choices:
+        alone = [learner.loglikelihood([Prompt("q", text, choices)], [choice])[0] for choice in choices]
+        assert alone == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_and_generation_read_the_prompt_that_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, (text, choices) = spanning_learner(), SPANNING
+    read: list[list[int]] = []
+
+    def decoded(model: object, ids: torch.Tensor, *rest: object) -> list[list[int]]:
+        read.append(ids[0].tolist())
+        return [learner.encode(": Cat")]
+
+    monkeypatch.setattr("cmt_cli.core.learner.decode", decoded)
+    (answer,) = learner.generate([Prompt("q", text, choices)], GREEDY)
+    assert answer.text == "Cat"  # without the end of the prompt that was read with it
+    for choice in choices:
+        (row,) = learner.rows(Example("q", text, choice, choices=choices))
+        assert list(row.input_ids[: row.num_prompt_tokens]) == read[0] == learner.encode("Answer")
+
+
+@pytest.mark.parametrize("target", ["London", "1987"])
+def test_white_space_before_an_answer_is_read_with_it(tiny_gpt2: Learner, target: str) -> None:
+    (row,) = tiny_gpt2.rows(Example("q", QUESTION.prompt + " ", target))
+    prompt = list(row.input_ids[: row.num_prompt_tokens])
+    assert prompt == tiny_gpt2.prompt_ids(QUESTION.prompt + " ") == tiny_gpt2.encode(QUESTION.prompt)
+
+
+def test_choices_of_a_cut_prompt_are_read_behind_the_same_tokens(tiny_gpt2: Learner) -> None:
+    choices = (" no", " a very long answer about the mayor of Turin")
+    text = "word " * tiny_gpt2.max_tokens + "Answer:"
+    rows = [tiny_gpt2.rows(Example("q", text, choice, choices=choices))[0] for choice in choices]
+    assert rows[0].input_ids[: rows[0].num_prompt_tokens] == rows[1].input_ids[: rows[1].num_prompt_tokens]
+    assert len(rows[1].input_ids) == tiny_gpt2.max_tokens
