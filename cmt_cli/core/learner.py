@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cmt_cli.core import cut_prompts
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
@@ -29,17 +30,18 @@ from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
 from cmt_cli.core.tokens import (
-    common_length,
-    keep_end,
+    cut_middle,
     left_padded,
     length_batches,
     like_lengths,
+    split_prompt,
     start_ids,
     text_windows,
     windows,
 )
 
 PREFIX_SOURCE = "prefix_source"  # name of the submodule that `Learner.add_prefix` adds
+MIN_PROMPT_TOKENS = 8  # of a prompt that is cut, without a start token; fewer hold no question
 SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
 
 
@@ -162,34 +164,27 @@ class Learner(Predictor):
     def prompt_ids(self, text: str, *, choices: Sequence[str] = (), reserve: int = 0) -> list[int]:
         """Tokenize a prompt up to where its choices depart from it.
 
-        An over-long one loses its front, so that `reserve` positions stay free behind it.
+        An over-long one loses its middle, so that `reserve` positions stay free behind it.
         """
-        return self._cut_prompt(text, choices, self.num_positions - reserve)[0]
+        return self._cut_prompt("", text, choices, self.num_positions - reserve)[0]
 
-    def _cut_prompt(self, text: str, choices: Sequence[str], max_tokens: int) -> tuple[list[int], str]:
+    def _cut_prompt(self, id: str, text: str, choices: Sequence[str], max_tokens: int) -> tuple[list[int], str]:
         """Return a prompt's tokens, and the text at its end that is left to be read with the answer."""
-        ids, rest, _ = self._split(text, (), choices)
-        self.num_truncated += len(self._bos) + len(ids) > max_tokens
-        return keep_end(self._bos, ids, max_tokens) or [self.eos_id], self.decode(rest).strip()
+        ids, rest, _ = split_prompt(self.encode, text, (), choices)
+        self._note_length(id, len(self._bos) + len(ids), max_tokens)
+        return cut_middle(self._bos, ids, max_tokens) or [self.eos_id], self.decode(rest).strip()
 
-    def _split(
-        self, text: str, targets: Sequence[str], choices: Sequence[str]
-    ) -> tuple[list[int], list[int], list[list[int]]]:
-        """Return a prompt's tokens in two parts, and what follows the first: each target with its end token."""
-        prompt = self.encode(text)
-        wholes = {answer: self.encode(text + answer) for answer in dict.fromkeys((*targets, *choices))}
-        others = list(wholes.values())
-        if not choices and text.endswith(" "):  # most tokenizers keep a space and the word behind it together
-            others.append(self.encode(text.rstrip(" ")))
-        split = min((common_length(other, prompt) for other in others), default=len(prompt))
-        return prompt[:split], prompt[split:], [[*wholes[target][split:], self.eos_id] for target in targets]
+    def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
+        if num_tokens > max_tokens:
+            self.num_truncated += 1
+            cut_prompts.note(id)
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
         return windows(self.encode(text), max_tokens=max_tokens, stride=stride)
 
     def rows(self, example: Example) -> list[Row]:
-        """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its front.
+        """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its middle.
 
         The end token closes every target. A text's first token is scored only where a start token precedes it.
         """
@@ -197,21 +192,21 @@ class Learner(Predictor):
             whole = [*self.encode(example.target), self.eos_id]
             pieces = text_windows(whole, start=self._bos, max_tokens=self.num_positions)
             return [Row(example.id, tuple(ids), num_context) for ids, num_context in pieces]
-        return self._answer_rows(example.id, example.prompt, [example.target], example.choices, self.num_positions)
+        return self._answer_rows([example.id], example.prompt, [example.target], example.choices, self.num_positions)
 
     def _answer_rows(
-        self, id: str, text: str, targets: Sequence[str], choices: Sequence[str], max_tokens: int
+        self, ids: Sequence[str], text: str, targets: Sequence[str], choices: Sequence[str], max_tokens: int
     ) -> list[Row]:
         """Return one row for each target of a prompt, which leaves room for the longest of its choices."""
         answers = list(dict.fromkeys((*targets, *choices)))
-        prompt, _, tails = self._split(text, answers, choices)
-        tail_of = dict(zip(answers, tails, strict=True))
+        prompt, _, tails = split_prompt(self.encode, text, answers, choices)
+        tail_of = {answer: [*tail, self.eos_id] for answer, tail in zip(answers, tails, strict=True)}
         start, longest_choice = len(self._bos), max((len(tail_of[choice]) for choice in choices), default=0)
         rows, most = [], max_tokens - start - 1
-        for target in targets:
+        for id, target in zip(ids, targets, strict=True):
             reserve = max(len(tail_of[target]), longest_choice)
-            self.num_truncated += start + len(prompt) + reserve > max_tokens
-            read = keep_end(self._bos, prompt, max_tokens - min(reserve, most)) or [self.eos_id]
+            self._note_length(id, start + len(prompt) + reserve, max_tokens)
+            read = cut_middle(self._bos, prompt, max_tokens - min(reserve, most)) or [self.eos_id]
             rows.append(Row(id, (*read, *tail_of[target][:most]), len(read)))
         return rows
 
@@ -259,9 +254,11 @@ class Learner(Predictor):
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
         """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
-        reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
-        room = self.num_positions - reserve
-        cut = [self._cut_prompt(prompt.text, prompt.choices, room) for prompt in prompts]
+        num_virtual = prefix.num_virtual if prefix is not None else 0
+        room, num_truncated = self.num_positions - num_virtual - decoding.max_new_tokens, self.num_truncated
+        cut = [self._cut_prompt(prompt.id, prompt.text, prompt.choices, room) for prompt in prompts]
+        if self.num_truncated > num_truncated:
+            self.refuse_no_room(decoding, reserve=num_virtual)
         encoded = [ids for ids, _ in cut]
         answers: list[Answer] = [Answer("")] * len(prompts)
         for chosen in like_lengths(
@@ -277,6 +274,18 @@ class Learner(Predictor):
                 text = self.decode(tokens).lstrip().removeprefix(cut[i][1])
                 answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
         return answers
+
+    def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
+        """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""
+        if self.num_positions - reserve - decoding.max_new_tokens - len(self._bos) < MIN_PROMPT_TOKENS:
+            taken = self.max_tokens - self.num_positions + reserve
+            virtual = f", of which virtual tokens take {taken}," if taken else ""
+            raise UserError(
+                f"evaluator.decoding.max_new_tokens (or data.format.max_new_tokens) is {decoding.max_new_tokens}, and "
+                f"model.max_tokens={self.max_tokens}{virtual} leaves no room for a prompt beside them. Set "
+                f"max_new_tokens to at most {max(self.num_positions - reserve - len(self._bos) - MIN_PROMPT_TOKENS, 1)}"
+                ", or load a model with more positions."
+            )
 
     @override
     @torch.no_grad()
@@ -307,9 +316,8 @@ class Learner(Predictor):
         owned: list[tuple[int, Row]] = []
         for (text, choices), numbers in members.items():
             if text:
-                rows = self._answer_rows(
-                    prompts[numbers[0]].id, text, [targets[i] for i in numbers], choices, max_tokens
-                )
+                ids = [prompts[i].id for i in numbers]
+                rows = self._answer_rows(ids, text, [targets[i] for i in numbers], choices, max_tokens)
                 owned += zip(numbers, rows, strict=True)
             else:
                 owned += [(i, row) for i in numbers for row in self.rows(Example(prompts[i].id, "", targets[i]))]

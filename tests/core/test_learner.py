@@ -2,13 +2,16 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from cmt_cli.core.cut_prompts import collected
 from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
@@ -52,11 +55,14 @@ def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2: Learner) -
     assert tiny_gpt2.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_a_long_prompt_is_truncated_behind_its_start_token(tiny_llama: Learner) -> None:
+def test_a_long_prompt_loses_its_middle(tiny_llama: Learner) -> None:
     learner = with_tokenizer(tiny_llama, tiny_llama.tokenizer, max_tokens=10)
     (row,) = learner.rows(QUESTION)
     whole = tiny_llama.rows(QUESTION)[0].input_ids
-    assert row.input_ids == (whole[0], *whole[-9:])
+    num_target = len(whole) - tiny_llama.rows(QUESTION)[0].num_prompt_tokens
+    front = (9 - num_target) // 2
+    assert row.input_ids == (*whole[: 1 + front], *whole[-(9 - front) :])
+    assert front > 1
     assert learner.num_truncated == 1
     assert learner.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
@@ -271,3 +277,26 @@ def test_choices_of_a_cut_prompt_are_read_behind_the_same_tokens(tiny_gpt2: Lear
     rows = [tiny_gpt2.rows(Example("q", text, choice, choices=choices))[0] for choice in choices]
     assert rows[0].input_ids[: rows[0].num_prompt_tokens] == rows[1].input_ids[: rows[1].num_prompt_tokens]
     assert len(rows[1].input_ids) == tiny_gpt2.max_tokens
+
+
+def test_an_instruction_survives_a_long_prompt(tiny_gpt2: Learner) -> None:
+    text = "Answer yes or no. " + "word " * 200 + "Did Ada move?"
+    read = tiny_gpt2.decode(tiny_gpt2.prompt_ids(text, reserve=4))
+    assert read.startswith("Answer yes or no.") and read.endswith("Did Ada move?")
+    assert len(tiny_gpt2.prompt_ids(text, reserve=4)) == tiny_gpt2.max_tokens - 4
+
+
+def test_cut_prompts_are_named_to_who_collects_them(tiny_gpt2: Learner) -> None:
+    long = "word " * 200
+    with collected() as ids:
+        tiny_gpt2.generate([Prompt("a", long), Prompt("b", "Who?")], GREEDY)
+        tiny_gpt2.loglikelihood([Prompt("c", long), Prompt("d", "Who?")], [" a", " a"])
+    tiny_gpt2.generate([Prompt("e", long)], GREEDY)
+    assert ids == {"a", "c"}
+
+
+def test_new_tokens_that_leave_no_room_are_refused(tiny_gpt2: Learner) -> None:
+    for max_new_tokens in (tiny_gpt2.max_tokens, tiny_gpt2.max_tokens - 2):
+        with pytest.raises(UserError, match=r"evaluator\.decoding\.max_new_tokens .* leaves no room"):
+            tiny_gpt2.generate([Prompt("p", "Where does Ada work?")], replace(GREEDY, max_new_tokens=max_new_tokens))
+    assert tiny_gpt2.generate([Prompt("p", "Hi")], replace(GREEDY, max_new_tokens=tiny_gpt2.max_tokens - 8))
