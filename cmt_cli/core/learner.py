@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -41,7 +41,6 @@ from cmt_cli.core.tokens import (
 )
 
 PREFIX_SOURCE = "prefix_source"  # name of the submodule that `Learner.add_prefix` adds
-MIN_PROMPT_TOKENS = 8  # of a prompt that is cut, without a start token; fewer hold no question
 SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
 
 
@@ -83,6 +82,15 @@ class Outputs:
     logits: Tensor
     kept: Tensor
     hidden_states: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The tokens of a prompt to be answered, the text at its end that the answer begins with, and how it is decoded."""
+
+    ids: list[int]
+    rest: str
+    decoding: Decoding
 
 
 class Predictor(Protocol):
@@ -166,13 +174,20 @@ class Learner(Predictor):
 
         An over-long one loses its middle, so that `reserve` positions stay free behind it.
         """
-        return self._cut_prompt("", text, choices, self.num_positions - reserve)[0]
+        ids, _, _ = split_prompt(self.encode, text, (), choices)
+        self._note_length("", len(self._bos) + len(ids), self.num_positions - reserve)
+        return cut_middle(self._bos, ids, self.num_positions - reserve) or [self.eos_id]
 
-    def _cut_prompt(self, id: str, text: str, choices: Sequence[str], max_tokens: int) -> tuple[list[int], str]:
-        """Return a prompt's tokens, and the text at its end that is left to be read with the answer."""
-        ids, rest, _ = split_prompt(self.encode, text, (), choices)
-        self._note_length(id, len(self._bos) + len(ids), max_tokens)
-        return cut_middle(self._bos, ids, max_tokens) or [self.eos_id], self.decode(rest).strip()
+    def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> _Read:
+        """Return what is read before an answer to be generated; its new tokens suffice for each of the choices."""
+        choices = prompt.choices
+        ids, rest, tails = split_prompt(self.encode, prompt.text, choices, choices)
+        own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *(len(tail) + 1 for tail in tails), 1))
+        room = max_tokens - own.max_new_tokens
+        if len(self._bos) + len(ids) > room:
+            self.refuse_no_room(own, reserve=self.num_positions - max_tokens)
+        self._note_length(prompt.id, len(self._bos) + len(ids), room)
+        return _Read(cut_middle(self._bos, ids, room) or [self.eos_id], self.decode(rest).strip(), own)
 
     def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
         if num_tokens > max_tokens:
@@ -253,39 +268,41 @@ class Learner(Predictor):
     @override
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
-        """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
-        num_virtual = prefix.num_virtual if prefix is not None else 0
-        room, num_truncated = self.num_positions - num_virtual - decoding.max_new_tokens, self.num_truncated
-        cut = [self._cut_prompt(prompt.id, prompt.text, prompt.choices, room) for prompt in prompts]
-        if self.num_truncated > num_truncated:
-            self.refuse_no_room(decoding, reserve=num_virtual)
-        encoded = [ids for ids, _ in cut]
+        """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer.
+
+        Where a prompt has choices, as many new tokens are generated as the longest takes, if that is more.
+        """
+        max_tokens = self.num_positions - (prefix.num_virtual if prefix is not None else 0)
+        reads = [self._read(prompt, decoding, max_tokens) for prompt in prompts]
+        groups: dict[Decoding, list[int]] = {}
+        for i, read in enumerate(reads):
+            groups.setdefault(read.decoding, []).append(i)
         answers: list[Answer] = [Answer("")] * len(prompts)
-        for chosen in like_lengths(
-            [len(ids) for ids in encoded], max_items=decoding.batch_size, num_new=decoding.max_new_tokens
-        ):
-            part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
-            ids, mask = left_padded([encoded[i] for i in chosen], self.pad_id)
-            inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
-            part = part if part is not None else self._own_prefix(inputs[0], inputs[1].bool())
-            with self.precision():
-                continuations = decode(self.model, *inputs, part, decoding, self.eos_id)
-            for i, tokens in zip(chosen, continuations, strict=True):
-                text = self.decode(tokens).lstrip().removeprefix(cut[i][1])
-                answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
+        for own, members in groups.items():
+            lengths = [len(reads[i].ids) for i in members]
+            for batch in like_lengths(lengths, max_items=own.batch_size, num_new=own.max_new_tokens):
+                chosen = [members[k] for k in batch]
+                part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
+                for i, answer in zip(chosen, self._answers([reads[i] for i in chosen], own, part), strict=True):
+                    answers[i] = answer
+        return answers
+
+    def _answers(self, reads: Sequence[_Read], decoding: Decoding, prefix: Prefix | None) -> list[Answer]:
+        ids, mask = left_padded([read.ids for read in reads], self.pad_id)
+        inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+        prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
+        with self.precision():
+            continuations = decode(self.model, *inputs, prefix, decoding, self.eos_id)
+        answers = []
+        for read, tokens in zip(reads, continuations, strict=True):
+            text = self.decode(tokens).lstrip().removeprefix(read.rest)
+            answers.append(Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens))))
         return answers
 
     def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
         """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""
-        if self.num_positions - reserve - decoding.max_new_tokens - len(self._bos) < MIN_PROMPT_TOKENS:
-            taken = self.max_tokens - self.num_positions + reserve
-            virtual = f", of which virtual tokens take {taken}," if taken else ""
-            raise UserError(
-                f"evaluator.decoding.max_new_tokens (or data.format.max_new_tokens) is {decoding.max_new_tokens}, and "
-                f"model.max_tokens={self.max_tokens}{virtual} leaves no room for a prompt beside them. Set "
-                f"max_new_tokens to at most {max(self.num_positions - reserve - len(self._bos) - MIN_PROMPT_TOKENS, 1)}"
-                ", or load a model with more positions."
-            )
+        room = self.num_positions - reserve - len(self._bos)
+        cut_prompts.refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
 
     @override
     @torch.no_grad()

@@ -30,7 +30,8 @@ def split_prompt(
     """Return a prompt's tokens in two parts, and for each target the tokens that follow the first part.
 
     The first part ends where the first of targets and choices, each tokenized together with the prompt, departs from
-    the prompt's own tokens. Without choices it ends before a final space, which most tokenizers keep with the next word.
+    the prompt's own tokens. Without choices it ends before a final space, which most tokenizers keep with
+    the next word.
     """
     prompt = encode(text)
     wholes = {answer: encode(text + answer) for answer in dict.fromkeys((*targets, *choices))}

@@ -300,3 +300,20 @@ def test_new_tokens_that_leave_no_room_are_refused(tiny_gpt2: Learner) -> None:
         with pytest.raises(UserError, match=r"evaluator\.decoding\.max_new_tokens .* leaves no room"):
             tiny_gpt2.generate([Prompt("p", "Where does Ada work?")], replace(GREEDY, max_new_tokens=max_new_tokens))
     assert tiny_gpt2.generate([Prompt("p", "Hi")], replace(GREEDY, max_new_tokens=tiny_gpt2.max_tokens - 8))
+
+
+def test_each_choice_can_be_generated(tiny_gpt2: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    most: dict[int, int] = {}
+
+    def decoded(model: object, ids: torch.Tensor, mask: torch.Tensor, prefix: object, own: Decoding, eos: int) -> Any:
+        most.update(dict.fromkeys(mask.sum(dim=1).tolist(), own.max_new_tokens))
+        return [[] for _ in ids]
+
+    monkeypatch.setattr("cmt_cli.core.learner.decode", decoded)
+    label = " country of citizenship of the person"
+    texts = ["Which?", "Which relation?", "Which relation is it?"]
+    choices = [(" no", label), (" no",), ()]
+    tiny_gpt2.generate([Prompt(t, t, c) for t, c in zip(texts, choices, strict=True)], GREEDY)
+    lengths = [len(tiny_gpt2.prompt_ids(text)) for text in texts]
+    assert len(tiny_gpt2.encode(label)) > GREEDY.max_new_tokens
+    assert [most[n] for n in lengths] == [len(tiny_gpt2.encode(label)) + 1, 4, 4]
