@@ -2,9 +2,10 @@
 
 The base weights are frozen when a learner is made; a method unfreezes or adds what it trains. A memory reaches the
 model as a `Prefix`: soft tokens at the input, or keys and values in front of every layer (P-tuning v2).
-Prompt and target are tokenized together and split at their longest common token prefix, so that no token appears at the
-boundary which the model would not see in running text. A model in half precision runs under autocast, because methods
-keep what they train in float32.
+Prompt and target are tokenized together, so that no token appears at the boundary which the model would not see in
+running text, and split once per prompt: where the first of its choices departs from the prompt's own tokens. A choice
+that shares a token with the prompt ("Answer:" + " Ca") is then scored over the same text as all others. A model in half
+precision runs under autocast, because methods keep what they train in float32.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cmt_cli.core import cut_prompts
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
@@ -30,11 +32,11 @@ from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
 from cmt_cli.core.tokens import (
-    common_length,
-    keep_end,
+    cut_middle,
     left_padded,
     length_batches,
     like_lengths,
+    split_prompt,
     start_ids,
     text_windows,
     windows,
@@ -82,6 +84,15 @@ class Outputs:
     logits: Tensor
     kept: Tensor
     hidden_states: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The tokens of a prompt to be answered, the text at its end that the answer begins with, and how it is decoded."""
+
+    ids: list[int]
+    rest: str
+    decoding: Decoding
 
 
 class Predictor(Protocol):
@@ -170,30 +181,61 @@ class Learner(Predictor):
         """Return the text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def prompt_ids(self, text: str, *, reserve: int = 0) -> list[int]:
-        """Tokenize a prompt; an over-long one loses its front, so that `reserve` positions stay free behind it."""
-        ids, room = self.encode(text), self.num_positions - reserve
-        self.num_truncated += len(self._bos) + len(ids) > room
-        return keep_end(self._bos, ids, room) or [self.eos_id]
+    def prompt_ids(self, text: str, *, choices: Sequence[str] = (), reserve: int = 0) -> list[int]:
+        """Tokenize a prompt up to where its choices depart from it.
+
+        An over-long one loses its middle, so that `reserve` positions stay free behind it.
+        """
+        ids, _, _ = split_prompt(self.encode, text, (), choices)
+        self._note_length("", len(self._bos) + len(ids), self.num_positions - reserve)
+        return cut_middle(self._bos, ids, self.num_positions - reserve) or [self.eos_id]
+
+    def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> _Read:
+        """Return what is read before an answer to be generated; its new tokens suffice for each of the choices."""
+        choices = prompt.choices
+        ids, rest, tails = split_prompt(self.encode, prompt.text, choices, choices)
+        own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *(len(tail) + 1 for tail in tails), 1))
+        room = max_tokens - own.max_new_tokens
+        if len(self._bos) + len(ids) > room:
+            self.refuse_no_room(own, reserve=self.num_positions - max_tokens)
+        self._note_length(prompt.id, len(self._bos) + len(ids), room)
+        return _Read(cut_middle(self._bos, ids, room) or [self.eos_id], self.decode(rest).strip(), own)
+
+    def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
+        if num_tokens > max_tokens:
+            self.num_truncated += 1
+            cut_prompts.note(id)
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
         return windows(self.encode(text), max_tokens=max_tokens, stride=stride)
 
     def rows(self, example: Example) -> list[Row]:
-        """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its front.
+        """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its middle.
 
         The end token closes every target. A text's first token is scored only where a start token precedes it.
         """
-        whole = self.encode(example.prompt + example.target)
         if not example.prompt:
-            pieces = text_windows([*whole, self.eos_id], start=self._bos, max_tokens=self.num_positions)
+            whole = [*self.encode(example.target), self.eos_id]
+            pieces = text_windows(whole, start=self._bos, max_tokens=self.num_positions)
             return [Row(example.id, tuple(ids), num_context) for ids, num_context in pieces]
-        num_prompt = common_length(whole, self.encode(example.prompt))
-        self.num_truncated += len(self._bos) + len(whole) + 1 > self.num_positions
-        target = [*whole[num_prompt:], self.eos_id][: self.num_positions - len(self._bos) - 1]
-        prompt = keep_end(self._bos, whole[:num_prompt], self.num_positions - len(target))
-        return [Row(example.id, (*prompt, *target), len(prompt))]
+        return self._answer_rows([example.id], example.prompt, [example.target], example.choices, self.num_positions)
+
+    def _answer_rows(
+        self, ids: Sequence[str], text: str, targets: Sequence[str], choices: Sequence[str], max_tokens: int
+    ) -> list[Row]:
+        """Return one row for each target of a prompt, which leaves room for the longest of its choices."""
+        answers = list(dict.fromkeys((*targets, *choices)))
+        prompt, _, tails = split_prompt(self.encode, text, answers, choices)
+        tail_of = {answer: [*tail, self.eos_id] for answer, tail in zip(answers, tails, strict=True)}
+        start, longest_choice = len(self._bos), max((len(tail_of[choice]) for choice in choices), default=0)
+        rows, most = [], max_tokens - start - 1
+        for id, target in zip(ids, targets, strict=True):
+            reserve = max(len(tail_of[target]), longest_choice)
+            self._note_length(id, start + len(prompt) + reserve, max_tokens)
+            read = cut_middle(self._bos, prompt, max_tokens - min(reserve, most)) or [self.eos_id]
+            rows.append(Row(id, (*read, *tail_of[target][:most]), len(read)))
+        return rows
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Right-pad rows to a batch on the model's device."""
@@ -238,26 +280,47 @@ class Learner(Predictor):
     @override
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, prefix: Prefix | None = None) -> list[Answer]:
-        """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer."""
-        reserve = decoding.max_new_tokens + (prefix.num_virtual if prefix is not None else 0)
-        encoded = [self.prompt_ids(prompt.text, reserve=reserve) for prompt in prompts]
+        """Answer prompts in batches of like lengths, `decoding.batch_size` at most; the batching changes no answer.
+
+        Where a prompt has choices, as many new tokens are generated as the longest takes, if that is more.
+        """
+        max_tokens = self.num_positions - (prefix.num_virtual if prefix is not None else 0)
+        reads = [self._read(prompt, decoding, max_tokens) for prompt in prompts]
+        groups: dict[Decoding, list[int]] = {}
+        for i, read in enumerate(reads):
+            groups.setdefault(read.decoding, []).append(i)
         answers: list[Answer] = [Answer("")] * len(prompts)
 
-        def continued(chosen: Sequence[int]) -> list[tuple[int, Sequence[int]]]:
+        def continued(chosen: Sequence[int]) -> list[tuple[int, Answer]]:
             part = prefix.rows(torch.tensor(chosen, device=self.device)) if prefix is not None else None
-            ids, mask = left_padded([encoded[i] for i in chosen], self.pad_id)
-            inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
-            part = part if part is not None else self._own_prefix(inputs[0], inputs[1].bool())
-            with self.precision():
-                return list(zip(chosen, decode(self.model, *inputs, part, decoding, self.end_ids), strict=True))
+            return list(zip(chosen, self._answers([reads[i] for i in chosen], own, part), strict=True))
 
-        parts, lengths = MemoryParts(), [len(ids) for ids in encoded]
-        for batch in like_lengths(lengths, max_items=decoding.batch_size, num_new=decoding.max_new_tokens):
-            for found in parts.run(continued, batch, in_step=self.processes.is_sharded):
-                for i, tokens in found:
-                    text = self.decode(tokens)
-                    answers[i] = Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens)))
+        parts = MemoryParts()
+        for own, members in groups.items():
+            lengths = [len(reads[i].ids) for i in members]
+            for batch in like_lengths(lengths, max_items=own.batch_size, num_new=own.max_new_tokens):
+                chosen = [members[k] for k in batch]
+                for found in parts.run(continued, chosen, in_step=self.processes.is_sharded):
+                    for i, answer in found:
+                        answers[i] = answer
         return answers
+
+    def _answers(self, reads: Sequence[_Read], decoding: Decoding, prefix: Prefix | None) -> list[Answer]:
+        ids, mask = left_padded([read.ids for read in reads], self.pad_id)
+        inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+        prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
+        with self.precision():
+            continuations = decode(self.model, *inputs, prefix, decoding, self.end_ids)
+        answers = []
+        for read, tokens in zip(reads, continuations, strict=True):
+            text = self.decode(tokens).lstrip().removeprefix(read.rest)
+            answers.append(Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens))))
+        return answers
+
+    def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
+        """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""
+        room = self.num_positions - reserve - len(self._bos)
+        cut_prompts.refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
 
     @override
     @torch.no_grad()
@@ -265,8 +328,7 @@ class Learner(Predictor):
         self, prompts: Sequence[Prompt], targets: Sequence[str], prefix: Prefix | None = None
     ) -> list[float]:
         """Score targets; those of one prompt share its keys and values, unless `prefix` gives each its own memory."""
-        pairs = zip(prompts, targets, strict=True)
-        owned = [(i, row) for i, (p, t) in enumerate(pairs) for row in self.rows(Example(p.id, p.text, t))]
+        owned = self._target_rows(prompts, targets, self.num_positions - (prefix.num_virtual if prefix else 0))
         scores = [0.0] * len(prompts)
         if prefix is None:
             shared = self._shared_loglikelihoods([row for _, row in owned])
@@ -286,6 +348,21 @@ class Learner(Predictor):
                 for i, nll in found:
                     scores[i] -= nll
         return scores
+
+    def _target_rows(self, prompts: Sequence[Prompt], targets: Sequence[str], max_tokens: int) -> list[tuple[int, Row]]:
+        """Return the rows of all pairs with the numbers of their pairs; targets of one prompt are split alike."""
+        members: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            members.setdefault((prompt.text, prompt.choices), []).append(i)
+        owned: list[tuple[int, Row]] = []
+        for (text, choices), numbers in members.items():
+            if text:
+                ids = [prompts[i].id for i in numbers]
+                rows = self._answer_rows(ids, text, [targets[i] for i in numbers], choices, max_tokens)
+                owned += zip(numbers, rows, strict=True)
+            else:
+                owned += [(i, row) for i in numbers for row in self.rows(Example(prompts[i].id, "", targets[i]))]
+        return sorted(owned, key=lambda pair: pair[0])
 
     def _shared_loglikelihoods(self, rows: Sequence[Row]) -> dict[int, float]:
         return shared_loglikelihoods(

@@ -92,7 +92,8 @@ class AnswerForm:
     """What the answers to a test set look like, which says how much may be generated.
 
     An answer may have `max_new_tokens` where that is more than the evaluator's own number; None: the evaluator's is
-    enough. One that `is_one_line` ends at the evaluator's stop text, any other at the end token only.
+    enough, or the longest choice where there are choices. One that `is_one_line` ends at the evaluator's stop text
+    unless its gold text holds that, any other at the end token only.
     """
 
     max_new_tokens: int | None = None

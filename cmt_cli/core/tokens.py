@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
@@ -22,6 +22,24 @@ def common_length(left: Sequence[int], right: Sequence[int]) -> int:
         if a != b:
             return i
     return min(len(left), len(right))
+
+
+def split_prompt(
+    encode: Callable[[str], list[int]], text: str, targets: Sequence[str], choices: Sequence[str]
+) -> tuple[list[int], list[int], list[list[int]]]:
+    """Return a prompt's tokens in two parts, and for each target the tokens that follow the first part.
+
+    The first part ends where the first of targets and choices, each tokenized together with the prompt, departs from
+    the prompt's own tokens. Without choices it ends before a final space, which most tokenizers keep with
+    the next word.
+    """
+    prompt = encode(text)
+    wholes = {answer: encode(text + answer) for answer in dict.fromkeys((*targets, *choices))}
+    others = list(wholes.values())
+    if not choices and text.endswith(" "):
+        others.append(encode(text.rstrip(" ")))
+    split = min((common_length(other, prompt) for other in others), default=len(prompt))
+    return prompt[:split], prompt[split:], [wholes[target][split:] for target in targets]
 
 
 def windows(ids: Sequence[int], *, max_tokens: int, stride: int) -> list[list[int]]:
@@ -46,10 +64,17 @@ def text_windows(ids: Sequence[int], *, start: Sequence[int], max_tokens: int) -
     return pieces
 
 
-def keep_end(start: Sequence[int], ids: Sequence[int], max_tokens: int) -> list[int]:
-    """Return `start` and as many of the last `ids` as fit into `max_tokens` together."""
+def cut_middle(start: Sequence[int], ids: Sequence[int], max_tokens: int) -> list[int]:
+    """Return `start` and as many `ids` as fit into `max_tokens` together, the first half of them and the last.
+
+    Instructions stand at the front and questions at the end, so that the middle is left out, as LongBench does (Bai et
+    al. 2023, arXiv 2308.14508). One token of `ids` is kept in any case.
+    """
     room = max(max_tokens - len(start), 1)
-    return [*start, *ids[-room:]]
+    if len(ids) <= room:
+        return [*start, *ids]
+    front = room // 2
+    return [*start, *ids[:front], *ids[len(ids) - (room - front) :]]
 
 
 def left_padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[list[list[int]], list[list[int]]]:

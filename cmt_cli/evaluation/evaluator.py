@@ -7,18 +7,18 @@ Ranks take whole batches in turn and gather the answers: neither a batch nor an 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError, nearest
-from cmt_cli.core.learner import Predictor
+from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
 from cmt_cli.evaluation.label_sets import ScoredTest, choices, labels_until, own_labels, seen_scores
 from cmt_cli.evaluation.metric_scorers import RECALLS, recall, scorer_of
-from cmt_cli.evaluation.scorer import Pair, Scorer, Scores, means
+from cmt_cli.evaluation.scorer import Pair, Scorer, Scores, means, references_of
 from cmt_cli.evaluation.span_metrics import LabelSpace
 
 ROWS = ("all", "lower", "last")
@@ -99,6 +99,35 @@ class Evaluator:
             f"evaluated are {evaluated} of {sum(sizes)} test examples, at most {limit} of each test set, evenly spaced"
         )
 
+    def check_lengths(self, learner: Learner, tests: Sequence[TestSet]) -> str:
+        """Return a note on gold answers of more tokens than are generated, "" where there are none.
+
+        Choices are not counted: as many tokens are generated as they take. Raises UserError where the answers to a test
+        leave no room for a prompt.
+        """
+        too_long: dict[int, list[bool]] = {}
+        for test in tests:
+            if "eos_rate" not in scorer_of(test.metric).names:  # nothing is generated
+                continue
+            learner.refuse_no_room(self.decoding.for_answers(test.answers))
+            for example in self._examples(test):
+                most = self._decoding(test, example).max_new_tokens
+                fits = {choice.strip() for choice in _prompt(test, example, 0).choices}
+                gold = [text for text in references_of(example) if text.strip() not in fits]
+                too_long.setdefault(most, []).extend(len(learner.encode(f" {text}")) > most for text in gold)
+        return "; ".join(
+            f"{sum(found)} of {len(found)} gold answers are longer than max_new_tokens={most} and cannot be produced"
+            for most, found in sorted(too_long.items())
+            if any(found)
+        )
+
+    def _decoding(self, test: TestSet, example: Example) -> Decoding:
+        """Return how an example is answered; the stop text ends no answer whose gold text holds it."""
+        stop, form = self.decoding.stop_text, test.answers
+        if stop is not None and any(stop in text.strip() for text in (example.target, *example.references)):
+            form = replace(form, is_one_line=False)
+        return self.decoding.for_answers(form)
+
     def _answer(
         self,
         predictor: Predictor,
@@ -131,7 +160,7 @@ class Evaluator:
         """Return the numbers of the questions that are answered together, with how they are asked."""
         groups: dict[tuple[Scorer, Decoding], list[int]] = {}
         for i, question in enumerate(questions):
-            key = scorer_of(question.test.metric), self.decoding.for_answers(question.test.answers)
+            key = scorer_of(question.test.metric), self._decoding(question.test, question.example)
             groups.setdefault(key, []).append(i)
         found = []
         for (scorer, decoding), members in groups.items():

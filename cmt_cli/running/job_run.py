@@ -151,9 +151,14 @@ def _run_stream(
         refuse_unsharded(method, job.config["model"])
     trainer, evaluator = job.build("trainer"), job.build("evaluator")
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
-    loggers = [ConsoleLogger(Console(stderr=True)), job.build("logger"), *further_loggers]
+    console = Console(stderr=True)
+    loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
     with _store(job, folder, processes) as store:
         learner = _learner(job, processes)
+        if too_long := evaluator.check_lengths(learner, stream.tests):
+            stream = replace(stream, provenance=stream.provenance.noted(too_long))
+            if processes.rank == 0:
+                console.print(f"Warning: {too_long}.", markup=False, highlight=False)
         run_stream(
             learner=learner,
             method=method,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class PhaseRecord:
     """One phase's use. Seconds are wall-clock; `steps` are optimizer steps; `tokens` those that were trained on.
 
     `eval_seconds` is the part of a learning phase's seconds that went into answering questions inside the task.
+    `truncated` counts the prompts that were longer than the model, by test set; it lists every test that was evaluated.
     """
 
     seconds: float = 0.0
@@ -42,6 +43,7 @@ class PhaseRecord:
     trainable_parameters: int = 0
     peak_memory_bytes: int = 0
     eval_seconds: float = 0.0
+    truncated: dict[str, int] = field(default_factory=dict)
 
 
 class Ledger:
@@ -64,6 +66,16 @@ class Ledger:
     def num_steps(self) -> int:
         """Return the optimizer steps of all recorded phases."""
         return sum(record.steps for record in self.phases.values())
+
+    def truncated(self) -> dict[str, int]:
+        """Return how many prompts of each test set were cut when it was evaluated last, where any was."""
+        evaluating = [
+            (int(name.partition(":")[2]), r) for name, r in self.phases.items() if name.startswith("evaluate:")
+        ]
+        last: dict[str, int] = {}
+        for _, record in sorted(evaluating, key=lambda pair: pair[0]):
+            last |= record.truncated
+        return {test: number for test, number in last.items() if number}
 
     def cost(self, *, storage_bytes: int) -> Cost:
         """Add the phases up. Seconds per document and per question are means over the whole stream."""

@@ -86,6 +86,8 @@ class ConsoleLogger(NullLogger):
         when = f"After task {index}" if index else "Before the stream"
         if means:
             self._print(f"{when}: {', '.join(means)} on what is learned so far")
+        if num_cut := int(sum(number for name, number in scores.items() if name.startswith("truncated/"))):
+            self._print(f"{num_cut} prompts were longer than model.max_tokens and lost their middle")
         cut = 1 - scores.get("aa/eos_rate", 1.0)
         if index and cut > _MOST_CUT:
             self._print(

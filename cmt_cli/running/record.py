@@ -65,6 +65,7 @@ class Measured:
     steps: Mapping[int, Cells] = field(default_factory=dict)
     baselines: Mapping[str, BaselineRun] = field(default_factory=dict)  # by method
     signatures: Mapping[str, str] = field(default_factory=dict)  # by metric
+    truncated: Mapping[str, int] = field(default_factory=dict)  # prompts that were cut, by test
 
 
 def refuse_other_data(previous: RunResult, stream: Stream) -> None:
@@ -99,6 +100,7 @@ def make_result(facts: Facts, stream: Stream, measured: Measured, *, cost: Cost,
         matrices=by_metric,
         seen=seen_rows(cells, num_rows=num_rows),
         signatures=measured.signatures,
+        truncated=measured.truncated,
         metrics=_metrics(by_metric, primary, stream, measured),
         cost=cost,
         git_commit=facts.git_commit,

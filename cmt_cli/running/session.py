@@ -150,7 +150,8 @@ class Session:
         row, scored = task_index + 1, {score.test for score in scores}
         missing = {test.name: test.metric for test in self.stream.tests if test.name not in scored}
         self.store.add_row(row, scores, missing)
-        values = row_values(self.write("running"), row)
+        result = self.write("running")
+        values = row_values(result, row) | {f"truncated/{test}": float(n) for test, n in result.truncated.items()}
         self.event("row", {"row": row, "values": values})
         for logger in self.loggers:
             logger.row(row, values)
@@ -171,7 +172,9 @@ class Session:
     def write(self, status: str, *, error: str | None = None) -> RunResult:
         """Write `result.json` from what the folder holds; return the record."""
         cost = self.ledger.cost(storage_bytes=self.method.storage_bytes() if self._is_restored else 0)
-        measured = Measured(self.store.cells(), self.store.steps(), self._baselines, self.store.signatures())
+        measured = Measured(
+            self.store.cells(), self.store.steps(), self._baselines, self.store.signatures(), self.ledger.truncated()
+        )
         self.result = make_result(self.facts, self.stream, measured, cost=cost, status=status)
         self.store.write_result(self.result, error=error)
         return self.result

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cmt_cli.core import cut_prompts
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
@@ -93,13 +94,16 @@ def evaluate(session: Session, evaluator: Evaluator, task_index: int) -> None:
         return
     with session.phase(evaluate_phase(task_index)) as record:
         predictor = session.method.predictor(session.learner, task_index)
-        scores = evaluator.evaluate(
-            predictor,
-            session.stream.tests,
-            row=task_index + 1,
-            progress=session.progress,
-            stop_requested=session.stop_requested,
-            processes=session.processes,
-        )
+        with cut_prompts.collected() as own_cut:
+            scores = evaluator.evaluate(
+                predictor,
+                session.stream.tests,
+                row=task_index + 1,
+                progress=session.progress,
+                stop_requested=session.stop_requested,
+                processes=session.processes,
+            )
+        cut = set().union(*session.processes.gather(own_cut))
+        record.truncated = {score.test: sum(p["id"] in cut for p in score.predictions) for score in scores}
         record.questions = sum(len(score.predictions) for score in scores)
     session.add_row(task_index, scores)

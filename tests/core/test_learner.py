@@ -2,17 +2,21 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from cmt_cli.core.cut_prompts import collected
 from cmt_cli.core.decoding import Decoding
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner, Row
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Document, Example, Prompt
-from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer
+from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer, spanning_tokenizer
 
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 QUESTION = Example("q", "Question: Where does Ada Lovelace work?\nAnswer:", " London", references=("London",))
@@ -51,11 +55,14 @@ def test_a_token_across_the_boundary_belongs_to_the_target(tiny_gpt2: Learner) -
     assert tiny_gpt2.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
 
-def test_a_long_prompt_is_truncated_behind_its_start_token(tiny_llama: Learner) -> None:
+def test_a_long_prompt_loses_its_middle(tiny_llama: Learner) -> None:
     learner = with_tokenizer(tiny_llama, tiny_llama.tokenizer, max_tokens=10)
     (row,) = learner.rows(QUESTION)
     whole = tiny_llama.rows(QUESTION)[0].input_ids
-    assert row.input_ids == (whole[0], *whole[-9:])
+    num_target = len(whole) - tiny_llama.rows(QUESTION)[0].num_prompt_tokens
+    front = (9 - num_target) // 2
+    assert row.input_ids == (*whole[: 1 + front], *whole[-(9 - front) :])
+    assert front > 1
     assert learner.num_truncated == 1
     assert learner.decode(row.input_ids[row.num_prompt_tokens :]) == " London"
 
@@ -204,3 +211,107 @@ def test_segments_are_the_windows_of_a_long_document(tiny_llama: Learner) -> Non
     assert pieces[1] == ids[6:14]
     assert pieces[-1][-1] == ids[-1]
     assert tiny_llama.segments("Yes", max_tokens=8, stride=6) == [tiny_llama.encode("Yes")]
+
+
+SPANNING = ("Answer:", (" Cat", " dog"))  # ": Ca" is one token of the spanning tokenizer
+
+
+def spanning_learner() -> Learner:
+    tokenizer = spanning_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+    )
+    return Learner(LlamaForCausalLM(config), tokenizer, name="tiny", revision="test", max_tokens=64)
+
+
+@pytest.mark.parametrize("choices", [SPANNING[1], ()], ids=["told", "given together"])
+def test_choices_are_scored_over_the_same_text(choices: tuple[str, ...]) -> None:
+    learner, text = spanning_learner(), SPANNING[0]
+    read = learner.encode("Answer")
+    expected = []
+    for choice in SPANNING[1]:
+        ids = torch.tensor([[*learner.encode(text + choice), learner.eos_id]])
+        log_p = learner.model(ids).logits.log_softmax(dim=-1)
+        expected.append(sum(float(log_p[0, t - 1, ids[0, t]]) for t in range(len(read), ids.shape[1])))
+    prompts = [Prompt("q", text, choices)] * 2
+    assert learner.loglikelihood(prompts, SPANNING[1]) == pytest.approx(expected, abs=1e-4)
+    if choices:
+        alone = [learner.loglikelihood([Prompt("q", text, choices)], [choice])[0] for choice in choices]
+        assert alone == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_and_generation_read_the_prompt_that_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, (text, choices) = spanning_learner(), SPANNING
+    read: list[list[int]] = []
+
+    def decoded(model: object, ids: torch.Tensor, *rest: object) -> list[list[int]]:
+        read.append(ids[0].tolist())
+        return [learner.encode(": Cat")]
+
+    monkeypatch.setattr("cmt_cli.core.learner.decode", decoded)
+    (answer,) = learner.generate([Prompt("q", text, choices)], GREEDY)
+    assert answer.text == "Cat"  # without the end of the prompt that was read with it
+    for choice in choices:
+        (row,) = learner.rows(Example("q", text, choice, choices=choices))
+        assert list(row.input_ids[: row.num_prompt_tokens]) == read[0] == learner.encode("Answer")
+
+
+@pytest.mark.parametrize("target", ["London", "1987"])
+def test_white_space_before_an_answer_is_read_with_it(tiny_gpt2: Learner, target: str) -> None:
+    (row,) = tiny_gpt2.rows(Example("q", QUESTION.prompt + " ", target))
+    prompt = list(row.input_ids[: row.num_prompt_tokens])
+    assert prompt == tiny_gpt2.prompt_ids(QUESTION.prompt + " ") == tiny_gpt2.encode(QUESTION.prompt)
+
+
+def test_choices_of_a_cut_prompt_are_read_behind_the_same_tokens(tiny_gpt2: Learner) -> None:
+    choices = (" no", " a very long answer about the mayor of Turin")
+    text = "word " * tiny_gpt2.max_tokens + "Answer:"
+    rows = [tiny_gpt2.rows(Example("q", text, choice, choices=choices))[0] for choice in choices]
+    assert rows[0].input_ids[: rows[0].num_prompt_tokens] == rows[1].input_ids[: rows[1].num_prompt_tokens]
+    assert len(rows[1].input_ids) == tiny_gpt2.max_tokens
+
+
+def test_an_instruction_survives_a_long_prompt(tiny_gpt2: Learner) -> None:
+    text = "Answer yes or no. " + "word " * 200 + "Did Ada move?"
+    read = tiny_gpt2.decode(tiny_gpt2.prompt_ids(text, reserve=4))
+    assert read.startswith("Answer yes or no.") and read.endswith("Did Ada move?")
+    assert len(tiny_gpt2.prompt_ids(text, reserve=4)) == tiny_gpt2.max_tokens - 4
+
+
+def test_cut_prompts_are_named_to_who_collects_them(tiny_gpt2: Learner) -> None:
+    long = "word " * 200
+    with collected() as ids:
+        tiny_gpt2.generate([Prompt("a", long), Prompt("b", "Who?")], GREEDY)
+        tiny_gpt2.loglikelihood([Prompt("c", long), Prompt("d", "Who?")], [" a", " a"])
+    tiny_gpt2.generate([Prompt("e", long)], GREEDY)
+    assert ids == {"a", "c"}
+
+
+def test_new_tokens_that_leave_no_room_are_refused(tiny_gpt2: Learner) -> None:
+    for max_new_tokens in (tiny_gpt2.max_tokens, tiny_gpt2.max_tokens - 2):
+        with pytest.raises(UserError, match=r"evaluator\.decoding\.max_new_tokens .* leaves no room"):
+            tiny_gpt2.generate([Prompt("p", "Where does Ada work?")], replace(GREEDY, max_new_tokens=max_new_tokens))
+    assert tiny_gpt2.generate([Prompt("p", "Hi")], replace(GREEDY, max_new_tokens=tiny_gpt2.max_tokens - 8))
+
+
+def test_each_choice_can_be_generated(tiny_gpt2: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    most: dict[int, int] = {}
+
+    def decoded(model: object, ids: torch.Tensor, mask: torch.Tensor, prefix: object, own: Decoding, eos: int) -> Any:
+        most.update(dict.fromkeys(mask.sum(dim=1).tolist(), own.max_new_tokens))
+        return [[] for _ in ids]
+
+    monkeypatch.setattr("cmt_cli.core.learner.decode", decoded)
+    label = " country of citizenship of the person"
+    texts = ["Which?", "Which relation?", "Which relation is it?"]
+    choices = [(" no", label), (" no",), ()]
+    tiny_gpt2.generate([Prompt(t, t, c) for t, c in zip(texts, choices, strict=True)], GREEDY)
+    lengths = [len(tiny_gpt2.prompt_ids(text)) for text in texts]
+    assert len(tiny_gpt2.encode(label)) > GREEDY.max_new_tokens
+    assert [most[n] for n in lengths] == [len(tiny_gpt2.encode(label)) + 1, 4, 4]

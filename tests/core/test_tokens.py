@@ -2,7 +2,7 @@ import pytest
 
 from cmt_cli.core.tokens import (
     common_length,
-    keep_end,
+    cut_middle,
     left_padded,
     length_batches,
     like_lengths,
@@ -43,10 +43,12 @@ def test_text_windows_score_each_token_once(start: list[int]) -> None:
     assert all(len(tokens) <= 4 for tokens, _ in pieces)
 
 
-def test_keep_end_drops_the_front_except_the_start_token() -> None:
-    assert keep_end([9], [1, 2, 3], 3) == [9, 2, 3]
-    assert keep_end([9], [1, 2, 3], 10) == [9, 1, 2, 3]
-    assert keep_end([], [1, 2, 3], 2) == [2, 3]
+def test_a_cut_prompt_keeps_its_front_and_its_end() -> None:
+    assert cut_middle([9], [1, 2, 3, 4, 5, 6], 5) == [9, 1, 2, 5, 6]
+    assert cut_middle([9], [1, 2, 3, 4, 5, 6], 4) == [9, 1, 5, 6]
+    assert cut_middle([9], [1, 2, 3], 10) == [9, 1, 2, 3]
+    assert cut_middle([], [1, 2, 3], 2) == [1, 3]
+    assert cut_middle([9], [1, 2, 3], 1) == [9, 3]
 
 
 def test_left_padding_ends_all_rows_together() -> None:

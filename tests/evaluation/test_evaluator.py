@@ -221,3 +221,29 @@ def test_decoding_follows_each_tests_answer_length_and_lines() -> None:
     assert asked["c"] == replace(decoding, max_new_tokens=9, stop_text=None)
     assert asked["c"].clean("one\ntwo\n") == "one\ntwo" and asked["a"].clean("one\ntwo") == "one"
     assert not asked["c"].has_ended("one\ntwo", 9)  # cut: neither the end token nor a stop text closes it
+
+
+def test_gold_answers_that_are_too_long_are_counted(tiny_gpt2: Learner) -> None:
+    long = "the mayor of Turin did, in 1987 and in 2019"
+    asked = Example("x", "Who?", f" {long}", references=("Ada", long))
+    label = replace(question("y", long), choices=(f" {long}", " no"))  # as many tokens are generated as a choice takes
+    tests = [replace(FIRST, examples=(asked, label)), replace(SECOND, metric="accuracy", examples=(asked,))]
+    assert evaluator().check_lengths(tiny_gpt2, tests) == (
+        "1 of 2 gold answers are longer than max_new_tokens=4 and cannot be produced"
+    )
+    assert evaluator().check_lengths(tiny_gpt2, [replace(tests[0], answers=AnswerForm(max_new_tokens=60))]) == ""
+    with pytest.raises(UserError, match="max_new_tokens"):
+        evaluator().check_lengths(tiny_gpt2, [replace(tests[0], answers=AnswerForm(max_new_tokens=125))])
+
+
+def test_a_gold_answer_of_two_lines_is_not_cut_at_the_stop_text() -> None:
+    class Lines(Oracle):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
+            return [Answer(decoding.clean("one\ntwo")) for _ in prompts]
+
+    decoding = replace(evaluator().decoding, stop_text="\n")
+    chosen = Evaluator(decoding=decoding, rows="all", max_examples_per_test=None)
+    test = replace(FIRST, examples=(question("a", "one\ntwo"), question("b", "one")))
+    (score,) = evaluate(Lines({}), [test], chosen=chosen)
+    assert [record["prediction"] for record in score.predictions] == ["one\ntwo", "one"]
+    assert score.scores["em"] == 1.0

@@ -109,3 +109,13 @@ def save_checkpoint(folder: Path, family: str) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def spanning_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a BPE without words, of which one token lies across a colon and the label behind it: ": Ca"."""
+    letters = sorted(set(" :ACQacdegnorstw"))
+    merges = [(" ", "C"), (" C", "a"), (":", " Ca")]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *letters, *("".join(pair) for pair in merges)])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
@@ -15,7 +18,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.evaluation.evaluator import Evaluator
-from cmt_cli.running.loggers import NullLogger
+from cmt_cli.running.loggers import ConsoleLogger, NullLogger
 from cmt_cli.running.stream_loop import run_stream
 from tests.running.toy import record_without_times, toy_store
 from tests.training.sessions import budget, trainer
@@ -44,13 +47,15 @@ class Bomb(NullLogger):
             raise KeyboardInterrupt
 
 
-def run(folder: Path, learner: Learner, *loggers: Any, every_steps: int | None = None) -> RunResult:
+def run(
+    folder: Path, learner: Learner, *loggers: Any, every_steps: int | None = None, stream: Stream | None = None
+) -> RunResult:
     decoding = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
     with toy_store(folder) as store:
         return run_stream(
             learner=learner,
             method=Method(),
-            stream=two_batches(),
+            stream=stream or two_batches(),
             trainer=trainer(
                 task=budget(learning_rate=0.01, num_steps=6), log_every_steps=1, checkpoint_every_seconds=0.0
             ),
@@ -89,3 +94,17 @@ def test_cost_counts_what_was_trained(make_learner: Callable[[str], Learner], tm
     rows = [len(learner.rows(e)[0].input_ids) for task in two_batches().tasks for e in task.train]
     assert result.cost.tokens == 6 * sum(rows)  # six steps per task, each on all four documents of it
     assert [p["id"] for p in predictions(tmp_path)] == ["q0", "q1"] * 3
+
+
+def test_cut_prompts_are_counted_by_test_in_the_record(make_learner: Callable[[str], Learner], tmp_path: Path) -> None:
+    stream = two_batches()
+    long = Example("long", "word " * 200, " town", ("town",))
+    tests = [replace(stream.tests[0], examples=[*stream.tests[0].examples, long]), stream.tests[1]]
+    console = Console(file=io.StringIO(), width=200)
+    result = run(tmp_path, make_learner("llama"), ConsoleLogger(console), stream=replace(stream, tests=tests))
+    assert result.truncated == {"batch-0": 1}
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["truncated"] == {"batch-0": 1}
+    assert RunResult.from_json(written) == result
+    assert RunResult.from_json({k: v for k, v in written.items() if k != "truncated"}).truncated == {}
+    assert "1 prompts were longer than model.max_tokens" in console.file.getvalue()  # type: ignore[attr-defined]
