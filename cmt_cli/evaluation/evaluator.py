@@ -79,7 +79,12 @@ class Evaluator:
         `stop_requested()`, agreed on by all ranks, is true between two batches. Each rank gets all scores.
         """
         chosen = [(test, self._examples(test)) for test in tests if self._in_row(test, tests, row)]
-        questions = [_Question(test, example, _prompt(test, example, row)) for test, part in chosen for example in part]
+        questions = [
+            _Question(test, example, _prompt(test, example, row), decoding)
+            for test, part in chosen
+            for decoding in [self._decoding(test, part)]
+            for example in part
+        ]
         answers = self._answer(predictor, questions, progress, stop_requested, processes)
         by_test: dict[str, list[Pair]] = {test.name: [] for test in tests}
         for question, answer in zip(questions, answers, strict=True):
@@ -110,8 +115,9 @@ class Evaluator:
             if "eos_rate" not in scorer_of(test.metric).names:  # nothing is generated
                 continue
             learner.refuse_no_room(self.decoding.for_answers(test.answers))
-            for example in self._examples(test):
-                most = self._decoding(test, example).max_new_tokens
+            examples = self._examples(test)
+            most = self._decoding(test, examples).max_new_tokens
+            for example in examples:
                 fits = {choice.strip() for choice in _prompt(test, example, 0).choices}
                 gold = [text for text in references_of(example) if text.strip() not in fits]
                 too_long.setdefault(most, []).extend(len(learner.encode(f" {text}")) > most for text in gold)
@@ -121,10 +127,13 @@ class Evaluator:
             if any(found)
         )
 
-    def _decoding(self, test: TestSet, example: Example) -> Decoding:
-        """Return how an example is answered; the stop text ends no answer whose gold text holds it."""
+    def _decoding(self, test: TestSet, examples: Sequence[Example]) -> Decoding:
+        """Return how the questions of a test are answered; the stop text ends none where some gold answer holds it.
+
+        That is a fact of the test set, so that nothing about a question's own answer shows in how it is decoded.
+        """
         stop, form = self.decoding.stop_text, test.answers
-        if stop is not None and any(stop in text.strip() for text in (example.target, *example.references)):
+        if stop is not None and any(stop in t.strip() for e in examples for t in (e.target, *e.references)):
             form = replace(form, is_one_line=False)
         return self.decoding.for_answers(form)
 
@@ -157,11 +166,10 @@ class Evaluator:
         return answers
 
     def _batches(self, questions: Sequence[_Question]) -> list[tuple[Scorer, Decoding, list[int]]]:
-        """Return the numbers of the questions that are answered together, with how they are asked."""
+        """Return the numbers of the questions that are answered together, with their scorer and decoding."""
         groups: dict[tuple[Scorer, Decoding], list[int]] = {}
         for i, question in enumerate(questions):
-            key = scorer_of(question.test.metric), self._decoding(question.test, question.example)
-            groups.setdefault(key, []).append(i)
+            groups.setdefault((scorer_of(question.test.metric), question.decoding), []).append(i)
         found = []
         for (scorer, decoding), members in groups.items():
             order = sorted(members, key=lambda i: len(questions[i].prompt.text))
@@ -189,6 +197,7 @@ class _Question:
     test: TestSet
     example: Example
     prompt: Prompt
+    decoding: Decoding
 
 
 def _prompt(test: TestSet, example: Example, row: int) -> Prompt:

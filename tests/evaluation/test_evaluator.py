@@ -236,14 +236,14 @@ def test_gold_answers_that_are_too_long_are_counted(tiny_gpt2: Learner) -> None:
         evaluator().check_lengths(tiny_gpt2, [replace(tests[0], answers=AnswerForm(max_new_tokens=125))])
 
 
-def test_a_gold_answer_of_two_lines_is_not_cut_at_the_stop_text() -> None:
+def test_gold_answers_of_two_lines_lift_the_stop_text_for_their_test() -> None:
     class Lines(Oracle):
         def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
             return [Answer(decoding.clean("one\ntwo")) for _ in prompts]
 
     decoding = replace(evaluator().decoding, stop_text="\n")
     chosen = Evaluator(decoding=decoding, rows="all", max_examples_per_test=None)
-    test = replace(FIRST, examples=(question("a", "one\ntwo"), question("b", "one")))
-    (score,) = evaluate(Lines({}), [test], chosen=chosen)
-    assert [record["prediction"] for record in score.predictions] == ["one\ntwo", "one"]
-    assert score.scores["em"] == 1.0
+    lines = replace(FIRST, examples=(question("a", "one\ntwo"), question("b", "one")))  # b's own answer decides nothing
+    words = replace(SECOND, examples=(question("c", "one"),))
+    found = [score.predictions for score in evaluate(Lines({}), [lines, words], chosen=chosen)]
+    assert [[record["prediction"] for record in part] for part in found] == [["one\ntwo", "one\ntwo"], ["one"]]
