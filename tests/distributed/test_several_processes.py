@@ -182,7 +182,7 @@ def test_a_subclass_has_to_state_again_what_it_trains_sharded() -> None:
 
 def test_a_combination_is_refused_on_sharded_weights() -> None:
     adapters = FineTune(trainable=Lora(rank=1, alpha=1.0, targets="all", seed=0))
-    penalty = L2(trainable=Unchanged(), weight=1.0)
+    penalty = L2(trainable=Unchanged(), weight=1.0, normalize="sum")
     method = Compose(methods={"lora": adapters, "l2": penalty}, order=["lora", "l2"])
     with pytest.raises(UserError, match="Compose reads or changes whole weights"):
         refuse_unsharded(method, {})
