@@ -11,6 +11,7 @@ from dataclasses import dataclass
 REFERENCE = "lora"  # the fine-tuning that the others are compared with
 RATE = "trainer.task.learning_rate"
 ADAPTER = "trainable@method.trainable=lora"
+SUM = "method.normalize=sum"  # the weights below are of sums over parameters
 GENERATION = ("method.generation.ratio=1.0", "method.lm_weight=1.0")
 
 
@@ -68,11 +69,13 @@ ROWS: Mapping[str, Row] = {
     "generative_replay": Row("generative_replay", (ADAPTER, *GENERATION), rates(SLOW, FAST)),
     "agem": Row("agem", (ADAPTER,), rates(SLOW, FAST)),
     "gem": Row("gem", (ADAPTER, f"{RATE}={FAST}"), over("method.margin", "0.0", "0.5")),
-    "l2": Row("l2", (ADAPTER,), tuned("method.weight", (SLOW, "0.1"), (FAST, "0.1"), (FAST, "1.0"))),
-    "ewc": Row("ewc", (ADAPTER,), tuned("method.weight", (SLOW, "1e3"), (FAST, "1e3"), (FAST, "1e4"), (FAST, "1e5"))),
+    "l2": Row("l2", (ADAPTER, SUM), tuned("method.weight", (SLOW, "0.1"), (FAST, "0.1"), (FAST, "1.0"))),
+    "ewc": Row(
+        "ewc", (ADAPTER, SUM), tuned("method.weight", (SLOW, "1e3"), (FAST, "1e3"), (FAST, "1e4"), (FAST, "1e5"))
+    ),
     "mas": Row(
         "mas",
-        (ADAPTER,),
+        (ADAPTER, SUM),
         tuned("method.weight", (SLOW, "0.1"), (FAST, "0.1"), (FAST, "1.0"), (FAST, "0.01"), (FAST, "0.001")),
     ),
     "feature_regularization": Row(

@@ -42,7 +42,9 @@ class Scenario:
             "lora": Row("lora", (LORA,), rates("3.0e-3", "1.0e-2")),
             "replay": Row("replay", (f"{RATE}={self.rate}", "method.ratio=0.25")),
             "ewc": Row(
-                "ewc", (FULL, f"{RATE}={self.rate}", "method.num_samples=64"), over("method.weight", "1e2", "1e4")
+                "ewc",
+                (FULL, f"{RATE}={self.rate}", "method.num_samples=64", "method.normalize=sum"),
+                over("method.weight", "1e2", "1e4"),
             ),
             "joint": Row(
                 "joint",

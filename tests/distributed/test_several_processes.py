@@ -182,7 +182,7 @@ def test_a_subclass_must_restate_what_it_trains_sharded() -> None:
 
 def test_a_combination_is_refused_on_sharded_weights() -> None:
     adapters = FineTune(trainable=Lora(rank=1, alpha=1.0, targets="all", seed=0))
-    penalty = L2(trainable=Unchanged(), weight=1.0)
+    penalty = L2(trainable=Unchanged(), weight=1.0, normalize="sum")
     method = Combination(methods={"lora": adapters, "l2": penalty}, order=["lora", "l2"])
     with pytest.raises(UserError, match="Combination reads or changes whole weights"):
         refuse_unsharded(method, {})

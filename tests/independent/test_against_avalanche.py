@@ -97,7 +97,8 @@ def test_ewc_importances_and_penalty(make_learner: Callable[[str], Learner], fam
     online = accumulation == "online"
     method = EWC(
         trainable=FULL,
-        weight=2 * 30.0,  # avalanche has no factor 1/2
+        weight=2 * 30.0,
+        normalize="sum",  # avalanche has no factor 1/2
         accumulation=accumulation,
         gamma=0.9,
         labels="empirical",

@@ -89,6 +89,10 @@ class OtherWay(Marked):
         self.calls.append("own way")
 
 
+def l2(weight: float) -> L2:
+    return L2(trainable=Unchanged(), weight=weight, normalize="sum")
+
+
 def composed(**members: Any) -> Combination:
     return Combination(methods=members, order=list(members))
 
@@ -124,7 +128,7 @@ def test_hooks_are_called_in_order_and_joined(tiny_llama: Learner, tmp_path: Pat
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_members_that_are_off_leave_fine_tuning(make_learner: Callable[[str], Learner], family: str) -> None:
     learners = [make_learner(family), make_learner(family)]
-    methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=0.0)), plain()]
+    methods = [composed(lora=plain(), l2=l2(0.0)), plain()]
     for learner, method in zip(learners, methods, strict=True):
         started(learner, method)
         for task in TASKS:
@@ -134,7 +138,10 @@ def test_members_that_are_off_leave_fine_tuning(make_learner: Callable[[str], Le
 
 def test_composing_choice_and_penalty_equals_the_joint_method(make_learner: Callable[[str], Learner]) -> None:
     learners = [make_learner("llama"), make_learner("llama")]
-    methods = [composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=5.0)), L2(trainable=LORA, weight=5.0)]
+    methods = [
+        composed(lora=plain(), l2=l2(5.0)),
+        L2(trainable=LORA, weight=5.0, normalize="sum"),
+    ]
     for learner, method in zip(learners, methods, strict=True):
         started(learner, method)
         for task in TASKS:
@@ -148,7 +155,7 @@ def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learne
         return composed(olora=OLora(trainable=LORA, orthogonality=0.5, norm=0.0), off=FineTune(trainable=Unchanged()))
 
     def anchored() -> Combination:
-        return composed(lora=plain(), l2=L2(trainable=Unchanged(), weight=1.0))
+        return composed(lora=plain(), l2=l2(1.0))
 
     assert_survives_a_kill(lambda: make_learner("gpt2"), growing)
     assert_survives_a_kill(lambda: make_learner("llama"), anchored)
@@ -172,7 +179,11 @@ def test_what_cannot_be_joined_is_refused(tiny_llama: Learner) -> None:
         composed(a=plain(), b=IncLora(trainable=LORA))
     batch = tiny_llama.collate([row for example in TASKS[0].train for row in tiny_llama.rows(example)])
     with pytest.raises(UserError, match=r"method\.methods\.a and b are both L2"):
-        composed(first=plain(), a=L2(trainable=Unchanged(), weight=1.0), b=L2(trainable=Unchanged(), weight=2.0))
+        composed(
+            first=plain(),
+            a=l2(1.0),
+            b=l2(2.0),
+        )
     twice = composed(first=plain(), a=Marked("same", []), b=OtherWay("same", []))
     with pytest.raises(UserError, match=r"method\.methods\.b adds a penalty 'same'"):
         twice.penalties(tiny_llama, batch, tiny_llama.forward(batch))
@@ -185,7 +196,7 @@ def test_values_by_name_are_refused_with_renamed_parameters() -> None:
         return ModelExpansion(expansion=expansion, num_new_blocks=1, num_new_units=4, grows=grows, seed=0)
 
     for keeps in (
-        L2(trainable=Unchanged(), weight=1.0),
+        l2(1.0),
         Distillation(trainable=Unchanged(), weight=1.0, temperature=2.0),
     ):
         with pytest.raises(UserError, match="grown gives parameters other names from task to task, under which kept"):
@@ -222,10 +233,17 @@ def test_a_hooks_owner_may_stand_anywhere(tiny_llama: Learner) -> None:
 
 
 ANCHORED: dict[str, Callable[[], Method]] = {
-    "l2": lambda: L2(trainable=Unchanged(), weight=1.0),
-    "mas": lambda: MAS(trainable=Unchanged(), weight=1.0, num_samples=4, seed=0),
+    "l2": lambda: l2(1.0),
+    "mas": lambda: MAS(trainable=Unchanged(), weight=1.0, normalize="sum", num_samples=4, seed=0),
     "ewc": lambda: EWC(
-        trainable=Unchanged(), weight=1.0, accumulation="per_task", gamma=1.0, labels="empirical", num_samples=4, seed=0
+        trainable=Unchanged(),
+        weight=1.0,
+        normalize="sum",
+        accumulation="per_task",
+        gamma=1.0,
+        labels="empirical",
+        num_samples=4,
+        seed=0,
     ),
 }
 

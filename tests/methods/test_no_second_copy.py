@@ -79,11 +79,18 @@ def buffer() -> PerTask:
 
 METHODS: dict[str, Callable[[], FineTune]] = {
     "finetune": lambda: FineTune(trainable=LORA),
-    "l2": lambda: L2(trainable=LORA, weight=1.0),
+    "l2": lambda: L2(trainable=LORA, weight=1.0, normalize="sum"),
     "ewc": lambda: EWC(
-        trainable=LORA, weight=1.0, accumulation="per_task", gamma=1.0, labels="sampled", num_samples=4, seed=0
+        trainable=LORA,
+        weight=1.0,
+        normalize="sum",
+        accumulation="per_task",
+        gamma=1.0,
+        labels="sampled",
+        num_samples=4,
+        seed=0,
     ),
-    "mas": lambda: MAS(trainable=LORA, weight=1.0, num_samples=4, seed=0),
+    "mas": lambda: MAS(trainable=LORA, weight=1.0, normalize="sum", num_samples=4, seed=0),
     "distillation": lambda: Distillation(trainable=LORA, weight=1.0, temperature=2.0),
     "feature_regularization": lambda: FeatureRegularization(trainable=LORA, weight=1.0, layers=[-1], distance="mse"),
     "der": lambda: DER(
@@ -124,5 +131,7 @@ def test_the_measure_sees_copies(wide_llama: Learner) -> None:
     with WeightSized(weights) as meter:
         torch.cat([weight.flatten() for weight in weights])
     assert meter.num_bytes >= total
-    allocated, frozen = weight_sized_bytes(wide_llama, L2(trainable=Full(num_frozen_blocks=0), weight=1.0))
+    allocated, frozen = weight_sized_bytes(
+        wide_llama, L2(trainable=Full(num_frozen_blocks=0), weight=1.0, normalize="sum")
+    )
     assert allocated > 3 * frozen  # gradients, moments of the optimizer, anchors

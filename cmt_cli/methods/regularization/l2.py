@@ -1,6 +1,6 @@
 """L2: pull the parameters towards their values after the previous task, all of them alike.
 
-    loss = nll + weight * sum_i (theta_i - theta_prev_i)^2
+    loss = nll + weight * mean_i (theta_i - theta_prev_i)^2            or, with normalize=sum, the sum over i
 
 The baseline "L2" of Kirkpatrick et al. 2017 (arXiv 1612.00796), without the factor 1/2 of their
 penalty. Nothing is added in the first task: there is no previous one.
@@ -20,15 +20,14 @@ from cmt_cli.core.parameter_values import (
     Values,
     from_state,
     num_bytes,
-    squared_distance,
     to_state,
     trainable_parameters,
     trainable_values,
 )
-from cmt_cli.core.setting_checks import not_negative
+from cmt_cli.core.setting_checks import not_negative, one_of
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.regularization.anchored import Anchored
+from cmt_cli.methods.regularization.anchored import NORMALIZATIONS, Anchored, anchored_distance
 
 
 class L2(Anchored):
@@ -36,10 +35,11 @@ class L2(Anchored):
 
     trains_sharded = (Lora,)
 
-    def __init__(self, *, trainable: Trainable, weight: float) -> None:
-        """`weight` multiplies the sum of squares over all trainable parameters."""
+    def __init__(self, *, trainable: Trainable, weight: float, normalize: str) -> None:
+        """`weight` multiplies the mean or sum of squares over all trainable parameters, as `normalize` says."""
         super().__init__(trainable=trainable)
         self._weight = not_negative(weight, "method.weight")
+        self._normalize = one_of(normalize, NORMALIZATIONS, "method.normalize")
         self._anchor: Values = {}
 
     @property
@@ -56,7 +56,8 @@ class L2(Anchored):
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
-            terms["l2"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor)
+            distance = anchored_distance(trainable_parameters(learner), self._anchor, None, normalize=self._normalize)
+            terms["l2"] = self._weight * distance
         return terms
 
     @override

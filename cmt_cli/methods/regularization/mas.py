@@ -1,6 +1,6 @@
 """Memory aware synapses: pull each parameter back as strongly as the outputs on past inputs depend on it.
 
-    loss = nll + weight * sum_i Omega_i (theta_i - theta*_i)^2
+    loss = nll + weight * mean_i Omega_i (theta_i - theta*_i)^2         or, with normalize=sum, the paper's sum over i
     Omega_i <- Omega_i + 1/N sum_n | d (1/L_n sum_t ||z_n,t||^2) / d theta_i |       theta* of the last task
 
 Aljundi et al. 2018 (arXiv 1711.09601). z_n,t are the logits that predict labelled token t of row n, the outputs before
@@ -24,15 +24,14 @@ from cmt_cli.core.parameter_values import (
     Values,
     from_state,
     num_bytes,
-    squared_distance,
     to_state,
     trainable_parameters,
     trainable_values,
 )
-from cmt_cli.core.setting_checks import not_negative, positive
+from cmt_cli.core.setting_checks import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.regularization.anchored import Anchored
+from cmt_cli.methods.regularization.anchored import NORMALIZATIONS, Anchored, anchored_distance, scaled_importance
 from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
 
 
@@ -41,10 +40,11 @@ class MAS(Anchored):
 
     trains_sharded = (Lora,)
 
-    def __init__(self, *, trainable: Trainable, weight: float, num_samples: int, seed: int) -> None:
+    def __init__(self, *, trainable: Trainable, weight: float, normalize: str, num_samples: int, seed: int) -> None:
         """`num_samples` caps the rows of a task that Omega is estimated on; `seed` draws them."""
         super().__init__(trainable=trainable)
         self._weight = not_negative(weight, "method.weight")
+        self._normalize = one_of(normalize, NORMALIZATIONS, "method.normalize")
         self._num_samples = int(positive(num_samples, "method.num_samples"))
         self._seed = seed
         self._omega: Values = {}
@@ -62,6 +62,7 @@ class MAS(Anchored):
         seed = self._seed * 1_000_003 + task.index
         rows = sampled_rows(learner, task.train, num_samples=self._num_samples, seed=seed)
         latest = importance(learner, rows, mean_squared_norm, torch.abs)
+        latest = scaled_importance(latest, normalize=self._normalize)
         self._omega = {name: value + self._omega.get(name, 0.0) for name, value in latest.items()}
         self._anchor = trainable_values(learner)
 
@@ -69,7 +70,10 @@ class MAS(Anchored):
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         terms = super().penalties(learner, batch, outputs)
         if self._anchor:
-            terms["mas"] = self._weight * squared_distance(trainable_parameters(learner), self._anchor, self._omega)
+            distance = anchored_distance(
+                trainable_parameters(learner), self._anchor, self._omega, normalize=self._normalize
+            )
+            terms["mas"] = self._weight * distance
         return terms
 
     @override

@@ -30,6 +30,7 @@ def ewc(**changes: Any) -> EWC:
     values: dict[str, Any] = {
         "trainable": FULL,
         "weight": 10.0,
+        "normalize": "sum",
         "accumulation": "per_task",
         "gamma": 0.5,
         "labels": "empirical",

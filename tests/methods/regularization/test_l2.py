@@ -28,7 +28,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def test_the_penalty_is_the_weighted_squared_distance(any_learner: Learner) -> None:
-    method = L2(trainable=FULL, weight=0.5)
+    method = L2(trainable=FULL, weight=0.5, normalize="sum")
     (session,) = run(any_learner, method, TASKS[:1])
     assert "l2" not in session.logged[0][1]
     for parameter in trainable_parameters(any_learner).values():
@@ -42,13 +42,13 @@ def test_the_penalty_is_the_weighted_squared_distance(any_learner: Learner) -> N
 
 def test_without_weight_it_is_finetuning(make_learner: Callable[[str], Learner]) -> None:
     for family in ("llama", "gpt2"):
-        assert_is_finetuning(make_learner, family, L2(trainable=FULL, weight=0.0))
+        assert_is_finetuning(make_learner, family, L2(trainable=FULL, weight=0.0, normalize="sum"))
 
 
 def test_a_greater_weight_stays_closer_to_the_previous_task(make_learner: Callable[[str], Learner]) -> None:
     moved = []
     for weight in (0.0, 0.1, 100.0):
-        learner, method = make_learner("llama"), L2(trainable=FULL, weight=weight)
+        learner, method = make_learner("llama"), L2(trainable=FULL, weight=weight, normalize="sum")
         run(learner, method, TASKS[:1])
         before = state(learner)
         run(learner, method, TASKS[1:])
@@ -57,11 +57,11 @@ def test_a_greater_weight_stays_closer_to_the_previous_task(make_learner: Callab
 
 
 def test_a_killed_run_continues_bit_for_bit(make_learner: Callable[[str], Learner]) -> None:
-    assert_survives_a_kill(make_learner, lambda: L2(trainable=FULL, weight=0.3))
+    assert_survives_a_kill(make_learner, lambda: L2(trainable=FULL, weight=0.3, normalize="sum"))
 
 
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(UserError, match=r"method.weight=-1"):
-        L2(trainable=FULL, weight=-1)
+        L2(trainable=FULL, weight=-1, normalize="sum")
     with pytest.raises(UserError):
-        L2(trainable=FULL, weight=float(torch.nan))
+        L2(trainable=FULL, weight=float(torch.nan), normalize="sum")

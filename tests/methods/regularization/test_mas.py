@@ -25,7 +25,7 @@ from tests.methods.gradient_parts import (
 
 
 def mas(weight: float = 2.0) -> MAS:
-    return MAS(trainable=FULL, weight=weight, num_samples=8, seed=0)
+    return MAS(trainable=FULL, weight=weight, normalize="sum", num_samples=8, seed=0)
 
 
 def omega_of(learner: Learner, task: Task) -> dict[str, Tensor]:
