@@ -42,6 +42,18 @@ def split_prompt(
     return prompt[:split], prompt[split:], [wholes[target][split:] for target in targets]
 
 
+def longest_answers(
+    encode: Callable[[str], list[int]], choices: Sequence[Sequence[str]], targets: Sequence[str]
+) -> list[int]:
+    """Return the tokens that the longest of each target and its choices takes, end token included.
+
+    Every text is tokenized once, however many questions it is a choice of.
+    """
+    lengths = {text: len(encode(text)) + 1 for text in dict.fromkeys((*targets, *(t for own in choices for t in own)))}
+    longest = {own: max((lengths[text] for text in own), default=0) for own in dict.fromkeys(map(tuple, choices))}
+    return [max(lengths[target], longest[tuple(own)]) for own, target in zip(choices, targets, strict=True)]
+
+
 def windows(ids: Sequence[int], *, max_tokens: int, stride: int) -> list[list[int]]:
     """Split ids into windows of at most `max_tokens` that start every `stride`; every token is in at least one."""
     if not 0 < stride <= max_tokens:

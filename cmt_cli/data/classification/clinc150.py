@@ -94,7 +94,8 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
             break
         known = {item.labels[0] for item in splits["train"]} if splits else None
         splits[split] = _items(document, key, domains, known, problems)
-    return LabelledCorpus(splits, tuple(f for f in (file, domain_file) if f is not None)), problems
+    files = tuple(f for f in (file, domain_file) if f is not None)
+    return LabelledCorpus(splits, files, tasks_are_groups=True), problems
 
 
 def _domains(file: Path | None, problems: list[Problem]) -> dict[str, str]:

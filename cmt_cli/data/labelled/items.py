@@ -8,7 +8,7 @@ the same rows as validation and test (O-LoRA's benchmark and its descendants do)
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,19 +38,34 @@ class Item:
     @property
     def content(self) -> tuple[tuple[str, str], ...]:
         """Return what two items of equal content share: the task and all fields, without regard to case or spaces."""
-        return (("", self.task), *((key, " ".join(text.lower().split())) for key, text in sorted(self.fields.items())))
+        return (("", self.task), *self.text)
+
+    @property
+    def text(self) -> tuple[tuple[str, str], ...]:
+        """Return all fields, without regard to case or spaces: what is read where the task is not shown."""
+        return tuple((key, " ".join(text.lower().split())) for key, text in sorted(self.fields.items()))
 
 
 Splits = dict[str, list[Item]]  # by SPLITS
+Question = Callable[[Item], object]  # returns what two items that ask the same share
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledCorpus:
-    """The items of each split, the files they were read from, and what a reader of a result should know of them."""
+    """The items of each split, the files they were read from, and what a reader of a result should know of them.
+
+    `tasks_are_groups` says that a task is only a grouping and shows in no prompt, so that equal texts of two tasks are
+    one question; without it they are two, since a template may ask for another thing in each task.
+    """
 
     splits: Splits
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    tasks_are_groups: bool = False
+
+    def question(self, item: Item) -> object:
+        """Return what two items that ask the same share."""
+        return item.text if self.tasks_are_groups else item.content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,25 +100,26 @@ class SplitPolicy:
         splits["train"], repeated = _without_repeats(splits["train"])
         if repeated:
             notes.append(f"{repeated} repeated training rows left out")
-        splits["validation"], shared = self._apart(splits["validation"], splits["test"], "validation", "test")
+        ask = corpus.question
+        splits["validation"], shared = self._apart(splits["validation"], splits["test"], ask, "validation", "test")
         notes += shared
         evaluated = [*splits["validation"], *splits["test"]]
-        splits["train"], shared = self._apart(splits["train"], evaluated, "training", "validation or test")
+        splits["train"], shared = self._apart(splits["train"], evaluated, ask, "training", "validation or test")
         notes += shared
         present = {item.task for item in splits["validation"]}
-        carved = self._carved([item for item in splits["train"] if item.task not in present])
+        carved = self._carved([item for item in splits["train"] if item.task not in present], ask)
         if carved:
-            now_validation = {item.content for item in carved}
-            splits["train"] = [item for item in splits["train"] if item.content not in now_validation]
+            now_validation = {ask(item) for item in carved}
+            splits["train"] = [item for item in splits["train"] if ask(item) not in now_validation]
             splits["validation"] += carved
             notes.append(f"{len(carved)} validation rows carved from training")
         return replace(corpus, splits=splits, notes=tuple(notes))
 
     def _apart(
-        self, items: Sequence[Item], later: Iterable[Item], name: str, later_name: str
+        self, items: Sequence[Item], later: Iterable[Item], ask: Question, name: str, later_name: str
     ) -> tuple[list[Item], list[str]]:
-        known = {item.content for item in later}
-        shared = [item for item in items if item.content in known]
+        known = {ask(item) for item in later}
+        shared = [item for item in items if ask(item) in known]
         if not shared:
             return list(items), []
         if self.overlap == "error":
@@ -113,11 +129,11 @@ class SplitPolicy:
             )
         if self.overlap == "keep":
             return list(items), [f"{len(shared)} {name} rows are also {later_name} rows"]
-        kept = [item for item in items if item.content not in known]
+        kept = [item for item in items if ask(item) not in known]
         return kept, [f"{len(shared)} {name} rows left out that are also {later_name} rows"]
 
-    def _carved(self, items: Sequence[Item]) -> list[Item]:
-        """Return the same share of every task's and label's items; items of equal content stay together."""
+    def _carved(self, items: Sequence[Item], ask: Question) -> list[Item]:
+        """Return the same share of every task's and label's items; items that ask the same stay together."""
         groups: dict[tuple[str, ...], list[Item]] = {}
         for item in items:
             groups.setdefault((item.task, *item.labels), []).append(item)
@@ -127,8 +143,8 @@ class SplitPolicy:
             carved += rng.sample(members, number)
         if not carved and len(items) > 1:
             carved = [rng.choice(items)]
-        contents = {item.content for item in carved}
-        return [item for item in items if item.content in contents]
+        questions = {ask(item) for item in carved}
+        return [item for item in items if ask(item) in questions]
 
 
 def _without_repeats(items: Sequence[Item]) -> tuple[list[Item], int]:

@@ -103,6 +103,7 @@ def labelled(
         names=SplitNames(splits),
         held_out=held_out,
         in_prompt=sorted({field for text in templates for field in fields_in(text)} - set(MADE_FIELDS)),
+        one_template=isinstance(format.prompt_template, str),
     )
     columns.settings(kind, reader.in_prompt)  # what contradicts itself is refused before anything is read
     local = path if source == "generated" or path == default_path else _local(path, hub, cache)

@@ -25,7 +25,10 @@ UNDIVIDED = "row"  # the split of rows that nothing divides
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableReader:
-    """Everything that decides how tables are read; `in_prompt` are columns that the prompt template names."""
+    """Everything that decides how tables are read.
+
+    `in_prompt` are columns that the prompt template names, `one_template` says that it is the same for all tasks.
+    """
 
     kind: str
     tasks: str
@@ -34,6 +37,7 @@ class TableReader:
     names: SplitNames
     held_out: HeldOut
     in_prompt: Sequence[str]
+    one_template: bool = False
 
     def read(self, path: Path) -> tuple[LabelledCorpus, list[Problem]]:
         """Read a file or a folder of them; raise UserError for settings that contradict each other."""
@@ -52,9 +56,8 @@ class TableReader:
         problems += found.unknown_labels()
         splits, held_out = found.divided(reader.held_out)
         left_out = [f"{number} rows of {name} not used" for name, number in found.left_out.items()]
-        return LabelledCorpus(
-            splits, tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
-        ), problems
+        read_files, said = tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
+        return LabelledCorpus(splits, read_files, said, tasks_are_groups=self.one_template), problems
 
     def _of_stand_in(self) -> TableReader:
         if self.kind == "choices":

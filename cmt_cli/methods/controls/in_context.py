@@ -23,6 +23,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.setting_checks import not_negative, one_of
 from cmt_cli.core.stream import Answer, Episodes, Example, Prompt, Task
+from cmt_cli.core.tokens import longest_answers
 from cmt_cli.memory.example_buffer import ExampleBuffer
 from cmt_cli.memory.lexical_index import Bm25 as Bm25Index
 from cmt_cli.methods.replay.rehearsal import pooled_features
@@ -120,17 +121,19 @@ class DemonstrationPredictor(Predictor):
 
     @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        return self._learner.generate([self._extended(p, decoding.max_new_tokens) for p in prompts], decoding)
+        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], [""] * len(prompts))
+        most = decoding.max_new_tokens
+        extended = [self._extended(p, max(reserve, most)) for p, reserve in zip(prompts, reserves, strict=True)]
+        return self._learner.generate(extended, decoding)
 
     @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | demonstrations, prompt) in nats, summed over the target's tokens and the end token."""
-        extended = []
-        for prompt, target in zip(prompts, targets, strict=True):
-            # Room for the longest choice, so that all choices of a question are read behind the same text.
-            longest = max(len(self._learner.encode(text)) for text in (target, *prompt.choices))
-            extended.append(self._extended(prompt, longest + 1))
-        return self._learner.loglikelihood(extended, targets)
+        # Room for the longest choice, so that all choices of a question are read behind the same text.
+        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], targets)
+        pairs = list(zip(prompts, reserves, strict=True))
+        extended = {pair: self._extended(*pair) for pair in dict.fromkeys(pairs)}
+        return self._learner.loglikelihood([extended[pair] for pair in pairs], targets)
 
     def _extended(self, prompt: Prompt, reserve: int) -> Prompt:
         room = self._learner.num_positions - reserve - 1  # one for a start token

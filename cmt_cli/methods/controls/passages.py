@@ -16,6 +16,7 @@ from cmt_cli.core.learner import Learner, Predictor
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task
+from cmt_cli.core.tokens import longest_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +75,23 @@ class PassagePredictor(Predictor):
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt; the answers name the documents read."""
         passages = [self._retrieve(prompt) for prompt in prompts]
-        room = self._learner.max_tokens - decoding.max_new_tokens
-        extended = [self._extended(*pair, room) for pair in zip(prompts, passages, strict=True)]
+        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], [""] * len(prompts))
+        rooms = [self._learner.max_tokens - max(reserve, decoding.max_new_tokens) for reserve in reserves]
+        extended = [self._extended(*triple) for triple in zip(prompts, passages, rooms, strict=True)]
         answers = self._learner.generate(extended, decoding)
         return [replace(a, documents=_documents(read)) for a, read in zip(answers, passages, strict=True)]
 
     @override
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | passages, prompt) in nats, summed over the target's tokens and the end token."""
-        extended = []
-        for prompt, target in zip(prompts, targets, strict=True):
-            room = self._learner.max_tokens - len(self._learner.encode(target)) - 1
-            extended.append(self._extended(prompt, self._retrieve(prompt), room))
-        return self._learner.loglikelihood(extended, targets)
+        # Room for the longest choice, so that all choices of a question are read behind the same passages.
+        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], targets)
+        pairs = list(zip(prompts, reserves, strict=True))
+        extended = {
+            (prompt, reserve): self._extended(prompt, self._retrieve(prompt), self._learner.max_tokens - reserve)
+            for prompt, reserve in dict.fromkeys(pairs)
+        }
+        return self._learner.loglikelihood([extended[pair] for pair in pairs], targets)
 
     def _extended(self, prompt: Prompt, passages: Sequence[Passage], room: int) -> Prompt:
         if not passages:

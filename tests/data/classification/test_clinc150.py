@@ -63,6 +63,14 @@ def test_tasks_of_one_domain_each_bring_its_intents(tmp_path: Path) -> None:
     assert made.tests[0].labels_by_task == (("new card", "lost card"), ("book trip",))
 
 
+@pytest.mark.parametrize("tasks", ["domains", "labels"])
+def test_an_utterance_under_two_domains_is_in_one_split(tmp_path: Path, tasks: str) -> None:
+    train = [*pairs("train", 3), ["Test book_trip  0", "new_card"]]
+    made = stream(put(tmp_path / "clinc", train=train), tmp_path, tasks=tasks)
+    assert all("book_trip" not in example.prompt for example in made.tasks[0].train)
+    assert "1 training rows left out that are also validation or test rows" in made.provenance.note
+
+
 def test_domains_need_to_be_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no domain is known of 3 intents, 'new card' among them"):
         stream(put(tmp_path / "clinc", domains=None), tmp_path, tasks="domains")

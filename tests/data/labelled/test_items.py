@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -127,6 +128,21 @@ def test_an_overlap_may_be_kept_and_is_counted() -> None:
         "1 validation rows are also test rows",
         "2 training rows are also validation or test rows",
     )
+
+
+def test_tasks_that_are_groups_do_not_tell_equal_texts_apart() -> None:
+    grouped = replace(overlapping(), tasks_are_groups=True)
+    clean = split_policy(share=0.5).applied(grouped)
+    learned = clean.splits["train"] + clean.splits["validation"]
+    assert sorted(texts(learned)) == ["a", "in validation", "z"]
+    assert clean.notes[1] == "3 training rows left out that are also validation or test rows"
+
+
+def test_equal_texts_of_two_groups_are_carved_together() -> None:
+    train = [item(f"text {i}", task=task) for i in range(20) for task in ("one", "two")]
+    clean = split_policy().applied(replace(corpus(train, [], items("t", 1)), tasks_are_groups=True))
+    assert clean.splits["validation"]
+    assert not set(texts(clean.splits["train"])) & set(texts(clean.splits["validation"]))
 
 
 @pytest.mark.parametrize(("share", "overlap"), [(0.0, "drop"), (1.0, "drop"), (0.1, "dropp")])

@@ -206,6 +206,20 @@ def test_overlaps_are_dropped_as_the_split_policy_says(stream: Any, tmp_path: Pa
         stream(tmp_path / "in", "data.split_policy.overlap=error")
 
 
+@pytest.mark.parametrize(("template", "is_shown"), [('"{text}"', False), ('"{site}: {text}"', True)])
+def test_a_task_tells_texts_apart_where_the_prompt_shows_it(
+    stream: Any, tmp_path: Path, template: str, is_shown: bool
+) -> None:
+    shared = {"text": "I feel as always", "label": "joy"}
+    rows = {"train": [*ROWS, {**shared, "site": "s0"}], "test": [{**shared, "site": "s1"}]}
+    rows["test"].append({"text": "I feel new", "label": "joy", "site": "s0"})
+    for split, own in rows.items():
+        put_csv(tmp_path / "data" / f"{split}.csv", own)
+    made = stream(tmp_path / "data", "data.columns.task=site", f"data.format.prompt_template={template}")
+    learned = prompts(made) + [example.prompt for task in made.tasks for example in task.validation]
+    assert any("as always" in prompt for prompt in learned) == is_shown
+
+
 def test_faulty_rows_are_told_with_their_lines_or_skipped(stream: Any, tmp_path: Path) -> None:
     put_csv(tmp_path / "in" / "train.csv", [*ROWS, {"text": " ", "label": "joy", "site": ""}])
     put_csv(tmp_path / "in" / "test.csv", [*ROWS[:4], {"text": "What?", "label": "awe", "site": ""}])

@@ -158,3 +158,21 @@ def test_state_round_trip_and_bytes(tiny_gpt2: Learner, choice: str) -> None:
 def test_settings_that_cannot_work_are_refused(setting: str, value: object) -> None:
     with pytest.raises(UserError, match=f"method.{setting}"):
         in_context(**{setting: value})
+
+
+def test_each_text_is_tokenized_once_a_question(tiny_gpt2: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: Counter[str] = Counter()
+    encode = tiny_gpt2.encode
+
+    def counted(text: str) -> list[int]:
+        encoded[text] += 1
+        return encode(text)
+
+    monkeypatch.setattr(tiny_gpt2, "encode", counted)
+    labels = tuple(f" label {i}" for i in range(150))
+    prompt = Prompt("q", "Where is Ines?", labels)
+    method = learned(tiny_gpt2, PLACES)
+    encoded.clear()
+    method.predictor(tiny_gpt2, 0).loglikelihood([prompt] * len(labels), labels)
+    assert [encoded[label] for label in labels] == [1] * len(labels)
+    assert sum(encoded.values()) == 2 * len(labels) + 2  # labels alone, behind the prompt, and the prompt twice
