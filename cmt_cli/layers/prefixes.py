@@ -92,6 +92,7 @@ def key_value_prefix(key_values: Tensor, batch_size: int) -> Prefix:
 @torch.no_grad()
 def activations(learner: Learner, ids: list[int]) -> Tensor:
     """Return the keys and values of a sequence in float32, `[tokens, layers, 2, kv_heads, head_dim]`."""
+    key_value_shape(learner.model)  # refuses layers that differ
     tokens = torch.tensor([ids], device=learner.device)
     with learner.precision():
         inputs = model_inputs(learner.model, tokens, torch.ones_like(tokens), None)

@@ -47,6 +47,8 @@ def load(
     folder = model_folder(name_or_path, revision)
     config = _config(folder, trust_remote_code)
     _check_length(name_or_path, config, max_tokens)
+    _check_attention(name_or_path, config, attention)
+    tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
@@ -57,7 +59,6 @@ def load(
         use_safetensors=True,
         **settings,
     )
-    tokenizer = _tokenizer(folder, trust_remote_code, model.get_input_embeddings().num_embeddings)
     model = model if settings else model.to(where)
     check_cache(model)
     return Learner(
@@ -127,7 +128,29 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
             f"The tokenizer in '{folder}' has the end-of-sequence token {tokenizer.eos_token} (id {eos_id}), but the "
             f"model knows ids below {num_embeddings}: answers could not end. Give the model its own tokenizer."
         )
+    # Special ones are let pass: a padding token is often added without an embedding, and no text has it.
+    special = set(tokenizer.all_special_ids)
+    unknown = sorted(token for token, i in tokenizer.get_vocab().items() if i >= num_embeddings and i not in special)
+    if unknown:
+        raise UserError(
+            f"The tokenizer in '{folder}' has {len(unknown)} tokens ({', '.join(unknown[:3])}) beyond the "
+            f"{num_embeddings} that the model has embeddings for: a text with one could not be read. Set "
+            "model.name_or_path to a folder with the model's own tokenizer, or resize the model's embeddings there."
+        )
     return tokenizer
+
+
+def _check_attention(name: str, config: Any, attention: str) -> None:
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        return  # the model's own code, which is loaded with it
+    try:
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    except (ValueError, ImportError) as error:
+        raise UserError(
+            f"'{name}', a model of type '{config.model_type}', cannot have model.attention={attention} here ({error}). "
+            "Set model.attention=eager, which every model has."
+        ) from error
 
 
 def _check_length(name: str, config: Any, max_tokens: int) -> None:

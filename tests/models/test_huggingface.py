@@ -11,12 +11,14 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.models import huggingface, model_files
+from tests.models.shapes import random_learner, shaped_config
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -224,3 +226,30 @@ def test_model_configurations_name_every_argument_and_a_license(path: Path) -> N
         assert "License" in text
     if path.stem not in ("tiny", "huggingface"):
         assert len(config["revision"]) == 40  # pinned to a commit
+
+
+def test_tokens_without_an_embedding_are_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoints["llama"], tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<extra>", "<more>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UserError, match=r"2 tokens \(<extra>, <more>\) beyond .*model\.name_or_path"):
+        load(folder)
+
+
+@pytest.mark.parametrize(("kind", "attention"), [("mpt", "sdpa"), ("mpt", "flash_attention_2")])
+def test_attention_that_a_model_lacks_is_refused_before_loading(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, attention: str
+) -> None:
+    folder = shutil.copytree(checkpoints["gpt2"], tmp_path / "model")
+    shaped_config(kind).save_pretrained(folder)
+    monkeypatch.delattr(AutoModelForCausalLM, "from_pretrained")
+    with pytest.raises(UserError, match=f"type '{kind}', cannot have model.attention={attention} here .*eager"):
+        load(folder, attention=attention)
+
+
+def test_eager_attention_loads_a_model_without_another(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoints["gpt2"], tmp_path / "model")
+    learner = random_learner(shaped_config("mpt"))
+    learner.model.save_pretrained(folder)
+    assert len(load(folder, attention="eager").generate([Prompt("p", "Where?")], GREEDY)) == 1
