@@ -26,10 +26,11 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, counted, find, json_type
+from cmt_cli.data.files.reading import Problem, find, json_type
 from cmt_cli.data.labelled.held_out import in_order
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at

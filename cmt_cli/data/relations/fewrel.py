@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
@@ -96,7 +97,7 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
     for file in files:
         items += _relations(file, names, known, problems)
     missing = [name for name, file in found.items() if file is None] if is_of_wikipedia else []
-    notes = (f"{len(known)} relations, {missing[0]} is not there",) if missing else ()
+    notes = (f"{counted(len(known), 'relation')}, {missing[0]} is not there",) if missing else ()
     return LabelledCorpus({"train": items}, (*files, *filter(None, (name_file,))), notes), problems
 
 

@@ -39,7 +39,7 @@ def test_a_pair_of_which_one_training_file_is_missing_is_refused_or_left_out_wit
         stream(tmp_path, ["da-en", "lv-en"])
     made = stream(tmp_path, ["da-en", "lv-en"], missing_tasks="skip")
     assert [task.name for task in made.tasks] == ["lv-en"]
-    assert "1 tasks without training rows left out: da-en" in made.provenance.note
+    assert "1 task without training rows left out: da-en" in made.provenance.note
     with pytest.raises(UserError, match="no training rows"):
         stream(tmp_path, ["da-en"], missing_tasks="skip")
 
