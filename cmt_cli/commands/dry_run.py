@@ -13,6 +13,7 @@ from cmt_cli.commands.machine import available_bytes
 from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
 from cmt_cli.core.stream import Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_misfit
@@ -64,7 +65,7 @@ def _stream_line(stream: Stream) -> str:
     files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
     data = stream.provenance
     split = ", VALIDATION split" if data.split == "validation" else ""
-    return f"{stream.name}, {data.source}{split}{files}: {len(stream.tasks)} tasks, {description(stream)}"
+    return f"{stream.name}, {data.source}{split}{files}: {counted(len(stream.tasks), 'task')}, {description(stream)}"
 
 
 def _state(folder: Path) -> str:

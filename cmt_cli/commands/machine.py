@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
+from cmt_cli.core.wording import counted
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
 _OPTIONAL = {"bitsandbytes": "4-bit models on CUDA", "spacy": "method=salient_spans with a tagger"}
@@ -96,7 +97,7 @@ def places() -> Lines:
     free = shutil.disk_usage(Path.cwd()).free / _GIB
     return {
         "configuration": str(catalog.conf_dir()),
-        "runs": f"{RUNS.resolve()}: {len(run_names())} runs, {free:.1f} GiB free",
+        "runs": f"{RUNS.resolve()}: {counted(len(run_names()), 'run')}, {free:.1f} GiB free",
         "cmt cache": f"{cache}{_held(cache) if cache.is_dir() else ' (not there yet)'}; set CMT_CACHE to move it",
         "model cache": f"{_hub_cache()}: {_num_models()} models"
         + ("; HF_HUB_OFFLINE is set, nothing is downloaded" if os.environ.get("HF_HUB_OFFLINE") else ""),

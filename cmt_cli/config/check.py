@@ -16,6 +16,7 @@ from cmt_cli.config import catalog, compose, spelling
 from cmt_cli.config.errors import explain
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.wording import ended
 
 GROUPS = ("method", "data", "model")  # whose chosen names make up a run's name
 
@@ -58,7 +59,7 @@ def settings_of(config: DictConfig, choices: Any, overrides: Sequence[str] = ())
             raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
         resolved: Any = spelling.read(OmegaConf.to_container(shown, resolve=True))
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
+        raise UserError(f"{error.full_key}: {ended(str(error).splitlines()[0])}") from error
     names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}
     return Settings(resolved, names, tuple(overrides))
 

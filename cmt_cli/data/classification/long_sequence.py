@@ -8,7 +8,7 @@ Tasks and orders are those of Razdaibiedina et al. 2023 (Progressive Prompts, ar
     ["very negative", "negative", "neutral", "positive", "very positive"]
 
 Upstream `dev.json` is a copy of `test.json`; where it is, it is not used, and a validation split is carved from the
-training rows, so that nothing is chosen on test rows. MNLI holds rows whose label "-" is none of labels.json: faulty.
+training rows, so that nothing is chosen on test rows. MNLI has rows without a gold label ("-"): left out, counted.
 Papers number orders differently (SAPT's order 4 is O-LoRA's order 6), so an order is its list of tasks; the aliases
 o1 to o6 of the configuration follow O-LoRA. The repository is MIT; every set keeps its own terms. Chance is 1 / (labels
 of the task): 1/2 to 1/14.
@@ -17,6 +17,7 @@ of the task): 1/2 to 1/14.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
@@ -36,6 +38,7 @@ from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_strea
 
 FILE_OF_SPLIT = {"train": "train.json", "validation": "dev.json", "test": "test.json"}
 LABELS_FILE = "labels.json"
+NO_LABEL = "-"  # of SNLI and MNLI: the annotators did not agree
 KIND_OF_TASK = {
     **dict.fromkeys(("agnews", "dbpedia", "yahoo"), "TC"),
     **dict.fromkeys(("amazon", "yelp", "IMDB", "SST-2"), "SC"),
@@ -97,6 +100,7 @@ def read(path: Path, tasks: Sequence[str] | None = None) -> tuple[LabelledCorpus
     problems: list[Problem] = []
     splits: dict[str, list[Item]] = {split: [] for split in FILE_OF_SPLIT}
     files: list[Path] = []
+    unlabelled: Counter[str] = Counter()
     folders = [folder for folder in _task_folders(path) if tasks is None or folder.name in tasks]
     for folder in folders:
         labels_file = find(folder, LABELS_FILE)
@@ -108,13 +112,16 @@ def read(path: Path, tasks: Sequence[str] | None = None) -> tuple[LabelledCorpus
             file = find(folder, name)
             if file is not None:
                 files.append(file)
-                splits[split] += _items(file, split, labels, problems)
+                splits[split] += _items(file, split, labels, problems, unlabelled)
             elif split != "validation":
                 problems.append(Problem(folder, None, f"holds no {name}"))
     if not folders:
         wanted = "no task" if tasks is None else f"none of the tasks {', '.join(tasks)}"
         problems.append(Problem(path, None, f"holds {wanted}: no folder like SC/yelp with {LABELS_FILE} in it"))
-    return LabelledCorpus(splits, tuple(files)), problems
+    notes = tuple(
+        f"{counted(number, 'row')} of {task} without a gold label left out" for task, number in unlabelled.items()
+    )
+    return LabelledCorpus(splits, tuple(files), notes), problems
 
 
 def _task_folders(path: Path) -> list[Path]:
@@ -143,7 +150,10 @@ def _labels(file: Path | None, folder: Path, problems: list[Problem]) -> list[st
     return [name.strip() for name in names]
 
 
-def _items(file: Path, split: str, labels: Sequence[str], problems: list[Problem]) -> list[Item]:
+def _items(
+    file: Path, split: str, labels: Sequence[str], problems: list[Problem], unlabelled: Counter[str]
+) -> list[Item]:
+    """Return the rows of a file; those that the annotators did not agree on are counted by task."""
     document = read_json(file, problems)
     if document is None:
         return []
@@ -157,7 +167,9 @@ def _items(file: Path, split: str, labels: Sequence[str], problems: list[Problem
             continue
         record = JsonRecord(document, keys, values)
         text, label = text_field(record, "sentence", problems), text_field(record, "label", problems)
-        if label is not None and label not in labels:
+        if label == NO_LABEL and label not in labels:
+            unlabelled[task] += 1
+        elif label is not None and label not in labels:
             problems.append(record.problem(f"the label '{label}' is none of {LABELS_FILE}: {', '.join(labels)}"))
         elif text is not None and label is not None:
             fields = {"text": text, "options": BETWEEN_OPTIONS.join(labels)}

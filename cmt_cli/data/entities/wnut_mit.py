@@ -6,11 +6,12 @@ requests (Liu et al. 2013, MIT SLS, no licence stated, free for research), in th
 (sz128/slot_filling_and_intent_detection_of_SLU), which have no validation split; one is carved from training:
 
     wnut17/{wnut17train.conll,emerging.dev.conll,emerging.test.annotated}
-    mit_corpus/{movie_eng,restaurant}/{train,test}
+    mit_corpus/{movie_eng,restaurant,movie_trivia10k13}/{train,test}
 
     Moor        B-person          find:O a:O film:O by:O ada:B-DIRECTOR moor:I-DIRECTOR <=> <NULL>
     sang        O
 
+`trivia`, MIT's second movie corpus, has types of its own (Actor, Plot, Character_Name) and is no task by default.
 Most sentences of WNUT17 hold no entity; their answer is `none`. Chance is about 0: no entity is found by guessing.
 """
 
@@ -73,7 +74,18 @@ DOMAINS = {
         write_token_lines,
         str.title,
     ),
+    "trivia": Domain(
+        {
+            "train": "mit_corpus/movie_trivia10k13/train",
+            "validation": "mit_corpus/movie_trivia10k13/valid",
+            "test": "mit_corpus/movie_trivia10k13/test",
+        },
+        read_token_lines,
+        write_token_lines,
+        str.title,
+    ),
 }
+DEFAULT = ("wnut17", "movie", "restaurant")  # the tasks of the stand-in
 
 
 def wnut_mit(
@@ -90,7 +102,7 @@ def wnut_mit(
     format: Format,
     generated: Generator,
 ) -> Stream:
-    """Return a task for each domain of `order`: wnut17, movie, restaurant."""
+    """Return a task for each domain of `order`: wnut17, movie, restaurant, trivia."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
     return domain_stream(corpus, provenance, order=order, limits=limits, format=format)
@@ -117,9 +129,10 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
 
 
 def write(folder: Path, corpus: LabelledCorpus) -> None:
-    """Write a corpus in this layout, its first three tasks as the domains, MIT's without a validation file."""
+    """Write a corpus in this layout, its first three tasks as the default domains, MIT's without a validation file."""
     tasks = dict.fromkeys(item.task for item in corpus.splits["train"])
-    for (name, domain), task in zip(DOMAINS.items(), tasks, strict=False):
+    for name, task in zip(DEFAULT, tasks, strict=False):
+        domain = DOMAINS[name]
         for split, file in domain.files.items():
             if split == "validation" and name != "wnut17":
                 continue
@@ -132,8 +145,8 @@ LAYOUT: LabelledLayout = Layout(
     license="WNUT17 CC BY 4.0; MIT movie and restaurant: none stated, free for research",
     how_to_get=(
         "Put the .conll and .annotated files of github.com/leondz/emerging_entities_17 into {path}/wnut17 and "
-        "data/MIT_corpus/{movie_eng,restaurant} of github.com/sz128/slot_filling_and_intent_detection_of_SLU into "
-        "{path}/mit_corpus."
+        "data/MIT_corpus/{movie_eng,restaurant,movie_trivia10k13} of "
+        "github.com/sz128/slot_filling_and_intent_detection_of_SLU into {path}/mit_corpus."
     ),
     read=read,
     write=write,

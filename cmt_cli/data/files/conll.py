@@ -13,13 +13,13 @@ BIOES and BILOU at once; one in which most do not is IO (`art-music`), where nei
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmt_cli.core.spans import Entity, spans
-from cmt_cli.data.files.reading import Problem, name_row, numbered_lines
+from cmt_cli.data.files.reading import Problem, name_row, numbered_lines, read_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"
@@ -53,7 +53,18 @@ class _Tagged:
 
 def read_columns(file: Path, problems: list[Problem]) -> list[Sentence]:
     """Read a file of columns; a sentence with a fault is left out, an empty file is a problem."""
-    return _sentences(file, list(_column_sentences(file, problems)), problems)
+    tagged = list(_column_sentences(file, problems))
+    if tagged and (last := _cut_line(file)):
+        fault = "the file ends within this line, without a line ending: it is cut off, or complete once one is added"
+        problems.append(Problem(file, last, fault, row=tagged[-1].name))
+        tagged[-1].is_faulty = True
+    return _sentences(file, tagged, problems)
+
+
+def _cut_line(file: Path) -> int | None:
+    """Return the number of a last line that has text but no line ending."""
+    lines = deque(enumerate(read_lines(file, []), start=1), maxlen=1)
+    return next((number for number, line in lines if line.strip() and not line.endswith(("\n", "\r"))), None)
 
 
 def read_token_lines(file: Path, problems: list[Problem]) -> list[Sentence]:
@@ -118,16 +129,38 @@ def _sentences(file: Path, tagged: Sequence[_Tagged], problems: list[Problem]) -
     counts = Counter(tag for sentence in tagged for tag in sentence.tags if tag != "O")
     bare = {tag for tag in counts if not _PREFIXED.match(tag)}
     is_prefixed = 2 * sum(counts[tag] for tag in bare) <= counts.total()
+    begins_with_b = is_prefixed and _begins_with_b(tagged)
     found = []
     for sentence in tagged:
         tags = sentence.tags
+        broken = [i for i in range(1, len(tags)) if _breaks(tags[i - 1], tags[i])] if begins_with_b else []
         if is_prefixed and not bare.isdisjoint(tags):
             problems.extend(_tag_problem(file, sentence, i) for i, tag in enumerate(tags) if tag in bare)
+        elif broken and not sentence.is_faulty:
+            problems.extend(_break_problem(file, sentence, i) for i in broken)
         elif not sentence.is_faulty:
             found.append(Sentence(tuple(sentence.tokens), _entities(sentence, is_prefixed), sentence.line))
     if not found:
         problems.append(Problem(file, None, "has no sentence that can be read" if tagged else "has no sentences"))
     return found
+
+
+def _begins_with_b(tagged: Sequence[_Tagged]) -> bool:
+    """Return whether entities begin with B- (BIO, BIOES, BILOU); in IOB1 B- only parts neighbors of one type."""
+    pairs = [(before, tag) for s in tagged for before, tag in zip(["O", *s.tags], s.tags, strict=False)]
+    begun = sum(tag[:2] in ("B-", "S-", "U-") and before[2:] != tag[2:] for before, tag in pairs)
+    return begun > sum(before == "O" and tag[:2] in ("I-", "E-", "L-") for before, tag in pairs)
+
+
+def _breaks(before: str, tag: str) -> bool:
+    """Return whether a tag goes on with an entity of another type than the one that was begun."""
+    return before.startswith(("B-", "I-")) and tag.startswith(("I-", "E-", "L-")) and before[2:] != tag[2:]
+
+
+def _break_problem(file: Path, sentence: _Tagged, index: int) -> Problem:
+    before, tag = sentence.tags[index - 1], sentence.tags[index]
+    message = f"the tag '{tag[:40]}' stands behind '{before[:40]}', but goes on with an entity of another type"
+    return Problem(file, sentence.line + index * sentence.step, message, row=sentence.name)
 
 
 def _entities(sentence: _Tagged, is_prefixed: bool) -> tuple[Entity, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.wording import counted, ended
 
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -56,11 +57,11 @@ class ProblemError(UserError):
     def __init__(self, problems: Sequence[Problem], *, name: str, path: Path) -> None:
         self.problems = tuple(problems)
         self._name, self._path = name, path
-        shown = "; ".join(str(problem) for problem in self.problems[:SHOWN_PROBLEMS])
+        shown = "; ".join(str(problem).rstrip(".") for problem in self.problems[:SHOWN_PROBLEMS])
         count = counted(len(self.problems), "problem")
         rest = f"; and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
         super().__init__(
-            f"The files of data={name} have {count}: {shown}{rest}. "
+            f"{ended(f'The files of data={name} have {count}: {shown}{rest}')} "
             f"Mend the files and repeat; `cmt data check {name} --path {path}` lists every problem."
         )
 
@@ -91,11 +92,6 @@ class Row:
     def problem(self, message: str) -> Problem:
         """Return a problem at the row's first line."""
         return Problem(self.file, self.line, message)
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number with a regular noun, in the plural unless it is one."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def num_rows(problems: Sequence[Problem]) -> int:
@@ -223,7 +219,9 @@ def read_csv(path: Path, required: Sequence[str], problems: list[Problem], form:
             if faults:
                 return
         elif len(fields) != len(header):
-            problems.append(Problem(path, line, f"has {len(fields)} fields where the header has {len(header)}"))
+            problems.append(
+                Problem(path, line, f"has {counted(len(fields), 'field')} where the header has {len(header)}")
+            )
         elif len(problems) == num_before:
             is_empty = False
             yield Row(dict(zip(header, fields, strict=True)), path, line)

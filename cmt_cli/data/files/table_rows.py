@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.reading import (
@@ -155,7 +156,7 @@ def _has_lines(file: Path) -> bool:
 def _hint(row: object, header: Sequence[str]) -> str:
     if not isinstance(row, list):
         return ""
-    given = f"has {len(header)} names" if header else "can name its values"
+    given = f"has {counted(len(header), 'name')}" if header else "can name its values"
     return f" of {len(row)}; data.table.header {given}"
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Provenance, Stream, Task, TestSet
+from cmt_cli.core.wording import counted
 from cmt_cli.data.knowledge.qa_corpus import SPLITS, Part, QACorpus, Question
 
 ORDERS = ("file", "date")
@@ -49,16 +50,16 @@ class Selection:
     max_test_questions_per_document: int | None
 
     def __post_init__(self) -> None:
-        one_of(self.stream_split, STREAM_SPLITS, "selection.stream_split")
-        one_of(self.order, ORDERS, "selection.order")
-        one_of(self.pick, PICKS, "selection.pick")
+        one_of(self.stream_split, STREAM_SPLITS, "data.selection.stream_split")
+        one_of(self.order, ORDERS, "data.selection.order")
+        one_of(self.pick, PICKS, "data.selection.pick")
         for name in ("train_documents", "validation_documents", "test_documents", "test_questions_per_document"):
             _check_limit(f"max_{name}", dataclasses.asdict(self)[f"max_{name}"])
         if self.stream_split == "validation" and self.max_validation_documents is not None:
             raise UserError(
-                f"selection.max_validation_documents={self.max_validation_documents} limits episodes of the validation "
-                "split, and selection.stream_split=validation streams that split instead. Set "
-                "selection.max_test_documents, which limits what is streamed."
+                f"data.selection.max_validation_documents={self.max_validation_documents} limits episodes of the "
+                "validation split, and data.selection.stream_split=validation streams that split instead. Set "
+                "data.selection.max_test_documents, which limits what is streamed."
             )
 
     @property
@@ -94,7 +95,7 @@ class QuestionFormat:
     def __post_init__(self) -> None:
         if "{question}" not in self.prompt_template:
             raise UserError(
-                f"prompt_template={self.prompt_template!r} has no place for the question; "
+                f"data.prompt_template={self.prompt_template!r} has no place for the question; "
                 "write {question} where it belongs, as in 'Question: {question}\\nAnswer:'."
             )
 
@@ -155,9 +156,10 @@ def batches(documents: Sequence[Document], num_tasks: int) -> list[Sequence[Docu
     """Cut documents into `num_tasks` consecutive batches whose sizes differ by at most one."""
     if not 1 <= num_tasks <= len(documents):
         raise UserError(
-            f"num_tasks={num_tasks} does not fit {len(documents)} documents to stream; give 1 to {len(documents)}, or "
-            "more documents: selection.max_test_documents, and of generated data generated.num_test_documents (with "
-            "selection.stream_split=validation generated.num_validation_documents)."
+            f"data.num_tasks={num_tasks} does not fit {counted(len(documents), 'document')} to stream; give 1 to "
+            f"{len(documents)}, or more documents: data.selection.max_test_documents, and of generated ones "
+            "data.generated.num_test_documents (with data.selection.stream_split=validation "
+            "data.generated.num_validation_documents)."
         )
     bounds = [len(documents) * index // num_tasks for index in range(num_tasks + 1)]
     return [documents[start:stop] for start, stop in pairwise(bounds)]
@@ -171,8 +173,8 @@ def in_order(documents: Iterable[Document], order: str) -> list[Document]:
     undated = [document.id for document in documents if document.date is None]
     if undated:
         raise UserError(
-            f"selection.order=date needs the date of every streamed document; {len(undated)} of {len(documents)} have "
-            f"none (the first is '{undated[0]}'). Add dates to the files, or set data.selection.order=file."
+            f"data.selection.order=date needs the date of every streamed document; {len(undated)} of {len(documents)} "
+            f"have none (the first is '{undated[0]}'). Add dates to the files, or set data.selection.order=file."
         )
     return sorted(documents, key=lambda document: document.date or "")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Document
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.origin import Shares
-from cmt_cli.data.files.reading import Problem, Record, counted
+from cmt_cli.data.files.reading import Problem, Record
 
 SPLITS = ("train", "validation", "test")
 

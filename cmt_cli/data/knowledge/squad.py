@@ -26,10 +26,11 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.fields import id_field, present_answers, text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, counted, json_type
+from cmt_cli.data.files.reading import Problem, json_type
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream

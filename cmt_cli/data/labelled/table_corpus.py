@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.origin import is_generated
 from cmt_cli.data.files.reading import Problem, Record, missing_name
 from cmt_cli.data.files.table_rows import TableForm, missing_columns, rows_of, value_at
@@ -55,7 +56,7 @@ class TableReader:
             problems.append(Problem(path, None, f"has no training rows; {where}"))
         problems += found.unknown_labels()
         splits, held_out = found.divided(reader.held_out)
-        left_out = [f"{number} rows of {name} not used" for name, number in found.left_out.items()]
+        left_out = [f"{counted(number, 'row')} of {name} not used" for name, number in found.left_out.items()]
         read_files, said = tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
         return LabelledCorpus(splits, read_files, said, tasks_are_groups=self.one_template), problems
 

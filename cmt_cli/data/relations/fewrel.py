@@ -7,6 +7,9 @@ The files of thunlp/FewRel (folder data): `train_wiki.json` (64 relations) and `
              "h": ["ann lee", "Q1", [[0, 1]]], "t": ["bo day", "Q2", [[3, 4]]]}, ...], ...}
     {"P9": ["teacher of", "the first taught the second"], ...}
 
+FewRel 2.0 (Gao et al. 2019, arXiv 1910.07124) adds files of other domains, `val_pubmed.json` for one, whose relations
+are named by their keys. They are read from a folder without the files of Wikipedia, or where `path` is such a file.
+
 Two protocols share the name, and their numbers do not compare: 10 tasks of 8 relations (RP-CRE, Cui et al. 2021) and 8
 tasks of 10 (the codebase of Zheng et al. 2024, arXiv 2312.07887). RP-CRE divides the rows of each relation 420/140/140;
 the codebase reads a pickled file of such a division, in that file's order of relations.
@@ -18,11 +21,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.reading import Problem, find, json_type
@@ -32,7 +37,9 @@ from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 from cmt_cli.data.relations.relation_split import RelationSplit, joined, positions_of, tokens_fault, tokens_of
 
 FILES = ("train_wiki.json", "val_wiki.json")
+OTHER_FILES = ("val_pubmed.json", "val_semeval.json", "val_nyt.json")  # of FewRel 2.0
 NAMES = "pid2name.json"
+PID = re.compile(r"P\d+")
 TASK = "wiki"
 ENTITIES = {"head": "h", "tail": "t"}
 VAL_SHARE = 5  # every fifth generated relation goes to val_wiki.json, as 16 of 80 do
@@ -74,20 +81,24 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
     problems: list[Problem] = []
     found = {name: find(path, name) for name in FILES}
     files = [file for file in found.values() if file is not None]
+    files = files or [file for name in OTHER_FILES if (file := find(path, name)) is not None]
+    if path.is_file():
+        files = [path]
     if not files:
         problems.append(Problem(path, None, f"holds neither {' nor '.join(FILES)}"))
-    name_file = find(path, NAMES)
+    name_file = find(path.parent if path.is_file() else path, NAMES)
     names = _names(name_file, problems) if name_file is not None else {}
-    if name_file is None:
+    is_of_wikipedia = any(file.name.startswith(FILES) for file in files)
+    if name_file is None and (is_of_wikipedia or not files):
         problems.append(Problem(path, None, f"holds no {NAMES}, the names of the relations"))
         return LabelledCorpus({}, ()), problems
     items: list[Item] = []
     known: set[str] = set()
     for file in files:
         items += _relations(file, names, known, problems)
-    missing = [name for name, file in found.items() if file is None]
-    notes = (f"{len(known)} relations, {missing[0]} is not there",) if missing else ()
-    return LabelledCorpus({"train": items}, (*files, name_file), notes), problems
+    missing = [name for name, file in found.items() if file is None] if is_of_wikipedia else []
+    notes = (f"{counted(len(known), 'relation')}, {missing[0]} is not there",) if missing else ()
+    return LabelledCorpus({"train": items}, (*files, *filter(None, (name_file,))), notes), problems
 
 
 def _object(file: Path, what: str, problems: list[Problem]) -> JsonDocument | None:
@@ -122,20 +133,21 @@ def _relations(file: Path, names: dict[str, str], known: set[str], problems: lis
         if not isinstance(rows, list) or not rows:
             fault = f"{pid} must be a list of rows, not {'empty' if rows == [] else json_type(rows)}"
         elif pid in known:
-            fault = f"{pid} is in {FILES[0]} too"
-        elif pid not in names:
+            fault = f"{pid} is in an earlier file too"
+        elif pid not in names and PID.fullmatch(pid):
             fault = f"the relation {pid} has no name in {NAMES}"
-        elif of_name[names[pid]] > 1:
+        elif of_name[names.get(pid, "")] > 1:
             fault = f"the relation {pid} shares the name '{names[pid]}' with another of {NAMES}"
         if fault:
             problems.append(Problem(file, None, fault))
             continue
         known.add(pid)
+        name = names.get(pid) or joined(pid.replace("_", " ").split())
         for keys, row in document.rows((pid,), rows):
             if fault := _fault(row):
                 problems.append(document.problem(keys, fault))
             else:
-                items.append(_item(f"{pid}-{keys[-1]:04d}", row, names[pid]))
+                items.append(_item(f"{pid}-{keys[-1]:04d}", row, name))
     return items
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.wording import counted
 from cmt_cli.data.files.reading import Problem, folder_with, read_lines
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus
@@ -72,7 +73,9 @@ def read_bitexts(
         first, second = (sides[file] for file in bitext.files)
         if len(first) != len(second):
             other = bitext.files[1]
-            fault = f"has {len(first)} lines, but {other.name} has {len(second)}: line n must translate line n"
+            fault = (
+                f"has {counted(len(first), 'line')}, but {other.name} has {len(second)}: line n must translate line n"
+            )
             problems.append(Problem(bitext.files[0], None, fault))
             continue
         drawn = frozenset[int]() if held_out is None else held_out.drawn(bitext.name, len(first))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_a_task_without_files_is_named_or_left_out(tmp_path: Path) -> None:
         stream(folder, tmp_path, order=order)
     made = stream(folder, tmp_path, order=order, missing_tasks="skip")
     assert [task.name for task in made.tasks] == ["yelp", "CB"]
-    assert "1 tasks without training rows left out: yahoo" in made.provenance.note
+    assert "1 task without training rows left out: yahoo" in made.provenance.note
 
 
 def test_the_options_compete_or_all_labels_seen(tmp_path: Path) -> None:
@@ -124,11 +125,11 @@ def test_the_published_orders_hold_the_published_tasks() -> None:
 
 
 def test_labels_that_are_not_listed_are_bad_rows(tmp_path: Path) -> None:
-    bad = [*objects("NLI/CB", "test", 4), {"label": "-", "sentence": "Text: unlabelled"}, {"sentence": "a"}, "b"]
+    bad = [*objects("NLI/CB", "test", 4), {"label": "?", "sentence": "Text: unlabelled"}, {"sentence": "a"}, "b"]
     folder = put(tmp_path / "cl", test=bad)
     lines = (folder / "NLI" / "CB" / "test.json").read_text(encoding="utf-8").splitlines()
     assert faults(read, folder) == [
-        ("test.json", lines.index('"label": "-",'), "[4]: the label '-' is none of labels.json: entailment, neutral"),
+        ("test.json", lines.index('"label": "?",'), "[4]: the label '?' is none of labels.json: entailment, neutral"),
         ("test.json", lines.index('"sentence": "a"'), "[5]: the key 'label' is missing; there are 'sentence'."),
         ("test.json", 1, "[6]: must be an object, not a string"),
     ]
@@ -162,6 +163,19 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     assert faults(read, tmp_path / "cl" / "SC")[0][2].startswith("holds no task")
 
 
+def test_rows_without_a_gold_label_are_left_out_with_a_count(tmp_path: Path) -> None:
+    rows_of_test = [*objects("NLI/CB", "test", 4), {"label": "-", "sentence": "Text: nobody agreed"}]
+    made = stream(put(tmp_path / "cl", test=rows_of_test, dev=objects("NLI/CB", "dev", 2)), tmp_path)
+    assert "1 row of CB without a gold label left out" in made.provenance.note
+    assert len(made.tests[1].examples) == 4
+
+
+def test_a_file_in_place_of_the_folder_names_the_folder(tmp_path: Path) -> None:
+    file = put(tmp_path / "cl") / "SC" / "yelp" / "train.json"
+    with pytest.raises(ProblemError, match=f"it is a file: give the folder .* data.path={file.parent}"):
+        stream(file, tmp_path)
+
+
 def test_stand_in_has_all_tasks_of_the_longest_orders(tmp_path: Path) -> None:
     made = stream(Path("data/somewhere"), tmp_path, source="generated", order="o6", orders=CONF["orders"])
     assert [task.name for task in made.tasks] == CONF["orders"]["o6"]
@@ -171,9 +185,8 @@ def test_stand_in_has_all_tasks_of_the_longest_orders(tmp_path: Path) -> None:
 def test_the_real_files_run_all_but_yahoo(real_data: Path, tmp_path: Path) -> None:
     folder = real_data.parent / "text_classification" / "CL_Benchmark"
     order = [task for task in CONF["orders"]["o4"] if task != "yahoo"]
-    with pytest.raises(ProblemError, match="the label '-' is none of"):
-        stream(folder, tmp_path, order=order)
-    made = stream(folder, tmp_path, order=order, on_bad_row="skip")
+    made = stream(folder, tmp_path, order=order)
+    assert re.search(r"\d+ rows of MNLI without a gold label left out", made.provenance.note)
     by_name = {name: (train, test) for name, train, _, test in sizes(made)}
     assert by_name["MNLI"] == (500, 198) and by_name["dbpedia"] == (500, 200) and by_name["CB"] == (175, 25)
     with pytest.raises(UserError, match="tasks: yahoo"):

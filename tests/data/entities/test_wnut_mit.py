@@ -11,7 +11,7 @@ import pytest
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.entity_stream import entities_of
-from cmt_cli.data.entities.wnut_mit import DOMAINS, read, wnut_mit
+from cmt_cli.data.entities.wnut_mit import DEFAULT, DOMAINS, read, wnut_mit
 from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.entities import Entities
@@ -77,7 +77,7 @@ def test_faults_are_told_with_file_and_line(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_goes_through_the_same_readers(tmp_path: Path) -> None:
-    made = stream(tmp_path / "none", tmp_path, order=list(DOMAINS))
+    made = stream(tmp_path / "none", tmp_path, order=list(DEFAULT))
     assert made.provenance.source == "generated"
     assert len(made.tasks) == 3 and all(task.train and task.validation for task in made.tasks)
     items = [item for item in SMALL.corpus().splits["test"] if item.task == "work"]  # the second theme
@@ -98,5 +98,15 @@ def test_real_files_hold_one_entity_per_begin_tag(real_data: Path, tmp_path: Pat
             found = Counter(e.type for i in corpus.splits[split] if i.task == name for e in entities_of(i))
             begun = re.findall(r"[\t:]B-(\S+)", (folder / file).read_text(encoding="utf-8"))
             assert found == Counter(kind.lower().replace("_", " ") for kind in begun)
-    made = stream(folder, tmp_path, order=list(DOMAINS))
+    made = stream(folder, tmp_path, order=list(DEFAULT))
     assert [len(test.examples) for test in made.tests] == [900, 400, 400]
+
+
+def test_the_second_movie_corpus_is_a_task_of_its_own(tmp_path: Path) -> None:
+    trivia = {
+        f"mit_corpus/movie_trivia10k13/{split}": f"what:O film:O by:O {name}:B-Director lee:I-Director <=> <NULL>\n"
+        for split, name in (("train", "ann"), ("valid", "bo"), ("test", "cy"))
+    }
+    made = stream(put(tmp_path / "files", **trivia), tmp_path, order=["trivia", "restaurant"])
+    assert [task.name for task in made.tasks] == ["trivia", "restaurant"]
+    assert made.tasks[0].train[0].target == " director: ann lee"

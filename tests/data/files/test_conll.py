@@ -160,3 +160,25 @@ def test_words_missing_from_the_sentence_have_no_tags() -> None:
     assert bio_tags(["Moor", "saw", "Moor"], [Entity("x", "Moor"), Entity("y", "Moor")]) == ["B-x", "O", "B-y"]
     with pytest.raises(ValueError, match="'Lamp' does not follow"):
         bio_tags(["Moor"], [Entity("x", "Lamp")])
+
+
+@pytest.mark.parametrize("text", ["Moor\tB-person\n\nsang\tO\nin\tO", "Moor B-person\n\nsang O\nin O"])
+def test_a_last_line_without_an_ending_is_told(tmp_path: Path, text: str) -> None:
+    sentences, problems = read(read_columns, put(tmp_path, text))
+    assert [(line, message[:32]) for line, message in problems] == [(4, "the file ends within this line, ")]
+    assert [sentence.tokens for sentence in sentences] == [("Moor",)]
+    assert read(read_columns, put(tmp_path, text + "\n"))[1] == []
+
+
+@pytest.mark.parametrize("before", ["B-person", "I-person"])
+def test_an_entity_that_goes_on_with_another_type_is_told(tmp_path: Path, before: str) -> None:
+    text = f"Ada\tB-person\nMoor\t{before}\nTown\tI-city\n\nBo\tB-person\n\n"
+    sentences, problems = read(read_columns, put(tmp_path, text))
+    message = f"the tag 'I-city' stands behind '{before}', but goes on with an entity of another type"
+    assert problems == [(3, message)] and [sentence.tokens for sentence in sentences] == [("Bo",)]
+
+
+def test_in_iob1_neighbors_of_two_types_are_two_entities(tmp_path: Path) -> None:
+    text = "Ada\tI-person\nKelham\tI-city\nNorford\tB-city\nMoor\tI-person\n\n"
+    (sentence,), problems = read(read_columns, put(tmp_path, text))
+    assert problems == [] and [entity.type for entity in sentence.entities] == ["person", "city", "city", "person"]

@@ -74,7 +74,7 @@ def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path) -> None:
     [
         ("anwser,b\n1,2\n", 1, "the column 'answer' is missing; there are 'anwser', 'b'. Did you mean 'anwser'?"),
         ("answer,answer\n1,2\n", 1, "the column 'answer' occurs twice"),
-        ("answer,b\n1,2\n3\n", 3, "has 1 fields where the header has 2"),
+        ("answer,b\n1,2\n3\n", 3, "has 1 field where the header has 2"),
         ('answer\n"open\n', 2, "is not valid csv"),
         (b"answer\nok\ncaf\xe9\n", 3, "is not UTF-8 (byte 0xe9 at 3 of the line)"),
         ("answer\nok\n".encode("utf-16"), 1, "is UTF-16; save it as UTF-8"),

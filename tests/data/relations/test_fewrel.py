@@ -120,7 +120,7 @@ def test_faulty_rows_are_reported_with_lines_and_others_read(tmp_path: Path, fau
         ({"train": {"P9": {}}}, "train_wiki.json", "P9 must be a list of rows, not an object"),
         ({"train": {"P9": []}}, "train_wiki.json", "P9 must be a list of rows, not empty"),
         ({"train": {"P7": [row()]}}, "train_wiki.json", "the relation P7 has no name in pid2name.json"),
-        ({"val": {"P9": [row()]}}, "val_wiki.json", "P9 is in train_wiki.json too"),
+        ({"val": {"P9": [row()]}}, "val_wiki.json", "P9 is in an earlier file too"),
         ({"names": {"P9": "teacher", "P8": ["pupil"]}}, "pid2name.json", "P9 must be [name, description] with a name"),
         ({"names": {"P9": ["of"], "P8": ["of"]}}, "train_wiki.json", "shares the name 'of' with another"),
     ],
@@ -152,7 +152,7 @@ def test_faulty_rows_are_an_error_or_skipped_and_counted(tmp_path: Path) -> None
     with pytest.raises(ProblemError, match=r"P9\[10\]: 'h' must be"):
         stream(folder, tmp_path)
     made = stream(folder, tmp_path, on_bad_row="skip")
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
     assert [len(task.train) for task in made.tasks] == [6, 3]
 
 
@@ -215,3 +215,17 @@ def test_any_row_is_an_item_or_a_problem(tmp_path: Path, rows: list[Any]) -> Non
     corpus, problems = read(put(tmp_path, train={"P9": rows}, val={"P8": [row()]}))
     assert len(corpus.splits["train"]) - 1 + len(problems) == len(rows)
     assert all(isinstance(problem, Problem) and problem.line for problem in problems)
+
+
+def test_files_of_fewrel_2_name_their_relations_by_their_keys(tmp_path: Path) -> None:
+    (tmp_path / "val_pubmed.json").write_text(json.dumps({"may_be_treated_by": [row()], "causes": [row()]}))
+    for path in (tmp_path, tmp_path / "val_pubmed.json"):
+        corpus, problems = read(path)
+        assert problems == [] and len(corpus.files) == 1 and corpus.notes == ()
+        assert [item.labels for item in corpus.splits["train"]] == [("may be treated by",), ("causes",)]
+
+
+def test_other_domains_do_not_join_the_relations_of_wikipedia(tmp_path: Path) -> None:
+    before = read(put(tmp_path))
+    (tmp_path / "val_pubmed.json").write_text(json.dumps({"causes": [row()]}))
+    assert read(tmp_path) == before
