@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.batch import Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Budget, Objective
 from cmt_cli.core.stream import Example, Stream
 from cmt_cli.evaluation.evaluator import Evaluator, TestScore

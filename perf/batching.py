@@ -23,7 +23,8 @@ from reporting import machine_line, parser, table, write
 from torch.nn import functional
 from training import BUDGET, WARM_UP, Round, bare_round, trainer_round
 
-from cmt_cli.core.learner import Batch, Learner, Row
+from cmt_cli.core.batch import Batch, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.stream import Example
 from cmt_cli.training.batching import BatchPlan, epoch_batches

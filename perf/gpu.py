@@ -21,8 +21,9 @@ import torch
 from parts import NoTraining, configured, word_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.records import Records
 from cmt_cli.methods.amortized.amortizer import Item

@@ -20,7 +20,8 @@ from typing import Any
 from parts import NoTraining, configured, set_up
 from reporting import machine_line, note, parser, table, write
 
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.batch import Batch
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Task

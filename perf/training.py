@@ -23,7 +23,8 @@ from parts import GENERATED, NoTraining, configured, random_distilgpt2, set_up, 
 from reporting import machine_line, parser, table, write
 from torch import Tensor
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, ParamGroup, State
 from cmt_cli.core.stream import Example

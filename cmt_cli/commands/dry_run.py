@@ -12,8 +12,8 @@ from rich.markup import escape
 from cmt_cli.commands.machine import available_bytes
 from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
-from cmt_cli.core.wording import counted
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_misfit

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
-from cmt_cli.core.wording import counted
+from cmt_cli.core.exceptions import counted
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
 _OPTIONAL = {"bitsandbytes": "4-bit models on CUDA", "spacy": "method=salient_spans with a tagger"}

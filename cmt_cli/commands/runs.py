@@ -12,8 +12,7 @@ import typer
 
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import AsJson, Where
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.wording import counted
+from cmt_cli.core.exceptions import UserError, counted
 
 if TYPE_CHECKING:
     from cmt_cli.analysis.run_index import Progress, RunEntry

@@ -15,9 +15,8 @@ from rich.progress import Progress, TaskID
 from cmt_cli.config import catalog, targets
 from cmt_cli.config.check import Request, composed
 from cmt_cli.config.check import settings_of as resolved
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.reading import ProblemError
 

@@ -15,8 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cmt_cli.config import catalog, compose, spelling
 from cmt_cli.config.errors import explain
 from cmt_cli.config.settings import Settings, check_targets
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.wording import ended
+from cmt_cli.core.exceptions import UserError, ended
 
 GROUPS = ("method", "data", "model")  # whose chosen names make up a run's name
 

@@ -1,4 +1,7 @@
-"""User-facing errors: one readable paragraph, exit code 2, no traceback without --debug."""
+"""User-facing errors, and the words of their messages: nearest names, plurals, the end of a sentence.
+
+An error is one readable paragraph, exit code 2, without a traceback unless --debug is given.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,13 @@ class NonFiniteLoss(RuntimeError):
 
 class ProcessLost(RuntimeError):
     """Another process of the same run has ended or does not answer, so that this one cannot go on."""
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with a regular noun, in the plural unless it is one."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def ended(sentence: str) -> str:
+    """Return a sentence with one mark at its end: its own, or a full stop."""
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."

@@ -14,13 +14,14 @@ import contextlib
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core import cut_prompts
+from cmt_cli.core.batch import Batch, Outputs, Predictor, Row
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
@@ -47,62 +48,12 @@ SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds m
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One token sequence. The first `num_prompt_tokens` are read, the rest are targets."""
-
-    id: str
-    input_ids: tuple[int, ...]
-    num_prompt_tokens: int
-    replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Right-padded rows: `input_ids`, `attention_mask`, `labels` are `[batch, seq]`; unscored tokens are -100."""
-
-    ids: tuple[str, ...]
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    replayed: Tensor  # [batch], True for rows that come from a memory
-
-    @property
-    def is_prompt(self) -> Tensor:
-        """Return which tokens are read and not scored, `[batch, seq]`; padding is neither."""
-        return (self.labels == IGNORED) & self.attention_mask.bool()
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """One forward pass.
-
-    `token_nll` `[batch, seq]` scores token t at position t; `logits` `[batch, kept, vocab]` are those at the positions
-    `kept` `[kept]`; `hidden_states` are `[batch, seq, hidden]` per layer, embeddings first, empty unless requested.
-    """
-
-    token_nll: Tensor
-    logits: Tensor
-    kept: Tensor
-    hidden_states: tuple[Tensor, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Read:
     """The tokens of a prompt to be answered, the text at its end that the answer begins with, and how it is decoded."""
 
     ids: list[int]
     rest: str
     decoding: Decoding
-
-
-class Predictor(Protocol):
-    """Whatever can answer: a learner, or a wrapper that adds a prefix, passages or tools."""
-
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        """Answer each prompt."""
-
-    def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
 
 
 class Learner(Predictor):

@@ -11,7 +11,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
+from cmt_cli.core.batch import Batch, Outputs, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Episodes, Task
 

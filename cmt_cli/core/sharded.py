@@ -1,12 +1,23 @@
-"""Tensors that are sharded over ranks (torch's DTensor): the full tensor, the local shard, and back.
+"""Collective operations on tensors: sharded ones (torch's DTensor), and an all-gather that gradients flow through.
 
-`full_tensor` and `shard_like` are collectives: all ranks call them, in the same order.
+`full_tensor`, `shard_like` and `all_gather` exchange data: all ranks call them, in the same order.
+
+Rank r computes y_r = f(x_r); `all_gather` gives every rank y = (y_0, y_1, ...). With the loss divided by the world size
+on each rank, the gradient that belongs to y_r is the sum of what all ranks have for it, which the backward pass takes.
+Parameter gradients that are then summed over the ranks are those of the whole loss, whether a parameter was used
+before the gathering, in shards, or behind it, by all alike.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
+from typing_extensions import override
+
+from cmt_cli.core.process_group import ProcessGroup
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -30,3 +41,33 @@ def shard_like(value: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor):
         return moved
     return distribute_tensor(moved, like.device_mesh, like.placements)
+
+
+def local_slice(total: int, process_group: ProcessGroup) -> slice:
+    """Return which of `total` rows this rank computes; neighbors, possibly none."""
+    rank, world_size = process_group.rank, process_group.world_size
+    return slice(rank * total // world_size, (rank + 1) * total // world_size)
+
+
+def all_gather(own: Tensor, total: int, process_group: ProcessGroup) -> Tensor:
+    """Return the rows `[total, ...]` of all ranks; `own` `[own rows, ...]` are this one's `local_slice`."""
+    result: Tensor = _AllGather.apply(own, total, process_group)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    @override
+    def forward(ctx: Any, own: Tensor, total: int, process_group: ProcessGroup) -> Tensor:
+        ctx.rows, ctx.process_group = local_slice(total, process_group), process_group
+        rows = own.new_zeros(total, *own.shape[1:])
+        rows[ctx.rows] = own
+        process_group.all_reduce([rows])
+        return rows
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
+        ctx.process_group.all_reduce([gradient])
+        return gradient[ctx.rows], None, None

@@ -23,8 +23,9 @@ from typing_extensions import override
 
 from cmt_cli.core import learner as learner_module
 from cmt_cli.core import tokens as tokens_module
-from cmt_cli.core.kept_folders import note_use, published
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.atomic import note_use, published
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stored_rows import DamagedFile, StoredRows, file_sha256, load_array, read_at
 from cmt_cli.core.stream import Example
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError, nearest
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet

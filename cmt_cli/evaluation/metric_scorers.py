@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.core.learner import Predictor
 from cmt_cli.core.spans import Entity, entity_answer, read_entities
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
 from cmt_cli.evaluation import translation_metrics

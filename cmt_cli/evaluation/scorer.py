@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.learner import Predictor
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
 from cmt_cli.evaluation.span_metrics import LabelSpace
 

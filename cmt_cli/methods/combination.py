@@ -16,8 +16,9 @@ from pathlib import Path
 from torch import Tensor
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch, Outputs, Predictor
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Episodes, Task

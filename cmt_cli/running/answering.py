@@ -13,7 +13,8 @@ from cmt_cli.core.stream import Answer, Prompt, Stream
 from cmt_cli.running.job import Job
 
 if TYPE_CHECKING:
-    from cmt_cli.core.learner import Learner, Predictor
+    from cmt_cli.core.batch import Predictor
+    from cmt_cli.core.learner import Learner
     from cmt_cli.core.method import Method
 
 

@@ -21,8 +21,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch, Row
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.learner import Batch, Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.training.gradient_sync import in_buckets
 from cmt_cli.training.supervised import local_micro_batches, rows_of

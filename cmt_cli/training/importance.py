@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch, Outputs, Row
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.learner import Batch, Learner, Outputs, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import mean_over_tokens, num_labelled
 from cmt_cli.core.parameter_values import Values, trainable_parameters
 from cmt_cli.core.stream import Example

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.batch import Batch
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Objective, ParamGroup

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.batch import Batch, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Episodes

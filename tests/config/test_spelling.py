@@ -38,7 +38,7 @@ def test_infinity_may_be_typed_as_yaml_writes_it(typed: str) -> None:
     assert config(f"trainer.task.max_grad_norm={typed}")["trainer"]["task"]["max_grad_norm"] == math.inf
 
 
-def test_settings_that_were_read_once_are_read_the_same_again() -> None:
+def test_reading_settings_twice_changes_nothing() -> None:
     once = read({"stop_text": r"\n\n", "limits": ["-.inf", 1.5], "flag": True, "nothing": None})
     assert once == {"stop_text": "\n\n", "limits": [-math.inf, 1.5], "flag": True, "nothing": None}
     assert read(once) == once

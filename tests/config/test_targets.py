@@ -119,7 +119,7 @@ def test_types_of_plain_values(hint: Any, value: Any, expected: bool) -> None:
     assert targets.accepts(hint, value) is expected
 
 
-def test_words_that_yaml_reads_as_truth_values_are_refused_with_the_reason() -> None:
+def test_words_read_as_truth_values_are_refused() -> None:
     node = {"_target_": "cmt_cli.data.instructions.trace.trace", "order": [False, True]}
     with pytest.raises(UserError, match="put such words in quotation marks"):
         targets.check_arguments(node, ())

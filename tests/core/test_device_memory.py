@@ -17,7 +17,7 @@ from tests.methods.amortized_parts import Steps, cmt, episodes, task
 from tests.methods.task_sequences import TASKS
 
 
-def test_a_real_allocation_that_fails_on_the_cpu_is_recognized() -> None:
+def test_a_failed_cpu_allocation_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.cut_prompts import collected
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Document, Example, Prompt
@@ -269,7 +270,7 @@ def test_white_space_before_an_answer_is_read_with_it(tiny_gpt2: Learner, target
     assert prompt == tiny_gpt2.prompt_ids(QUESTION.prompt + " ") == tiny_gpt2.encode(QUESTION.prompt)
 
 
-def test_choices_of_a_cut_prompt_are_read_behind_the_same_tokens(tiny_gpt2: Learner) -> None:
+def test_choices_of_a_cut_prompt_share_its_tokens(tiny_gpt2: Learner) -> None:
     choices = (" no", " a very long answer about the mayor of Turin")
     text = "word " * tiny_gpt2.max_tokens + "Answer:"
     rows = [tiny_gpt2.rows(Example("q", text, choice, choices=choices))[0] for choice in choices]

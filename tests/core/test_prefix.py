@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cmt_cli.core import key_values
+from cmt_cli.core.batch import Row
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix, model_inputs
 
 TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-5}

@@ -94,7 +94,7 @@ def test_choices_behind_a_trained_prefix_ignore_the_batch(kind: str) -> None:
     assert together == pytest.approx(alone, abs=1e-3)
 
 
-def test_a_prefix_longer_than_the_window_starts_at_its_tokens() -> None:
+def test_a_prefix_beyond_the_window_keeps_its_start() -> None:
     learner = random_learner(shaped_config("gemma2"))
     tokens = list(range(100, 100 + WINDOW + 3))
     prefix = key_value_prefix_of(activations(learner, tokens), 1)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import Interrupted, UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Answer, AnswerForm, Example, Prompt, TestSet
 from cmt_cli.evaluation.evaluator import Evaluator, TestScore
 
@@ -236,7 +237,7 @@ def test_gold_answers_that_are_too_long_are_counted(tiny_gpt2: Learner) -> None:
         evaluator().check_lengths(tiny_gpt2, [replace(tests[0], answers=AnswerForm(max_new_tokens=125))])
 
 
-def test_gold_answers_of_two_lines_lift_the_stop_text_for_their_test() -> None:
+def test_two_line_gold_answers_lift_their_tests_stop_text() -> None:
     class Lines(Oracle):
         def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
             return [Answer(decoding.clean("one\ntwo")) for _ in prompts]

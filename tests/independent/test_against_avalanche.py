@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.parameter_values import squared_distance, trainable_parameters
 from cmt_cli.core.result import ScoreMatrix

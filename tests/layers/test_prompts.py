@@ -8,9 +8,10 @@ import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch, Row
 from cmt_cli.core.decoding import Decoding, decode
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.stream import Prompt

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import Interrupted
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.stream import Document, Episodes, Example, Task

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import swapped_in

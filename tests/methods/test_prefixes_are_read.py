@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import continued
-from cmt_cli.core.learner import PREFIX_SOURCE, Learner, Row
+from cmt_cli.core.learner import PREFIX_SOURCE, Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.stream import Prompt

@@ -36,5 +36,5 @@ def test_late_preemptions_count_as_timeouts(
         assert counts_as_timeout(timeout_min, last_that_is_no_timeout + 0.2, monkeypatch)
 
 
-def test_a_job_survives_more_late_preemptions_than_submitit_s_default_of_three() -> None:
+def test_a_job_survives_more_than_three_late_preemptions() -> None:
     assert SETTINGS["max_num_timeout"] >= 20

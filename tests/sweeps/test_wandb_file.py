@@ -130,7 +130,7 @@ def test_parameters_from_a_file(tmp_path: Path) -> None:
         *((word, word) for word in ("no", "yes", "off", "y", "010", "0x1F", "0o10", "12:30", "1:30.5", "2020-01-01")),
     ],
 )
-def test_what_is_typed_in_a_file_is_swept_as_on_the_command_line(tmp_path: Path, typed: str, value: object) -> None:
+def test_a_file_sweeps_what_was_typed(tmp_path: Path, typed: str, value: object) -> None:
     path = tmp_path / "parameters.yaml"
     for text in (f"+a: {typed}", f"+a: [{typed}]", f"+a: {{value: {typed}}}", f"+a: {{values: [{typed}]}}"):
         path.write_text(text)
@@ -150,7 +150,7 @@ def test_what_is_typed_in_a_file_is_swept_as_on_the_command_line(tmp_path: Path,
         ("[{no: [off]}]", {"no": ["off"]}),
     ],
 )
-def test_texts_and_lists_of_a_file_reach_the_run_as_they_are(tmp_path: Path, typed: str, value: object) -> None:
+def test_texts_and_lists_of_a_file_reach_the_run(tmp_path: Path, typed: str, value: object) -> None:
     path = tmp_path / "parameters.yaml"
     path.write_text(f"+a: {typed}")
     (line,) = first_overrides(read_parameters(path))

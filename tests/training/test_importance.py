@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.training.importance import (
     importance,
     mean_nll,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.learner import Batch, Learner, Outputs, Row
+from cmt_cli.core.batch import Batch, Outputs, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Method
 from cmt_cli.core.stream import Document, Example

@@ -23,10 +23,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.kept_folders import note_use, published
 from cmt_cli.data.files.generated import write_jsonl
 from cmt_cli.data.files.origin import Progress
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 from cmt_cli.core.atomic import write_json
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.archives import is_archive, unpacked
 from cmt_cli.data.files.published import PUBLISHED
 from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, sha256_of

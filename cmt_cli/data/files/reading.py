@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.core.wording import counted, ended
+from cmt_cli.core.exceptions import UserError, counted, ended, nearest
 
 GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

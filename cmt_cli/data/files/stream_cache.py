@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.kept_folders import note_use, published
+from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.stored_rows import DamagedFile
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.content_hashes import Listing, listing

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.wording import counted
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.reading import (

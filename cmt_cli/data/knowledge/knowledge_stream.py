@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Provenance, Stream, Task, TestSet
-from cmt_cli.core.wording import counted
 from cmt_cli.data.knowledge.qa_corpus import SPLITS, Part, QACorpus, Question
 
 ORDERS = ("file", "date")

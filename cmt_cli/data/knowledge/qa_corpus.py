@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Document
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.origin import Shares
 from cmt_cli.data.files.reading import Problem, Record
 

@@ -23,10 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Stream
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.fields import id_field, present_answers, text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
 from cmt_cli.data.files.origin import Layout, Shares, origin

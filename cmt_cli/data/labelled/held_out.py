@@ -6,9 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
-from cmt_cli.core.wording import counted
 from cmt_cli.data.labelled.items import Splits, by_task, check_order
 
 MISSING = ("error", "skip")

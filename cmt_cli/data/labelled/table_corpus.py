@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
-from cmt_cli.core.wording import counted
 from cmt_cli.data.files.origin import is_generated
 from cmt_cli.data.files.reading import Problem, Record, missing_name
 from cmt_cli.data.files.table_rows import TableForm, missing_columns, rows_of, value_at

@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.wording import counted
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.data.files.reading import Problem, folder_with, read_lines
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus

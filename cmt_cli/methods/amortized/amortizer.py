@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from cmt_cli.core.all_gather import all_gather, local_slice
+from cmt_cli.core.batch import Predictor, Row
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
+from cmt_cli.core.sharded import all_gather, local_slice
 from cmt_cli.core.stream import Answer, Episode, Prompt
 from cmt_cli.layers.aggregation import CrossAttention, CrossAttentionSettings
 
@@ -193,7 +194,7 @@ def in_chunks(
     """Apply a function to aligned slices of its arguments and join the results.
 
     With more than one chunk, activations are recomputed in the backward pass, so that only one chunk's are ever held;
-    the gradient is the whole batch's. Each of several ranks takes a part of the rows, see `core/all_gather.py`.
+    the gradient is the whole batch's. Each of several ranks takes a part of the rows, see `core/sharded.py`.
     """
     total = len(arguments[0])
     if process_group.world_size == 1:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from typing_extensions import override
 
-from cmt_cli.core.learner import Batch, Learner, Outputs, Row
+from cmt_cli.core.batch import Batch, Outputs, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import kept_positions, kl_divergence, mean_over_tokens, token_nll
 from cmt_cli.core.objectives import Objective, ParamGroup
 from cmt_cli.core.prefix import model_inputs

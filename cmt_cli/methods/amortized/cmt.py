@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.batch import Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings
 from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, AmortizerSettings, Documents, Item

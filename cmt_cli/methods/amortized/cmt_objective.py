@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.layers.aggregation import slot_mixture
 from cmt_cli.methods.amortized.amortized_method import EpisodicObjective

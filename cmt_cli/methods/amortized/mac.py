@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Predictor, Row
+from cmt_cli.core.batch import Predictor, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings, EpisodicObjective

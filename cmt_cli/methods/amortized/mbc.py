@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Predictor, Row
+from cmt_cli.core.batch import Predictor, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Document, Prompt

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.batch import Batch, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.peft_lora import Lora, LowRankPair
 from cmt_cli.methods.architecture.inc_lora import IncLora

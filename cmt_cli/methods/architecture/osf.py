@@ -23,8 +23,9 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.orthogonal_subspace import SingularSubspace

@@ -19,9 +19,10 @@ from dataclasses import replace
 
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task

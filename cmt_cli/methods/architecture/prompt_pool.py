@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import PREFIX_SOURCE, SCORING_TOKENS, Batch, Learner, Outputs
+from cmt_cli.core.learner import PREFIX_SOURCE, SCORING_TOKENS, Learner
 from cmt_cli.core.losses import IGNORED, num_labelled
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.setting_checks import not_negative

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Prompt, Task
 from cmt_cli.memory.lexical_index import Bm25 as Bm25Index

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.batch import Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.controls.passages import Passage, PassagePredictor, StoredTexts, check_template
 

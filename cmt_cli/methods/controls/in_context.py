@@ -17,8 +17,9 @@ from dataclasses import replace
 
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.setting_checks import not_negative, one_of

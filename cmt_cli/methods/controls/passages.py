@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Answer, Episodes, Prompt, Task

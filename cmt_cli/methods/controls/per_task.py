@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor, Row
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.learner import SCORING_TOKENS, Learner, Predictor, Row
+from cmt_cli.core.learner import SCORING_TOKENS, Learner
 from cmt_cli.core.stream import Answer, Prompt
 from cmt_cli.core.tokens import length_batches
 

@@ -17,8 +17,9 @@ from contextlib import AbstractContextManager
 import torch
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.parameter_values import Values, from_state, num_bytes, swapped_in, to_state, trainable_parameters

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import Batch, Learner, Outputs, Row
+from cmt_cli.core.batch import Batch, Outputs, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED, kl_divergence
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State

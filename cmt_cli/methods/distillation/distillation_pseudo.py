@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.batch import Batch, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED, num_labelled
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.parameter_values import swapped_in

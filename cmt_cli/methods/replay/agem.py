@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from typing_extensions import override
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.setting_checks import positive

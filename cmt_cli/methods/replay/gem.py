@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.layers.peft_lora import Lora

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import continued, top_k_choice
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import model_inputs
 from cmt_cli.core.setting_checks import not_negative, positive
 from cmt_cli.core.stream import Example, Task

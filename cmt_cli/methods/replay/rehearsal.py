@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
+from cmt_cli.core.batch import Row
+from cmt_cli.core.learner import SCORING_TOKENS, Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State

@@ -25,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch, Row
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit
 from cmt_cli.core.setting_checks import one_of

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Predictor
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
 from cmt_cli.core.parameter_values import num_bytes

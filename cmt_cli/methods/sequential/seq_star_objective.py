@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.learner import SCORING_TOKENS, Learner, Row
+from cmt_cli.core.learner import SCORING_TOKENS, Learner
 from cmt_cli.core.losses import num_labelled
 from cmt_cli.core.objectives import Objective, ParamGroup
 from cmt_cli.core.stream import Example

@@ -163,14 +163,14 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     assert faults(read, tmp_path / "cl" / "SC")[0][2].startswith("holds no task")
 
 
-def test_rows_without_a_gold_label_are_left_out_with_a_count(tmp_path: Path) -> None:
+def test_rows_without_a_gold_label_are_counted(tmp_path: Path) -> None:
     rows_of_test = [*objects("NLI/CB", "test", 4), {"label": "-", "sentence": "Text: nobody agreed"}]
     made = stream(put(tmp_path / "cl", test=rows_of_test, dev=objects("NLI/CB", "dev", 2)), tmp_path)
     assert "1 row of CB without a gold label left out" in made.provenance.note
     assert len(made.tests[1].examples) == 4
 
 
-def test_a_file_in_place_of_the_folder_names_the_folder(tmp_path: Path) -> None:
+def test_a_file_for_the_folder_names_the_folder(tmp_path: Path) -> None:
     file = put(tmp_path / "cl") / "SC" / "yelp" / "train.json"
     with pytest.raises(ProblemError, match=f"it is a file: give the folder .* data.path={file.parent}"):
         stream(file, tmp_path)

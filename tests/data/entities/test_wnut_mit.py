@@ -102,7 +102,7 @@ def test_real_files_hold_one_entity_per_begin_tag(real_data: Path, tmp_path: Pat
     assert [len(test.examples) for test in made.tests] == [900, 400, 400]
 
 
-def test_the_second_movie_corpus_is_a_task_of_its_own(tmp_path: Path) -> None:
+def test_the_second_movie_corpus_is_its_own_task(tmp_path: Path) -> None:
     trivia = {
         f"mit_corpus/movie_trivia10k13/{split}": f"what:O film:O by:O {name}:B-Director lee:I-Director <=> <NULL>\n"
         for split, name in (("train", "ann"), ("valid", "bo"), ("test", "cy"))

@@ -171,7 +171,7 @@ def test_a_last_line_without_an_ending_is_told(tmp_path: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize("before", ["B-person", "I-person"])
-def test_an_entity_that_goes_on_with_another_type_is_told(tmp_path: Path, before: str) -> None:
+def test_an_entity_continued_as_another_type_is_reported(tmp_path: Path, before: str) -> None:
     text = f"Ada\tB-person\nMoor\t{before}\nTown\tI-city\n\nBo\tB-person\n\n"
     sentences, problems = read(read_columns, put(tmp_path, text))
     message = f"the tag 'I-city' stands behind '{before}', but goes on with an entity of another type"

@@ -159,9 +159,7 @@ def license_of(folder: Path, layout: Layout[OneFile, None] = ROWS) -> str:
     return load(layout, chosen, lambda layout, cache: cache)[1].license
 
 
-def test_a_license_is_claimed_only_for_files_that_are_the_published_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_published_files_claim_a_license(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch_rows(tmp_path, lambda what, done, total: None)
     assert license_of(tmp_path) == "not stated"
     monkeypatch.setitem(published.PUBLISHED, "rows", frozenset({sha256_of(tmp_path / "rows.txt")}))
@@ -178,7 +176,7 @@ def test_fetched_files_keep_their_license_until_they_change(tmp_path: Path) -> N
     assert license_of(tmp_path / "new") == "not stated"
 
 
-def test_files_that_were_there_before_fetching_are_not_called_fetched(tmp_path: Path) -> None:
+def test_files_present_before_fetching_are_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("somebody's own", encoding="utf-8")
     assert fetched(replace(ROWS, fetch=lambda path, progress: True), tmp_path, lambda what, done, total: None)
     assert json.loads((tmp_path / origin.FETCHED).read_text()) == {}

@@ -225,7 +225,7 @@ def put_squad2(path: Path) -> Path:
     return put_squad(path, [found])
 
 
-def test_unanswerable_questions_are_left_out_with_a_count_or_have_a_stated_answer(tmp_path: Path) -> None:
+def test_unanswerable_questions_are_counted_or_get_an_answer(tmp_path: Path) -> None:
     path = put_squad2(tmp_path / "dev-v2.0.json")
     corpus, problems = read(path)
     num_paragraphs = len(corpus.parts[0].documents)
@@ -236,7 +236,7 @@ def test_unanswerable_questions_are_left_out_with_a_count_or_have_a_stated_answe
     assert {q.references for q in corpus.parts[0].questions if q.text == "What is 1?"} == {("no answer",)}
 
 
-def test_one_article_is_divided_by_paragraphs_where_the_user_says_so(tmp_path: Path) -> None:
+def test_one_article_is_divided_by_paragraphs_on_request(tmp_path: Path) -> None:
     path = put_squad(tmp_path / "dev.json", [article("A", num_paragraphs=4)])
     with pytest.raises(UserError, match=r"1 group of documents .* data\.split_by=paragraph"):
         read(path)[0].divided(shares())
@@ -244,7 +244,7 @@ def test_one_article_is_divided_by_paragraphs_where_the_user_says_so(tmp_path: P
     assert [len(divided.part(split).documents) for split in ("train", "validation", "test")] == [2, 1, 1]
 
 
-def test_a_question_without_an_id_is_named_by_its_paragraph(tmp_path: Path) -> None:
+def test_questions_without_ids_are_named_by_paragraph(tmp_path: Path) -> None:
     found = article("A", num_paragraphs=2, num_questions=2)
     for paragraph in found["paragraphs"]:
         for qa in paragraph["qas"]:

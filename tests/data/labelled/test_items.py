@@ -130,7 +130,7 @@ def test_an_overlap_may_be_kept_and_is_counted() -> None:
     )
 
 
-def test_tasks_that_are_groups_do_not_tell_equal_texts_apart() -> None:
+def test_group_tasks_do_not_distinguish_equal_texts() -> None:
     grouped = replace(overlapping(), tasks_are_groups=True)
     clean = split_policy(share=0.5).applied(grouped)
     learned = clean.splits["train"] + clean.splits["validation"]

@@ -207,9 +207,7 @@ def test_overlaps_are_dropped_as_the_split_policy_says(stream: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("template", "is_shown"), [('"{text}"', False), ('"{site}: {text}"', True)])
-def test_a_task_tells_texts_apart_where_the_prompt_shows_it(
-    stream: Any, tmp_path: Path, template: str, is_shown: bool
-) -> None:
+def test_a_task_in_the_prompt_distinguishes_texts(stream: Any, tmp_path: Path, template: str, is_shown: bool) -> None:
     shared = {"text": "I feel as always", "label": "joy"}
     rows = {"train": [*ROWS, {**shared, "site": "s0"}], "test": [{**shared, "site": "s1"}]}
     rows["test"].append({"text": "I feel new", "label": "joy", "site": "s0"})

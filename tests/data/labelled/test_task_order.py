@@ -15,7 +15,7 @@ def order(given: list[Any]) -> TaskOrder:
 
 
 @pytest.mark.parametrize("words", [["true", "false"], ["True", "False"], ["TRUE", "null"]])
-def test_true_false_and_null_are_labels_as_they_are_spelled(words: list[str]) -> None:
+def test_true_false_and_null_are_labels_as_spelled(words: list[str]) -> None:
     values = {"true": True, "false": False, "null": None}
     given = [values[word.lower()] for word in words]
     assert order(given).names(words) == words
@@ -23,7 +23,7 @@ def test_true_false_and_null_are_labels_as_they_are_spelled(words: list[str]) ->
 
 
 @pytest.mark.parametrize(("read", "typed"), [(False, "no"), (True, "yes"), (8, "010"), (750, "12:30")])
-def test_a_word_that_yaml_reads_as_something_else_is_refused_with_the_reason(read: object, typed: str) -> None:
+def test_a_word_that_yaml_misreads_is_refused(read: object, typed: str) -> None:
     with pytest.raises(UserError, match="put such names in quotation marks"):
         order([read]).names([typed, "other"])
     assert order([typed]).names([typed, "other"]) == [typed]

@@ -217,7 +217,7 @@ def test_any_row_is_an_item_or_a_problem(tmp_path: Path, rows: list[Any]) -> Non
     assert all(isinstance(problem, Problem) and problem.line for problem in problems)
 
 
-def test_files_of_fewrel_2_name_their_relations_by_their_keys(tmp_path: Path) -> None:
+def test_fewrel_2_files_key_rows_by_relation(tmp_path: Path) -> None:
     (tmp_path / "val_pubmed.json").write_text(json.dumps({"may_be_treated_by": [row()], "causes": [row()]}))
     for path in (tmp_path, tmp_path / "val_pubmed.json"):
         corpus, problems = read(path)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cmt_cli.core.batch import Row
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner, Row
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Document, Episode, Episodes, Example, Task
 from cmt_cli.methods.amortized.camels import Camels, WeightModel, token_weights
 from cmt_cli.methods.amortized.camels_objective import CamelsObjective, functional_forward, sgd_step, windows

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.parameter_values import trainable_values
 from cmt_cli.core.stream import Task
 from cmt_cli.layers import lora_experts

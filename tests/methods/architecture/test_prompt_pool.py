@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cmt_cli.core.batch import Batch
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.stream import Episodes, Example, Prompt, Task
 from cmt_cli.layers.pooled_prompts import Pool, question_means

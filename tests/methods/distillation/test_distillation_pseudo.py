@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Batch, Learner, Outputs
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.layers.trainable import Full

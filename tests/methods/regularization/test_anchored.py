@@ -54,9 +54,7 @@ def test_the_mean_does_not_depend_on_the_size() -> None:
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_a_method_in_mean_is_its_sum_over_the_total_importance(
-    make_learner: Callable[[str], Learner], name: str
-) -> None:
+def test_mean_is_the_sum_over_the_total_importance(make_learner: Callable[[str], Learner], name: str) -> None:
     penalties, methods = {}, {}
     for normalize in (MEAN, SUM):
         learner, methods[normalize] = make_learner("llama"), METHODS[name](normalize)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from cmt_cli.core.batch import Batch
 from cmt_cli.core.exceptions import Interrupted, UserError
-from cmt_cli.core.learner import Batch, Learner
+from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.stream import Document, Episodes, Example, Task
 from cmt_cli.layers.trainable import Full

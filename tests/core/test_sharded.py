@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmt_cli.core.all_gather import local_slice
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from cmt_cli.core.sharded import local_slice
 from cmt_cli.methods.amortized.amortizer import in_chunks
 
 

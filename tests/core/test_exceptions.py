@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cmt_cli
-from cmt_cli.core.wording import counted, ended
+from cmt_cli.core.exceptions import counted, ended
 from cmt_cli.data.files.reading import Problem, ProblemError
 
 PACKAGE = Path(cmt_cli.__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.core.kept_folders import forget_unused, note_use, published
+from cmt_cli.core.atomic import forget_unused, note_use, published
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
