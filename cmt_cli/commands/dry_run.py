@@ -13,6 +13,7 @@ from cmt_cli.commands.machine import available_bytes
 from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
 from cmt_cli.core.stream import Stream
+from cmt_cli.data.files.reading import counted
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_misfit
@@ -37,18 +38,20 @@ def report(request: check.Request) -> None:
             swept = " ".join(override for override in overrides if override not in request.overrides)
             console.print(f"[bold]job {number}[/] {escape(swept)}")
         _print(console, current, stream)
-    console.print(f"Checked {len(jobs)} job{'s' * (len(jobs) != 1)}; no weights were loaded.")
+    console.print(f"Checked {counted(len(jobs), 'job')}; no weights were loaded.")
 
 
 def _print(console: Console, current: Job, stream: Stream) -> None:
     folder = current.folder(stream)
     for label, text in {
         "data": _stream_line(stream),
+        "note": stream.provenance.note,
         "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
         "memory": memory_estimate(current),
         "folder": f"{folder} ({_state(folder)})",
     }.items():
-        console.print(f"  {label:7} {escape(text)}")
+        if text:
+            console.print(f"  {label:7} {escape(text)}")
     for run in find_baselines(current, stream, folder).values():
         console.print(f"  needs   {escape(_baseline_line(current, run, stream))}")
 
@@ -64,7 +67,7 @@ def _stream_line(stream: Stream) -> str:
     files = f" from {', '.join(sorted(stream.provenance.files))}" if stream.provenance.files else ""
     data = stream.provenance
     split = ", VALIDATION split" if data.split == "validation" else ""
-    return f"{stream.name}, {data.source}{split}{files}: {len(stream.tasks)} tasks, {description(stream)}"
+    return f"{stream.name}, {data.source}{split}{files}: {counted(len(stream.tasks), 'task')}, {description(stream)}"
 
 
 def _state(folder: Path) -> str:

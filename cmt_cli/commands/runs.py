@@ -13,6 +13,7 @@ import typer
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import AsJson, Where
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.data.files.reading import counted
 
 if TYPE_CHECKING:
     from cmt_cli.analysis.run_index import Progress, RunEntry
@@ -81,7 +82,7 @@ def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()
         rows.append([*names, *wanted, *scores, _date(entry.stamp[0]), str(where)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join([*lines, f"{len(entries)} runs"])
+    return "\n".join([*lines, counted(len(entries), "run")])
 
 
 def to_json(entries: Sequence[RunEntry]) -> str:

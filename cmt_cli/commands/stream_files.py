@@ -18,7 +18,7 @@ from cmt_cli.config.check import settings_of as resolved
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.reading import ProblemError, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ def check(settings: StreamSettings) -> None:
     except ProblemError as error:
         for problem in error.problems:
             console.print(escape(str(problem)))
-        number = len(error.problems)
-        raise UserError(
-            f"{number} problem{'s' * (number != 1)} in the files of {name} at {data.get('path', 'data.path')}."
-        ) from error
+        number = counted(len(error.problems), "problem")
+        raise UserError(f"{number} in the files of {name} at {data.get('path', 'data.path')}.") from error
     where = f" at {escape(data['path'])}" if "path" in data else ""
     console.print(f"{name}{where}: no problems.")
-    console.print(f"  {description(stream)}")
+    console.print(f"  {counted(len(stream.tasks), 'task')}, {description(stream)}")
+    if stream.provenance.note:
+        console.print(f"  {escape(stream.provenance.note)}")
     for file, digest in sorted(stream.provenance.files.items()):
         console.print(f"  sha256 {digest}  {escape(file)}")
 
@@ -81,9 +81,9 @@ def description(stream: Stream) -> str:
     documents = sum(len(task.documents) for task in stream.tasks)
     examples = sum(len(task.train) for task in stream.tasks)
     questions = sum(len(test.examples) for test in stream.tests)
-    learned = f"{documents} documents" if documents else f"{examples} training examples"
-    episodes = f", {len(stream.episodes.train)} meta-training episodes" if stream.episodes.train else ""
-    return f"{learned}, {questions} test questions{episodes}"
+    learned = counted(documents, "document") if documents else counted(examples, "training example")
+    episodes = f", {counted(len(stream.episodes.train), 'meta-training episode')}" if stream.episodes.train else ""
+    return f"{learned}, {counted(questions, 'test question')}{episodes}"
 
 
 def prepare(name: str) -> None:

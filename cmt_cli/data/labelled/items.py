@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.data.files.reading import counted
 
 SPLITS = ("train", "validation", "test")
 OVERLAPS = ("drop", "error", "keep")
@@ -84,7 +85,7 @@ class SplitPolicy:
             splits["validation"] = [item for item in splits["validation"] if item.task not in copied]
         splits["train"], repeated = _without_repeats(splits["train"])
         if repeated:
-            notes.append(f"{repeated} repeated training rows left out")
+            notes.append(f"{counted(repeated, 'repeated training row')} left out")
         splits["validation"], shared = self._apart(splits["validation"], splits["test"], "validation", "test")
         notes += shared
         evaluated = [*splits["validation"], *splits["test"]]
@@ -96,7 +97,7 @@ class SplitPolicy:
             now_validation = {item.content for item in carved}
             splits["train"] = [item for item in splits["train"] if item.content not in now_validation]
             splits["validation"] += carved
-            notes.append(f"{len(carved)} validation rows carved from training")
+            notes.append(f"{counted(len(carved), 'validation row')} carved from training")
         return replace(corpus, splits=splits, notes=tuple(notes))
 
     def _apart(
@@ -196,8 +197,10 @@ def label_groups(
         random.Random(seed).shuffle(names)
     wanted = num_tasks if labels_per_task is None else num_tasks * labels_per_task
     if num_tasks < 1 or wanted > len(names):
-        each = "" if labels_per_task is None else f" of {labels_per_task} labels"
-        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} label{'s' * (len(names) != 1)}.")
+        each = "" if labels_per_task is None else f" of {counted(labels_per_task, 'label')}"
+        most = len(names) // (labels_per_task or 1)
+        give = "give 1" if most == 1 else f"give 1 to {most}" if most else "there are too few labels"
+        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {counted(len(names), 'label')}; {give}.")
     names = names if labels_per_task is None else names[:wanted]
     bounds = [len(names) * index // num_tasks for index in range(num_tasks + 1)]
     return [names[bounds[i] : bounds[i + 1]] for i in range(num_tasks)]

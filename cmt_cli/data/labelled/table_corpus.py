@@ -10,7 +10,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.data.files.origin import is_generated
-from cmt_cli.data.files.reading import Problem, Record, missing_name
+from cmt_cli.data.files.reading import Problem, Record, counted, missing_name
 from cmt_cli.data.files.table_rows import TableForm, missing_columns, rows_of, value_at
 from cmt_cli.data.labelled.columns import BETWEEN_OPTIONS, Columns, column_text
 from cmt_cli.data.labelled.held_out import HeldOut
@@ -51,7 +51,7 @@ class TableReader:
             problems.append(Problem(path, None, f"has no training rows; {where}"))
         problems += found.unknown_labels()
         splits, held_out = found.divided(reader.held_out)
-        left_out = [f"{number} rows of {name} not used" for name, number in found.left_out.items()]
+        left_out = [f"{counted(number, 'row')} of {name} not used" for name, number in found.left_out.items()]
         return LabelledCorpus(
             splits, tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
         ), problems
@@ -216,7 +216,7 @@ class _Found:
             splits["train"] += train
             splits["validation"] += of_files.get("validation", ())
             splits["test"] += test
-        return splits, [f"{number} test rows held out of the training rows"] if number else []
+        return splits, [f"{counted(number, 'test row')} held out of the training rows"] if number else []
 
 
 def _drawn(items: Sequence[Item], held_out: HeldOut) -> set[str]:

@@ -96,7 +96,7 @@ def test_repeated_training_rows_count_once_and_the_first_stays() -> None:
         ("b", "yes"),
         ("a", "no"),
     ]
-    assert clean.notes == ("1 repeated training rows left out",)
+    assert clean.notes == ("1 repeated training row left out",)
 
 
 def overlapping() -> LabelledCorpus:
