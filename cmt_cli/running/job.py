@@ -69,10 +69,14 @@ class Job(Settings):
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
+        from cmt_cli.data.files.reading import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
         cache = Path(self.config["paths"]["cache"]).expanduser()
-        return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+        try:
+            return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+        except ProblemError as error:
+            raise error.of_command(self.names["data"], self.overrides) from error
 
     def folder(self, stream: Stream) -> Path:
         """Return the run's folder; its name says where the data are generated or are the validation split."""
