@@ -16,7 +16,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.reading import counted
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
-from cmt_cli.running.job_run import find_baselines, refuse_misfit
+from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
 
 _GIB = 1024**3
 
@@ -34,6 +34,7 @@ def report(request: check.Request) -> None:
         for group in ("trainer", "evaluator"):
             current.build(group)
         refuse_misfit(current.build("method"), stream)
+        refuse_absent_device(current)
         if request.multirun:
             swept = " ".join(override for override in overrides if override not in request.overrides)
             console.print(f"[bold]job {number}[/] {escape(swept)}")
