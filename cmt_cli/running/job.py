@@ -79,8 +79,15 @@ class Job(Settings):
             raise error.of_command(self.names["data"], self.overrides) from error
 
     def folder(self, stream: Stream) -> Path:
-        """Return the run's folder; its name says where the data are generated or are the validation split."""
-        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, stream.provenance)
+        """Return the run's folder; its name says where the data are generated or are the validation split.
+
+        Raises UserError where `paths.runs` is a file, or lies below one.
+        """
+        runs = Path(self.config["paths"]["runs"])
+        there = next(path for path in (runs, *runs.parents, Path()) if path.exists())
+        if not there.is_dir():
+            raise UserError(f"paths.runs={runs}: {there} is a file. Name the folder that run folders are made in.")
+        return runs / folder_name(self.identity, stream.provenance)
 
 
 def _note(text: str) -> None:
