@@ -51,6 +51,10 @@ def test_mistakes(override: str, expected: str) -> None:
     assert expected in message(override)
 
 
+def test_a_wrong_seed_is_named_as_it_was_given() -> None:
+    assert message("method=replay", "seed=x") == "seed='x' is a str; allowed: int."
+
+
 def test_a_label_column_is_called_answer() -> None:
     assert "Did you mean 'answer'?" in message("data=labelled", "data.columns.label=category")
 
