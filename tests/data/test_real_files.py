@@ -83,7 +83,7 @@ def test_published_orders_run_on_the_tasks_with_files(alias: str, real_data: Pat
     stream = built("long_sequence", [*changes, f"data.order={alias}"])
     settings = stream_files.settings_of("long_sequence").data
     assert [task.name for task in stream.tasks] == [task for task in settings["orders"][alias] if task != "yahoo"]
-    assert "1 tasks without training rows left out: yahoo" in stream.provenance.note
+    assert "1 task without training rows left out: yahoo" in stream.provenance.note
 
 
 def test_real_statements_in_traces_layout_are_a_task(real_data: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.data.files.reading import counted
 from cmt_cli.data.labelled.items import Splits, by_task, check_order
 
 MISSING = ("error", "skip")
@@ -50,5 +51,5 @@ def in_order(splits: Splits, order: Sequence[str], missing_tasks: str) -> tuple[
             f"{there}. Add the files, name other tasks in the order, or leave these out with missing_tasks=skip (`cmt "
             "data check` shows the place of both settings)."
         )
-    note = f"{len(absent)} tasks without training rows left out: {', '.join(absent)}" if absent else ""
+    note = f"{counted(len(absent), 'task')} without training rows left out: {', '.join(absent)}" if absent else ""
     return by_task(splits, kept), note

@@ -107,15 +107,17 @@ class SplitPolicy:
         shared = [item for item in items if item.content in known]
         if not shared:
             return list(items), []
+        rows = counted(len(shared), f"{name} row")
+        also = f"is also a {later_name} row" if len(shared) == 1 else f"are also {later_name} rows"
         if self.overlap == "error":
             raise UserError(
-                f"{len(shared)} {name} rows are also {later_name} rows, the first is '{shared[0].id}'. Mend the files, "
+                f"{rows} {also}, the first is '{shared[0].id}'. Mend the files, "
                 "or set data.split_policy.overlap=drop, which leaves them out and says so."
             )
         if self.overlap == "keep":
-            return list(items), [f"{len(shared)} {name} rows are also {later_name} rows"]
+            return list(items), [f"{rows} {also}"]
         kept = [item for item in items if item.content not in known]
-        return kept, [f"{len(shared)} {name} rows left out that are also {later_name} rows"]
+        return kept, [f"{rows} left out that {also}"]
 
     def _carved(self, items: Sequence[Item]) -> list[Item]:
         """Return the same share of every task's and label's items; items of equal content stay together."""

@@ -87,7 +87,7 @@ def test_a_task_without_files_is_named_or_left_out(tmp_path: Path) -> None:
         stream(folder, tmp_path, order=order)
     made = stream(folder, tmp_path, order=order, missing_tasks="skip")
     assert [task.name for task in made.tasks] == ["yelp", "CB"]
-    assert "1 tasks without training rows left out: yahoo" in made.provenance.note
+    assert "1 task without training rows left out: yahoo" in made.provenance.note
 
 
 def test_the_options_compete_or_all_labels_seen(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_pairs_lacking_a_training_file_are_refused_or_noted(tmp_path: Path) -> N
         stream(tmp_path, ["da-en", "lv-en"])
     made = stream(tmp_path, ["da-en", "lv-en"], missing_tasks="skip")
     assert [task.name for task in made.tasks] == ["lv-en"]
-    assert "1 tasks without training rows left out: da-en" in made.provenance.note
+    assert "1 task without training rows left out: da-en" in made.provenance.note
     with pytest.raises(UserError, match="no training rows"):
         stream(tmp_path, ["da-en"], missing_tasks="skip")
 
