@@ -84,7 +84,7 @@ def test_faulty_sentences_stop_the_run_or_are_skipped(tmp_path: Path) -> None:
         stream(tmp_path / "files", tmp_path)
     made = stream(tmp_path / "files", tmp_path, on_bad_row="skip")
     assert len(made.tasks[0].train) == 2
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
 
 
 def test_the_stand_in_goes_through_the_same_reader(tmp_path: Path) -> None:

@@ -78,5 +78,5 @@ def test_the_real_files(real_data: Path) -> None:
     if not folder.is_dir():
         pytest.skip(f"no real files at {folder}")
     made = stream(folder, on_bad_row="skip")
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
     assert all(len(task.train) > 30 and test.examples for task, test in zip(made.tasks, made.tests, strict=True))

@@ -228,7 +228,7 @@ def test_rows_that_leave_nothing_to_train_on_are_counted(stream: Any, tmp_path: 
         stream(faulty, "data.on_bad_row=skip")
 
 
-def test_a_task_without_training_rows_is_left_out_by_name(stream: Any, tmp_path: Path) -> None:
+def test_tasks_without_training_rows_are_named(stream: Any, tmp_path: Path) -> None:
     lone = {"text": "a lone row", "label": "joy", "site": "web"}
     file = put_csv(tmp_path / "rows.csv", [*ROWS, lone, lone])
     made = stream(file, "data.columns.task=site")

@@ -152,7 +152,7 @@ def test_faulty_rows_are_an_error_or_skipped_and_counted(tmp_path: Path) -> None
     with pytest.raises(ProblemError, match=r"P9\[10\]: 'h' must be"):
         stream(folder, tmp_path)
     made = stream(folder, tmp_path, on_bad_row="skip")
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
     assert [len(task.train) for task in made.tasks] == [6, 3]
 
 

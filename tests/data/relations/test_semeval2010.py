@@ -123,7 +123,7 @@ def test_faulty_records_are_an_error_or_skipped_and_counted(tmp_path: Path) -> N
     with pytest.raises(ProblemError, match=r"TEST_FILE_FULL.TXT:9: 'Unknown' is no relation"):
         stream(folder, tmp_path)
     made = stream(folder, tmp_path, on_bad_row="skip")
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
     assert [(len(t.train), len(t.validation)) for t in made.tasks] == [(8, 2), (5, 1)]  # carved: a fifth of 10 and 6
     assert made.tasks[0].train[0].prompt.endswith("times.\ne1: ladle, e2: ship cook, relation:")
 

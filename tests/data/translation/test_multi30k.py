@@ -65,7 +65,7 @@ def test_empty_lines_are_numbered_and_skipped_with_their_translation(tmp_path: P
     assert faults(tmp_path) == [("train.en", 2, "the line is empty")]
     made = stream(tmp_path, ["en-de"], on_bad_row="skip")
     assert [e.references[0].split()[1] for e in made.tasks[0].train] == ["Junge", "Hunde", "rotes"]
-    assert "1 faulty rows skipped" in made.provenance.note
+    assert "1 faulty row skipped" in made.provenance.note
 
 
 def test_a_line_that_is_not_utf8_is_skipped_whole(tmp_path: Path) -> None:
