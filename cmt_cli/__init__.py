@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 def run(*overrides: str, config_dir: str | Path | None = None) -> Run:
     """Make a run as `cmt run OVERRIDES` does, or continue it, and return it; a complete one is only read.
 
-    Raises UserError for settings that cannot work, and Interrupted where a signal stopped it with its state saved.
+    Overrides are strings, one by one. Raises UserError for settings that cannot work, and Interrupted where a signal
+    stopped it with its state saved.
     """
+    if other := [override for override in overrides if not isinstance(override, str)]:
+        raise TypeError(
+            f"cmt_cli.run takes strings, one by one, not {type(other[0]).__name__}: run('method=cmt', 'seed=1'), or "
+            "run(*overrides) with a list of them."
+        )
     from cmt_cli.config.check import Request, check
     from cmt_cli.running.job import Job
     from cmt_cli.running.job_run import run as make

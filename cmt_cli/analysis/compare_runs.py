@@ -13,6 +13,7 @@ split are ranked, among each other. Paired tests: paired_tests.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from cmt_cli.analysis.comparison import (
     less_is_better,
     lines_named,
 )
-from cmt_cli.analysis.grouping import Group, grouped, leave_out_copies, sections_of
+from cmt_cli.analysis.grouping import Group, files_of, grouped, leave_out_copies, sections_of
 from cmt_cli.analysis.paired_tests import differences
 from cmt_cli.analysis.run_index import Progress, RunEntry, list_runs
 from cmt_cli.analysis.selection import check_key, parse, select
@@ -51,13 +52,15 @@ def compare(folders: Sequence[Path], options: Options | None = None, progress: P
     left_out = [(e.folder, str(e.head["status"])) for e in entries if e.head["status"] != "complete"]
     complete, copies = leave_out_copies(complete)
     _check_metrics(complete, chosen.metrics)
-    sections, notes = [], []
+    sections, files, notes = list[Section](), list[str](), list[str]()
     for members in sections_of(complete, by=chosen.by):
         groups = grouped(members, chosen.by)
         section = _section(groups, chosen)
         found, note = differences(section, groups, chosen, progress)
         notes += [note] if note else []
         sections.append(replace(section, differences=tuple(found)))
+        files.append(files_of(members[0]))
+    sections = _told_apart(sections, files)
     _check_baseline(sections, chosen.baseline)
     ranked = rankings(sections, chosen.metrics or ("aa",))
     return Comparison(tuple(sections), (*left_out, *copies), ranked, tuple(notes))
@@ -100,6 +103,16 @@ def _section(groups: Sequence[Group], options: Options) -> Section:
         tuple(lines),
         tuple(scores),
     )
+
+
+def _told_apart(sections: Sequence[Section], files: Sequence[str]) -> list[Section]:
+    """Return the sections, those that would have one title with their files in it."""
+    titles = [(s.data, s.source, s.split, s.primary_metric, s.num_tests) for s in sections]
+    times = Counter(titles)
+    return [
+        replace(section, files=own) if times[title] > 1 else section
+        for section, title, own in zip(sections, titles, files, strict=True)
+    ]
 
 
 def _line(group: Group, columns: Mapping[str, None], options: Options) -> Line:

@@ -101,6 +101,7 @@ class Section:
     lines: tuple[Line, ...]
     scores: tuple[str, ...] = SCORES
     differences: tuple[Difference, ...] = ()
+    files: str = ""  # the files and their hash, where another section has the same title
 
     @property
     def label(self) -> str:

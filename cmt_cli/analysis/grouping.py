@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cmt_cli.analysis.run_index import RunEntry
 from cmt_cli.core.exceptions import UserError
 
 _MAX_NAMED = 4  # keys in an error
+_HASH_LETTERS = 8  # in a title
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ def _comparable(entry: RunEntry) -> tuple[Any, ...]:
     size = (data.get("num_documents"), data.get("num_questions"))
     tests = tuple(sorted(entry.detail["tests"]))  # orders of one set of tasks are repetitions
     return head["data"], head["source"], head["split"], head["primary_metric"], tests, files, size
+
+
+def files_of(entry: RunEntry) -> str:
+    """Return a run's data files by name with the beginning of their hash, "" where there are none."""
+    files = sorted(entry.detail["data"]["sha256"].items())
+    if not files:
+        return ""
+    digest = files[0][1] if len(files) == 1 else hashlib.sha256(repr(files).encode()).hexdigest()
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0][0]}{more}, sha256 {digest[:_HASH_LETTERS]}"
 
 
 def _refuse_unlike_data(sections: Sequence[Sequence[RunEntry]], by: Sequence[str]) -> None:

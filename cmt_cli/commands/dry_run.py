@@ -16,7 +16,7 @@ from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
-from cmt_cli.running.job_run import find_baselines, refuse_misfit
+from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
 
 _GIB = 1024**3
 
@@ -34,22 +34,25 @@ def report(request: check.Request) -> None:
         for group in ("trainer", "evaluator"):
             current.build(group)
         refuse_misfit(current.build("method"), stream)
+        refuse_absent_device(current)
         if request.multirun:
             swept = " ".join(override for override in overrides if override not in request.overrides)
             console.print(f"[bold]job {number}[/] {escape(swept)}")
         _print(console, current, stream)
-    console.print(f"Checked {len(jobs)} job{'s' * (len(jobs) != 1)}; no weights were loaded.")
+    console.print(f"Checked {counted(len(jobs), 'job')}; no weights were loaded.")
 
 
 def _print(console: Console, current: Job, stream: Stream) -> None:
     folder = current.folder(stream)
     for label, text in {
         "data": _stream_line(stream),
+        "note": stream.provenance.note,
         "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
         "memory": memory_estimate(current),
         "folder": f"{folder} ({_state(folder)})",
     }.items():
-        console.print(f"  {label:7} {escape(text)}")
+        if text:
+            console.print(f"  {label:7} {escape(text)}")
     for run in find_baselines(current, stream, folder).values():
         console.print(f"  needs   {escape(_baseline_line(current, run, stream))}")
 

@@ -8,12 +8,14 @@ import typer
 
 from cmt_cli.commands import completion
 from cmt_cli.commands.options import AsJson, ConfigDir
+from cmt_cli.core.exceptions import UserError
 
 
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="methods, data, models, experiments or matrix.", autocompletion=completion.kinds)
-    ],
+        str | None,
+        typer.Argument(help="methods, data, models, experiments or matrix.", autocompletion=completion.kinds),
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="Show all of this one.", autocompletion=completion.names)] = None,
     as_json: AsJson = False,
     config_dir: ConfigDir = None,
@@ -22,4 +24,6 @@ def list_(
     from cmt_cli.commands import listing
     from cmt_cli.config import catalog
 
+    if kind is None:
+        raise UserError(f"cmt list needs what to list: {', '.join(completion.kinds(''))}.")
     listing.show(kind, catalog.search_dirs(config_dir), name=name, as_json=as_json)

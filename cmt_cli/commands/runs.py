@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from cmt_cli.analysis.run_index import Progress, RunEntry
 
 _COLUMNS = ("method", "data", "model", "seed", "status")
+_WIDE = 120  # columns of a terminal that all fit into
+_ONLY_WIDE = ("method", "data", "model", "metric", "last write")
 SHOWN = (*_COLUMNS, "aa", "fgt", "primary_metric")
 
 
@@ -32,7 +36,8 @@ def runs(
         entries = chosen_runs(folder, where=where or (), sort=sort, progress=progress)
     extra = [sort.removeprefix("-")] if sort else []
     shown = [key for key in extra if key not in SHOWN]
-    print(to_json(entries) if as_json else to_text(entries, folder, shown))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # programs get every column
+    print(to_json(entries) if as_json else to_text(entries, folder, shown, width=width))
 
 
 def chosen_runs(
@@ -64,8 +69,11 @@ def _sortable(value: Any) -> tuple[bool, float, str]:
     return not is_number, float(value) if is_number else 0.0, "" if is_number else str(value)
 
 
-def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()) -> str:
-    """Return one line per run: names, seed, status, the keys `extra`, AA and FGT with their metric, age, folder."""
+def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = (), *, width: int | None = None) -> str:
+    """Return one line per run: names, seed, status, the keys `extra`, AA and FGT with their metric, age, folder.
+
+    In a `width` below 120 columns what the folder's name says is left out, and so are the metric and the age.
+    """
     from cmt_cli.analysis.selection import value_of
 
     heads = [*_COLUMNS, *extra, "metric", "aa", "fgt", "last write", "folder"]
@@ -79,9 +87,12 @@ def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()
         scores = [str(head["primary_metric"]), _shown(head["aa"]), _shown(head["fgt"])]
         where = entry.folder.relative_to(folder) if entry.folder != folder else entry.folder
         rows.append([*names, *wanted, *scores, _date(entry.stamp[0]), str(where)])
+    if width is not None and width < _WIDE:
+        rows = [[cell for head, cell in zip(heads, row, strict=True) if head not in _ONLY_WIDE] for row in rows]
+        heads = rows[0]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join([*lines, f"{counted(len(entries), 'run')}"])
+    return "\n".join([*lines, counted(len(entries), "run")])
 
 
 def to_json(entries: Sequence[RunEntry]) -> str:

@@ -65,12 +65,13 @@ def check(settings: StreamSettings) -> None:
     except ProblemError as error:
         for problem in error.problems:
             console.print(escape(str(problem)))
-        raise UserError(
-            f"{counted(len(error.problems), 'problem')} in the files of {name} at {data.get('path', 'data.path')}."
-        ) from error
+        number = counted(len(error.problems), "problem")
+        raise UserError(f"{number} in the files of {name} at {data.get('path', 'data.path')}.") from error
     where = f" at {escape(data['path'])}" if "path" in data else ""
     console.print(f"{name}{where}: no problems.")
-    console.print(f"  {description(stream)}")
+    console.print(f"  {counted(len(stream.tasks), 'task')}, {description(stream)}")
+    if stream.provenance.note:
+        console.print(f"  {escape(stream.provenance.note)}")
     for file, digest in sorted(stream.provenance.files.items()):
         console.print(f"  sha256 {digest}  {escape(file)}")
 

@@ -77,5 +77,8 @@ def checked(config: DictConfig, dirs: Sequence[Path]) -> Settings:
         reason = catalog.incompatibility(catalog.find("method", name, dirs), stream)
         if reason:
             raise UserError(f"method={name} data={choices.data}: {reason}. `cmt list matrix` shows what fits.")
+    seed = settings.config["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int):  # before the parts that it is handed to are checked
+        raise UserError(f"seed={seed!r} is a {type(seed).__name__}; allowed: int.")
     check_targets(settings)
     return settings

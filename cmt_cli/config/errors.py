@@ -16,6 +16,7 @@ from cmt_cli.config import catalog, compose
 from cmt_cli.core.exceptions import UserError, nearest
 
 Refusal = HydraException | OmegaConfBaseException
+OTHER_NAMES = {"label": "answer", "labels": "answer", "target": "answer"}  # what a key is called elsewhere
 
 
 def explain(
@@ -24,8 +25,8 @@ def explain(
     """Return the error that a user reads in place of Hydra's."""
     if isinstance(error, OverrideParseException):
         return UserError(
-            f"'{error.override}' is not KEY=VALUE as Hydra reads it: {_first_line(error)}. "
-            "Quote values that hold spaces, commas or brackets, e.g. 'data.path=\"/my data/x.json\"'."
+            f"'{error.override}' is not KEY=VALUE as Hydra reads it{_grammar_fault(error)}. "
+            "Quote values that hold spaces, commas, semicolons or brackets, e.g. 'data.path=\"/my data/x.json\"'."
         )
     if isinstance(error, MissingConfigException):
         return _missing_option(error, dirs)
@@ -44,6 +45,12 @@ def _plain(error: Exception, overrides: Sequence[str]) -> str:
         swept = next((o for o in overrides if o in text), "")
         return f"'{swept}' names several values: add -m to run one job for each, or write a list as KEY=[A,B]."
     return f"{text} {_first_line(error.__cause__)}".strip() if error.__cause__ else text
+
+
+def _grammar_fault(error: Exception) -> str:
+    """Return what the grammar says behind a colon; its lexer says nothing but the text again."""
+    fault = _first_line(error)
+    return "" if fault.startswith("Lexer") else f": {fault}"
 
 
 def _first_line(error: BaseException | None) -> str:
@@ -68,8 +75,10 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
     allowed = [name for name in names if name != "hydra" and not name.startswith("_")]
     if not allowed and parent:
         return UserError(f"{key}: there is no '{parent}' with keys of its own in this configuration.")
+    other = OTHER_NAMES.get(leaf)
+    near = f" Did you mean '{other}'?" if other in allowed else nearest(leaf, allowed)
     return UserError(
-        f"{key}: there is no such key{f' in {parent}' if parent else ''}.{nearest(leaf, allowed)} "
+        f"{key}: there is no such key{f' in {parent}' if parent else ''}.{near} "
         f"Allowed: {', '.join(allowed)}. A key that is really new is added with +{key}=..."
     )
 

@@ -152,7 +152,7 @@ class Evaluator:
         done = 0
         for start in range(0, len(batches), divided.world_size):
             if stop_requested():
-                raise Interrupted("stopped while answering questions")
+                raise Interrupted("while answering questions")
             together = batches[start : start + divided.world_size]
             own: list[Answer] = []
             if divided.rank < len(together):

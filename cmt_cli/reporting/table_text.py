@@ -22,7 +22,8 @@ _SCALES: Mapping[str, float] = {"adapt_seconds_per_document": 1000.0, "peak_memo
 
 def section_title(section: Section) -> str:
     """Return what a section's table is of."""
-    return f"{section.data}, {section.label}, {section.num_tests} tests, scores by {section.primary_metric}"
+    data = f"{section.data} ({section.files})" if section.files else section.data
+    return f"{data}, {section.label}, {section.num_tests} tests, scores by {section.primary_metric}"
 
 
 def used(section: Section, columns: Iterable[str]) -> list[str]:

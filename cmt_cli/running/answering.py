@@ -53,6 +53,8 @@ class AdaptedModel:
         return self.generate([self.template.replace("{question}", question)])[0]
 
     def generate(self, prompts: Sequence[str]) -> list[Answer]:
-        """Return what the model says after each prompt as it stands."""
+        """Return what the model says after each prompt as it stands; raise TypeError for a single string."""
+        if isinstance(prompts, str):
+            raise TypeError("generate takes a list of prompts: generate([prompt]) for a single one.")
         numbered = [Prompt(f"prompt {index}", text) for index, text in enumerate(prompts)]
         return list(self.predictor.generate(numbered, self.decoding))

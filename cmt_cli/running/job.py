@@ -69,14 +69,25 @@ class Job(Settings):
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
+        from cmt_cli.data.files.reading import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
         cache = Path(self.config["paths"]["cache"]).expanduser()
-        return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+        try:
+            return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+        except ProblemError as error:
+            raise error.of_command(self.names["data"], self.overrides) from error
 
     def folder(self, stream: Stream) -> Path:
-        """Return the run's folder; its name says where the data are generated or are the validation split."""
-        return Path(self.config["paths"]["runs"]) / folder_name(self.identity, stream.provenance)
+        """Return the run's folder; its name says where the data are generated or are the validation split.
+
+        Raises UserError where `paths.runs` is a file, or lies below one.
+        """
+        runs = Path(self.config["paths"]["runs"])
+        there = next(path for path in (runs, *runs.parents, Path()) if path.exists())
+        if not there.is_dir():
+            raise UserError(f"paths.runs={runs}: {there} is a file. Name the folder that run folders are made in.")
+        return runs / folder_name(self.identity, stream.provenance)
 
 
 def _note(text: str) -> None:

@@ -145,6 +145,7 @@ def _run_stream(
     keep_freed_memory()
     method: Method = job.build("method")
     refuse_misfit(method, stream)
+    refuse_absent_device(job)
     if processes.is_sharded:
         from cmt_cli.distributed.sharding import refuse_unsharded
 
@@ -193,6 +194,15 @@ def _store(job: Job, folder: Path, processes: ProcessGroup) -> RunStore:
     if processes.world_size == 1:
         return RunStore(folder, job.identity, job.saved)
     return SharedStore(folder, job.identity, job.saved, processes)
+
+
+def refuse_absent_device(job: Job) -> None:
+    """Raise UserError where the model's device is not here, before there is a run folder."""
+    device = job.config["model"].get("device")
+    if isinstance(device, str):
+        from cmt_cli.models.huggingface import resolve_device
+
+        resolve_device(device)
 
 
 def refuse_misfit(method: Method, stream: Stream) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -152,10 +152,15 @@ def _metrics(
 def _undefined(stream: Stream) -> dict[str, str]:
     """Return the metrics without a meaning for the stream, with the reason."""
     of_tasks = [test for test in stream.tests if test.learned_at is not None]
-    if any(any(test.labels_by_task[1:]) and not test.gives_task for test in of_tasks):
+    if any(_brings_new_labels(test.labels_by_task) and not test.gives_task for test in of_tasks):
         reason = "undefined where later tasks bring new labels: before a task, and alone, there are other choices"
         return {"fwd_zero_shot": reason, "fwd_single_task": reason}
     return {}
+
+
+def _brings_new_labels(labels_by_task: Sequence[Sequence[str]]) -> bool:
+    """Return whether a task after the first has a label that the first lacks."""
+    return any(set(labels) - set(labels_by_task[0]) for labels in labels_by_task[1:])
 
 
 def row_values(result: RunResult, row: int) -> dict[str, float]:

@@ -86,7 +86,7 @@ class Session:
         for logger in self.loggers:
             logger.finish(result, self.store)
         if isinstance(error, Interrupted):
-            message = f"Stopped in {self.phase_name} ({error}). Repeat the command or `cmt resume {self.store.folder}`."
+            message = f"Stopped {self._place()}, {error}. Repeat the command or `cmt resume {self.store.folder}`."
             received = [number for number in self.processes.gather(self._signals.received) if number]
             raise StoppedBySignal(message, received[0] if received else 0) from error
 
@@ -218,6 +218,14 @@ class Session:
     def _measure(self) -> None:
         self._record.seconds = time.monotonic() - self._started
         self._record.peak_memory_bytes = max(self._record.peak_memory_bytes, peak_memory_bytes(self.learner.device))
+
+    def _place(self) -> str:
+        """Return where the run is, as the middle of a sentence."""
+        kind, _, index = self.phase_name.partition(":")
+        if index in ("", "-1"):
+            return "before the first task"
+        task = f"task {int(index) + 1} of {len(self.stream.tasks)}"
+        return f"in {task}" if kind == "learn" else f"in the evaluation after {task}"
 
     def _heading(self) -> str:
         _, _, index = self.phase_name.partition(":")

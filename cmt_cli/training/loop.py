@@ -115,7 +115,7 @@ class GradientLoop:
             self._report(description, rate)
             if self._session.stop_requested():
                 self._save()
-                raise Interrupted(f"stopped after step {self._step} of {self._plan.num_steps}")
+                raise Interrupted(f"after step {self._step} of {self._plan.num_steps}")
             if not any(self._process_group.any(self._is_too_early())):
                 self._save()
         self._check_finite()

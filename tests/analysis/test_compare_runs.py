@@ -96,6 +96,14 @@ def test_tables_fit_the_console_and_csv_is_exact(runs: Path) -> None:
     assert float(next(line for line in lines if line["seeds"] == "0 1 2")["aa"]) == mean
 
 
+def test_titles_of_other_files_tell_them_apart(tmp_path: Path) -> None:
+    for name in ("ab", "cd"):
+        run_toy(tmp_path / name, stream=toy_stream(source="real", sha256=name * 32))
+    text = to_markdown(compare([tmp_path]))
+    assert ", sha256 abababab), real data" in text and ", sha256 cdcdcdcd), real data" in text
+    assert "sha256" not in to_markdown(compare([tmp_path / "ab"]))
+
+
 def test_nothing_to_compare_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No runs were found"):
         compare([tmp_path])

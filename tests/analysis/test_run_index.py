@@ -195,6 +195,9 @@ def test_the_list_as_text_and_as_json(runs: Path) -> None:
     text = to_text(chosen_runs(runs, sort="seed"), runs, ["method.strength"]).splitlines()
     assert text[0].split()[:6] == ["method", "data", "model", "seed", "status", "method.strength"]
     assert text[1].split()[:4] == ["drift", "toy", "(generated)", "toy"] and text[-1] == "3 runs"
+    narrow = to_text(chosen_runs(runs, sort="seed"), runs, width=80).splitlines()
+    assert narrow[0].split() == ["seed", "status", "aa", "fgt", "folder"]
+    assert narrow[1].endswith(text[1].split()[-1]) and len(narrow[1]) < 80
     found = json.loads(to_json(chosen_runs(runs, sort="seed")))
     assert [run["seed"] for run in found] == [0, 1, 2]
     assert found[0]["config"]["method.strength"] == 1.0 and found[0]["cost"]["tokens"] == 2400

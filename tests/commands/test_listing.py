@@ -12,6 +12,7 @@ from cmt_cli.commands import listing
 from cmt_cli.commands.option_text import first_sentence, shortened
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import UserError
+from tests.command_line import cmt
 
 
 @pytest.fixture
@@ -151,6 +152,11 @@ def test_a_text_is_cut_where_a_clause_ends() -> None:
     assert shortened("SQuAD and its questions (arXiv 1606.05250)", 30) == "SQuAD and its questions"
     assert shortened("One word after another without any end", 20) == "One word after…"
     assert first_sentence("As of v1.1 all. Then more.") == "As of v1.1 all"
+
+
+def test_a_list_of_nothing_names_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("list") == 2
+    assert "methods, data, models, experiments, matrix" in capsys.readouterr().err
 
 
 def test_an_unknown_list_names_the_nearest(conf: Path) -> None:

@@ -138,6 +138,18 @@ def test_a_dry_run_lists_jobs_and_loads_no_weights(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_settings_that_cannot_work_leave_no_folder(
+    dry: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cmt("run", *dry, "method=cmt", *SMALL, "method.bank.dtype=int7") == 2
+    assert "method.bank.dtype='int7' is not known; allowed: float32" in capsys.readouterr().err
+    assert cmt("run", *dry, "method=frozen", *SMALL, "model.device=cuda") == 2
+    assert "model.device=cuda, but torch sees no CUDA device here" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 def test_a_dry_run_estimates_the_memory_of_the_weights(
     checkpoints: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

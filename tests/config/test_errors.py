@@ -51,6 +51,19 @@ def test_mistakes(override: str, expected: str) -> None:
     assert expected in message(override)
 
 
+def test_a_wrong_seed_is_named_as_it_was_given() -> None:
+    assert message("method=replay", "seed=x") == "seed='x' is a str; allowed: int."
+
+
+def test_a_label_column_is_called_answer() -> None:
+    assert "Did you mean 'answer'?" in message("data=labelled", "data.columns.label=category")
+
+
+def test_a_semicolon_is_to_be_quoted() -> None:
+    text = message("data=labelled", "data.table.delimiter=;")
+    assert "is not KEY=VALUE as Hydra reads it. Quote values" in text and "semicolons" in text
+
+
 def test_a_target_given_by_interpolation_is_checked_too() -> None:
     assert "'os.system'" in message("+where=os.system", "model._target_=${where}")
 

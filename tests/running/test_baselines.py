@@ -228,7 +228,12 @@ def test_forward_transfer_is_undefined_where_tasks_bring_new_labels(tmp_path: Pa
     assert growing["fwd_zero_shot"].value is None and growing["f1/fwd_zero_shot"].value is None
     assert growing["fwd_zero_shot"].reason is not None and "new labels" in growing["fwd_zero_shot"].reason
     assert growing["aa"] == result.metrics["aa"]
-    for defined in (labelled((" a",), (" b",), (" c",), gives_task=True), labelled((" a", " b"), (), ())):
+    shared = (" a", " b")
+    for defined in (
+        labelled((" a",), (" b",), (" c",), gives_task=True),
+        labelled(shared, (), ()),
+        labelled(shared, shared, (" b",)),
+    ):
         assert with_metrics(result, defined, Measured({})).metrics["fwd_zero_shot"].value is not None
 
 

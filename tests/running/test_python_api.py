@@ -47,6 +47,22 @@ def test_errors_are_the_command_lines() -> None:
         run.predictions(3)
 
 
+def test_lists_and_single_strings_are_told_apart() -> None:
+    with pytest.raises(TypeError, match=r"takes strings, one by one, not list: .*run\(\*overrides\)"):
+        cmt_cli.run(["method=frozen"])  # type: ignore[arg-type]
+    run = cmt_cli.run("method=frozen", *SMALL)
+    with pytest.raises(TypeError, match=r"generate\(\[prompt\]\)"):
+        run.model.generate("one string")
+
+
+def test_a_file_cannot_hold_run_folders(tmp_path: Path) -> None:
+    file = tmp_path / "runs.txt"
+    file.touch()
+    for given in (file, file / "below"):
+        with pytest.raises(UserError, match=r"paths\.runs=.*runs\.txt is a file"):
+            cmt_cli.run("method=frozen", *SMALL, f"paths.runs={given}")
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import cmt_cli, sys; cmt_cli.__version__\n"
     code += "print(sorted({'torch', 'hydra', 'typer', 'yaml'} & set(sys.modules)))"

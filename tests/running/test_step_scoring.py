@@ -129,7 +129,7 @@ def test_a_signal_during_evaluation_inside_tasks_loses_no_step(
         return real(self, *arguments)
 
     monkeypatch.setattr(Method, "predictor", predictor)
-    with pytest.raises(StoppedBySignal, match="learn:1"):
+    with pytest.raises(StoppedBySignal, match="Stopped in task 2 of "):
         run_real(tmp_path / "cut", make_learner("llama"), every_steps=2)
     saved = Slot(tmp_path / "cut" / "checkpoint" / "fit").load("learn:1")
     assert saved is not None and saved.state["step"] == 2

@@ -124,7 +124,7 @@ class ToyFit:
             if step % 2 or stop:
                 self.session.save({"weight": weight, "generator": torch.get_rng_state(), "step": step + 1})
             if stop:
-                raise Interrupted(f"stopped after step {step + 1}")
+                raise Interrupted(f"after step {step + 1}")
             time.sleep(self.trainer.seconds_per_step)
 
 

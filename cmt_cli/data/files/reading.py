@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import json
+import shlex
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MAX_FIELD_CHARACTERS = 2**31 - 1  # what csv.field_size_limit takes on every platform
 SHOWN_PROBLEMS = 3
+NOT_UTF8 = "is not UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Problem:
     """A fault of a user's file. `line` counts from 1; it is None where the fault has no line.
 
     `ends_file` says that reading stopped there: nobody knows how many rows lie behind it. `row` names the faulty row of
-    the file where its line does not, as in json, in which a line can hold many rows and a row many lines.
+    the file where its line does not, as in json, in which a line can hold many rows and a row many lines. `is_setting`
+    says that a setting may be at fault rather than the file.
     """
 
     file: Path
@@ -39,6 +42,7 @@ class Problem:
     message: str
     ends_file: bool = False
     row: str = ""
+    is_setting: bool = False
 
     @property
     def is_of_row(self) -> bool:
@@ -53,20 +57,41 @@ class Problem:
 class ProblemError(UserError):
     """All problems of some files; the message shows the first few and names the command that lists the rest."""
 
-    def __init__(self, problems: Sequence[Problem], *, name: str, path: Path) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], *, name: str, path: Path, overrides: Sequence[str] | None = None
+    ) -> None:
+        """Show the problems; `overrides` of the data are repeated in the command, None knows only the path."""
         self.problems = tuple(problems)
-        self._name, self._path = name, path
+        self._name, self._path, self._overrides = name, path, overrides
         shown = "; ".join(str(problem).rstrip(".") for problem in self.problems[:SHOWN_PROBLEMS])
         count = counted(len(self.problems), "problem")
         rest = f"; and {len(self.problems) - SHOWN_PROBLEMS} more" if len(self.problems) > SHOWN_PROBLEMS else ""
         super().__init__(
             f"{ended(f'The files of data={name} have {count}: {shown}{rest}')} "
-            f"Mend the files and repeat; `cmt data check {name} --path {path}` lists every problem."
+            f"{self._advice()}`{self._command()}` lists every problem."
         )
+
+    def of_command(self, name: str, overrides: Sequence[str]) -> ProblemError:
+        """Return the error of a run whose data is `name` and that was given these overrides."""
+        data = [override for override in overrides if override.lstrip("+~").startswith("data.")]
+        return ProblemError(self.problems, name=name, path=self._path, overrides=data or None)
+
+    def _advice(self) -> str:
+        if all(problem.is_setting for problem in self.problems):
+            return ""
+        if any(NOT_UTF8 in problem.message for problem in self.problems):
+            return (
+                "`iconv -f latin1 -t utf-8 FILE > NEW_FILE` converts a file from Latin-1. Mend the files and repeat; "
+            )
+        return "Mend the files and repeat; "
+
+    def _command(self) -> str:
+        settings = ["--path", str(self._path)] if self._overrides is None else self._overrides
+        return shlex.join(["cmt", "data", "check", self._name, *settings])
 
     def __reduce__(self) -> tuple[Callable[[], ProblemError], tuple[()]]:
         """Pickle all arguments: launchers of parallel sweeps send the exception back from their workers."""
-        return partial(ProblemError, self.problems, name=self._name, path=self._path), ()
+        return partial(ProblemError, self.problems, name=self._name, path=self._path, overrides=self._overrides), ()
 
 
 class Record(Protocol):
@@ -153,7 +178,7 @@ def read_lines(path: Path, problems: list[Problem]) -> Iterator[str]:
                     yield raw.decode(encoding)
                 except UnicodeDecodeError as error:
                     byte = raw[error.start : error.start + 1].hex()
-                    problems.append(Problem(path, number, f"is not UTF-8 (byte 0x{byte} at {error.start} of the line)"))
+                    problems.append(Problem(path, number, f"{NOT_UTF8} (byte 0x{byte} at {error.start} of the line)"))
                     yield raw.decode(encoding, errors="replace")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         problems.append(Problem(path, number + 1, f"the gzip data are damaged ({error})", ends_file=True))
@@ -206,7 +231,7 @@ def read_csv(path: Path, required: Sequence[str], problems: list[Problem], form:
         except StopIteration:
             break
         except csv.Error as error:
-            fault = f"is not valid csv ({error}); reading stops here"
+            fault = f"{_csv_fault(error)}; reading stops here"
             problems.append(Problem(path, line, fault, ends_file=True))
             return
         if not fields:
@@ -226,6 +251,12 @@ def read_csv(path: Path, required: Sequence[str], problems: list[Problem], form:
             yield Row(dict(zip(header, fields, strict=True)), path, line)
     if is_empty and len(problems) == num_known:
         problems.append(Problem(path, None, "has no rows" if header and not form.header else "is empty"))
+
+
+def _csv_fault(error: csv.Error) -> str:
+    if "new-line character" in str(error):  # the csv module's advice is about arguments of Python's open()
+        return "is not a text file, or its lines end in carriage returns alone"
+    return f"is not valid csv ({error})"
 
 
 def _header_faults(header: Sequence[str], required: Sequence[str]) -> list[str]:

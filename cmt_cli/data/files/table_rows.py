@@ -30,13 +30,15 @@ from cmt_cli.data.files.reading import (
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*DELIMITERS, ".jsonl", ".ndjson", ".json", ".parquet")
+OTHER_DELIMITERS = (";", "\t", "|")  # looked for where a table seems to have one column
+NAMED_DELIMITERS = {"tab": "\t"}
 GZIP_ENDINGS = (".gz", ".gzip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableForm:
     """How tables are written: a `header` where rows do not name their columns; of csv and tsv, `has_quotes` and the
-    `delimiter` of columns, None for the usual one.
+    `delimiter` of columns, a character or "tab", None for the usual one.
     """
 
     has_quotes: bool
@@ -45,8 +47,8 @@ class TableForm:
 
     def __post_init__(self) -> None:
         """Refuse a delimiter of several characters."""
-        if self.delimiter is not None and len(self.delimiter) != 1:
-            raise UserError(f"data.table.delimiter={self.delimiter!r} must be one character, or null.")
+        if self.delimiter is not None and len(self.delimiter) != 1 and self.delimiter not in NAMED_DELIMITERS:
+            raise UserError(f"data.table.delimiter={self.delimiter!r} must be one character, tab, or null.")
 
 
 def format_of(file: Path) -> str | None:
@@ -75,7 +77,8 @@ def rows_of(file: Path, form: TableForm, problems: list[Problem]) -> Iterator[tu
         else:
             yield from _json_rows(file, tuple(form.header or ()), problems)
     elif ending in DELIMITERS:
-        csv_form = CsvForm(form.delimiter or DELIMITERS[ending], form.has_quotes, tuple(form.header or ()))
+        delimiter = NAMED_DELIMITERS.get(form.delimiter or "", form.delimiter) or DELIMITERS[ending]
+        csv_form = CsvForm(delimiter, form.has_quotes, tuple(form.header or ()))
         yield from (("", row) for row in read_csv(file, (), problems, csv_form))
     else:
         yield from (("", row) for row in read_jsonl(file, problems))
@@ -95,13 +98,18 @@ def value_at(values: Mapping[str, Any], name: str) -> Any:
 def missing_columns(record: Record, names: Mapping[str, str], file: Path) -> list[Problem]:
     """Return a problem of the whole file for each column that its first row lacks; `names` has their settings."""
     problems = []
+    present = _names_in(record.values)
+    line = 1 if format_of(file) in DELIMITERS else None
+    if line and len(present) == 1 and (mark := next((mark for mark in OTHER_DELIMITERS if mark in present[0]), None)):
+        given = "tab" if mark == "\t" else f'"{mark}"'
+        fault = f"the only column is {present[0]!r}. Say what divides columns: 'data.table.delimiter={given}'"
+        return [Problem(file, line, fault, ends_file=True, is_setting=True)]
     for name, setting in names.items():
         try:
             value_at(record.values, name)
         except KeyError:
-            line = 1 if format_of(file) in DELIMITERS else None
-            fault = missing_name(name, _names_in(record.values), kind="column")
-            problems.append(Problem(file, line, f"{fault} Name the right one with {setting}", ends_file=True))
+            fault = f"{missing_name(name, present, kind='column')} Name the right one with {setting}"
+            problems.append(Problem(file, line, fault, ends_file=True, is_setting=True))
     return problems
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 
 SPLITS = ("train", "validation", "test")
@@ -99,7 +99,7 @@ class SplitPolicy:
             splits["validation"] = [item for item in splits["validation"] if item.task not in copied]
         splits["train"], repeated = _without_repeats(splits["train"])
         if repeated:
-            notes.append(f"{repeated} repeated training rows left out")
+            notes.append(f"{counted(repeated, 'repeated training row')} left out")
         ask = corpus.question
         splits["validation"], shared = self._apart(splits["validation"], splits["test"], ask, "validation", "test")
         notes += shared
@@ -112,7 +112,7 @@ class SplitPolicy:
             now_validation = {ask(item) for item in carved}
             splits["train"] = [item for item in splits["train"] if ask(item) not in now_validation]
             splits["validation"] += carved
-            notes.append(f"{len(carved)} validation rows carved from training")
+            notes.append(f"{counted(len(carved), 'validation row')} carved from training")
         return replace(corpus, splits=splits, notes=tuple(notes))
 
     def _apart(
@@ -122,15 +122,17 @@ class SplitPolicy:
         shared = [item for item in items if ask(item) in known]
         if not shared:
             return list(items), []
+        rows = counted(len(shared), f"{name} row")
+        also = f"is also a {later_name} row" if len(shared) == 1 else f"are also {later_name} rows"
         if self.overlap == "error":
             raise UserError(
-                f"{len(shared)} {name} rows are also {later_name} rows, the first is '{shared[0].id}'. Mend the files, "
+                f"{rows} {also}, the first is '{shared[0].id}'. Mend the files, "
                 "or set data.split_policy.overlap=drop, which leaves them out and says so."
             )
         if self.overlap == "keep":
-            return list(items), [f"{len(shared)} {name} rows are also {later_name} rows"]
+            return list(items), [f"{rows} {also}"]
         kept = [item for item in items if ask(item) not in known]
-        return kept, [f"{len(shared)} {name} rows left out that are also {later_name} rows"]
+        return kept, [f"{rows} left out that {also}"]
 
     def _carved(self, items: Sequence[Item], ask: Question) -> list[Item]:
         """Return the same share of every task's and label's items; items that ask the same stay together."""
@@ -212,8 +214,10 @@ def label_groups(
         random.Random(seed).shuffle(names)
     wanted = num_tasks if labels_per_task is None else num_tasks * labels_per_task
     if num_tasks < 1 or wanted > len(names):
-        each = "" if labels_per_task is None else f" of {labels_per_task} labels"
-        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {len(names)} label{'s' * (len(names) != 1)}.")
+        each = "" if labels_per_task is None else f" of {counted(labels_per_task, 'label')}"
+        most = len(names) // (labels_per_task or 1)
+        give = "give 1" if most == 1 else f"give 1 to {most}" if most else "there are too few labels"
+        raise UserError(f"data.num_tasks={num_tasks}{each} does not fit {counted(len(names), 'label')}; {give}.")
     names = names if labels_per_task is None else names[:wanted]
     bounds = [len(names) * index // num_tasks for index in range(num_tasks + 1)]
     return [names[bounds[i] : bounds[i + 1]] for i in range(num_tasks)]

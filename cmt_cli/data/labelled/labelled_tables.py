@@ -16,12 +16,13 @@ is 1 / (labels or choices that compete). The stand-in is the generated world's i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files import hub as hub_files
 from cmt_cli.data.files.generated import write_csv
@@ -110,12 +111,14 @@ def labelled(
     files = files_at(local, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=reader.read, license=license, license_is_the_users=True)
     corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    if not corpus.splits["train"]:
+        raise UserError(f"data.path={path}: no row is left to train on: {provenance.note or 'the files have none'}.")
     format = replace(format, metric=METRICS[kind]) if format.metric == "auto" else format
     divided, labels = _divided(corpus, kind, wanted)
     kept = sum(len(items) for _, parts in divided for items in parts.values())
-    left_out = sum(map(len, corpus.splits.values())) - kept
-    note = f"{left_out} rows of tasks or labels outside data.order not used" if left_out else ""
-    provenance = replace(provenance.noted(note), name=name)
+    of_labels = kind == "classification" and all(item.task == ALL for item in corpus.splits["train"])
+    notes = [*_left_out(corpus, kept, of_labels=of_labels), "" if of_labels else wanted.note_of_tasks(len(divided))]
+    provenance = replace(provenance.noted(*notes), name=name)
     return labelled_stream(divided, labels=labels, limits=limits, format=format, provenance=provenance)
 
 
@@ -136,6 +139,25 @@ def _divided(
     if kind != "classification":
         return divided, ()
     return divided, [labels_of(item for item in read if item.task == task) for task in order]
+
+
+def _left_out(corpus: LabelledCorpus, kept: int, *, of_labels: bool) -> list[str]:
+    """Return notes of the tasks, or labels, that no training row is left of, and of those that the order leaves out."""
+
+    def name(item: Item) -> str:
+        return item.labels[0] if of_labels else item.task
+
+    read = [item for items in corpus.splits.values() for item in items]
+    learned = {name(item) for item in corpus.splits["train"]}
+    untrained = Counter(name(item) for item in read if name(item) not in learned)
+    kind = "label" if of_labels else "task"
+    notes = [
+        f"{kind} '{key}' has {counted(number, 'row')}, none left to train on: left out"
+        for key, number in untrained.items()
+    ]
+    if outside := len(read) - kept - untrained.total():
+        notes.append(f"{counted(outside, 'row')} of tasks or labels outside data.order not used")
+    return notes
 
 
 def _place(item: Item) -> tuple[bool, str]:

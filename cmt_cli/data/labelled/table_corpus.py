@@ -219,7 +219,7 @@ class _Found:
             splits["train"] += train
             splits["validation"] += of_files.get("validation", ())
             splits["test"] += test
-        return splits, [f"{number} test rows held out of the training rows"] if number else []
+        return splits, [f"{counted(number, 'test row')} held out of the training rows"] if number else []
 
 
 def _drawn(items: Sequence[Item], held_out: HeldOut) -> set[str]:

@@ -34,6 +34,20 @@ class TaskOrder:
         if self.order is not None and len({isinstance(entry, str | int | float | None) for entry in self.order}) > 1:
             raise UserError(f"data.order={self.order} mixes single labels and lists of labels; give one or the other.")
 
+    def note_of_tasks(self, number: int) -> str:
+        """Return what a reader should know where a column or the files tell `number` tasks, "" if nothing.
+
+        Raises UserError for labels per task, which such tasks cannot be given.
+        """
+        if self.labels_per_task is not None:
+            raise UserError(
+                f"data.labels_per_task={self.labels_per_task} divides labels into tasks, but here a column or the "
+                "files tell tasks apart. Leave it out, or set data.tasks=labels."
+            )
+        if self.num_tasks == number:
+            return ""
+        return f"data.num_tasks={self.num_tasks} has no effect: a column or the files tell tasks apart"
+
     def groups(self, labels: Sequence[str]) -> list[list[str]]:
         """Return the labels of each task; raise UserError for one that is not among `labels`, or is there twice."""
         if self.order is None or not any(

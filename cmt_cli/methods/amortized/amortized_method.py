@@ -16,9 +16,11 @@ from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Fit, Objective, ParamGroup, State
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Episodes, Task
 from cmt_cli.memory.document_bank import DocumentBank
 from cmt_cli.memory.faiss_index import FaissIndex
+from cmt_cli.memory.quantization import DTYPES
 from cmt_cli.memory.records import Records, text_sha256
 from cmt_cli.methods.amortized.amortizer import (
     Amortizer,
@@ -47,6 +49,10 @@ class BankSettings:
     pq_bytes_per_key: int
     pq_sample: int
     num_probes: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse a storage type that does not exist."""
+        one_of(self.dtype, DTYPES, "method.bank.dtype")
 
 
 class AmortizedMethod(Method):

@@ -76,6 +76,7 @@ def test_gzip_is_read_whatever_the_file_is_called(tmp_path: Path) -> None:
         ("answer,answer\n1,2\n", 1, "the column 'answer' occurs twice"),
         ("answer,b\n1,2\n3\n", 3, "has 1 field where the header has 2"),
         ('answer\n"open\n', 2, "is not valid csv"),
+        ("answer\ra\rb", 1, "is not a text file, or its lines end in carriage returns alone; reading"),
         (b"answer\nok\ncaf\xe9\n", 3, "is not UTF-8 (byte 0xe9 at 3 of the line)"),
         ("answer\nok\n".encode("utf-16"), 1, "is UTF-16; save it as UTF-8"),
         (
@@ -139,6 +140,23 @@ def test_error_shows_three_problems_their_number_and_check_command() -> None:
     assert error.problems == tuple(problems)
     assert "7 problems: test.csv:1: fault 1; test.csv:2: fault 2; test.csv:3: fault 3; and 4 more" in str(error)
     assert "`cmt data check streamingqa --path data/s`" in str(error)
+
+
+def test_the_check_command_repeats_the_data_overrides() -> None:
+    error = ProblemError([Problem(Path("a.csv"), 1, "is odd")], name="labelled", path=Path("a.csv"))
+    given = ["method=ewc", "data.path=a b.csv", "data.columns.text=message"]
+    told = error.of_command("labelled", given)
+    assert "`cmt data check labelled 'data.path=a b.csv' data.columns.text=message`" in str(told)
+    assert str(pickle.loads(pickle.dumps(told))) == str(told)
+
+
+def test_only_faulty_files_are_to_be_mended() -> None:
+    def told(problem: Problem) -> str:
+        return str(ProblemError([problem], name="labelled", path=Path("a.csv")))
+
+    assert "Mend" not in told(Problem(Path("a.csv"), 1, "lacks a column", is_setting=True))
+    assert "Mend the files" in told(Problem(Path("a.csv"), 1, "is odd"))
+    assert "`iconv -f latin1 -t utf-8 FILE" in told(Problem(Path("a.csv"), 1, "is not UTF-8 (byte 0xfc)"))
 
 
 def test_the_problems_come_back_whole_from_a_worker_process() -> None:

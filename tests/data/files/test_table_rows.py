@@ -92,6 +92,17 @@ def test_columns_may_be_divided_by_another_character(tmp_path: Path) -> None:
         TableForm(has_quotes=True, header=None, delimiter=", ")
 
 
+@pytest.mark.parametrize(("mark", "setting"), [(";", '";"'), ("\t", "tab"), ("|", '"|"')])
+def test_an_unusual_delimiter_is_recognized_and_accepted(tmp_path: Path, mark: str, setting: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f"text{mark}label\ngood{mark}1\n")
+    ((_, record),) = rows_of(file, PLAIN, [])
+    (problem,) = missing_columns(record, {"text": "data.columns.text", "label": "data.columns.answer"}, file)
+    assert f"'data.table.delimiter={setting}'" in problem.message and problem.is_setting
+    form = TableForm(has_quotes=True, header=None, delimiter=setting.strip('"'))
+    assert [row.values for _, row in rows_of(file, form, [])] == [{"text": "good", "label": "1"}]
+
+
 def test_quotation_marks_may_be_plain_characters(tmp_path: Path) -> None:
     file = put(tmp_path / "rows.tsv", 'text\tlabel\n"open\tx\n')
     assert "is not valid csv" in str(read(file)[1][0])

@@ -97,7 +97,7 @@ def test_repeated_training_rows_count_once_and_the_first_stays() -> None:
         ("b", "yes"),
         ("a", "no"),
     ]
-    assert clean.notes == ("1 repeated training rows left out",)
+    assert clean.notes == ("1 repeated training row left out",)
 
 
 def overlapping() -> LabelledCorpus:
@@ -111,13 +111,13 @@ def test_overlap_up_to_case_and_spaces_is_left_out() -> None:
     assert sum(one.task == "two" for one in clean.splits["train"] + clean.splits["validation"]) == 2
     assert texts(clean.splits["test"]) == ["in test", "both", "only"]
     assert clean.notes[:2] == (
-        "1 validation rows left out that are also test rows",
+        "1 validation row left out that is also a test row",
         "2 training rows left out that are also validation or test rows",
     )
 
 
 def test_an_overlap_set_to_error_is_refused() -> None:
-    with pytest.raises(UserError, match="1 validation rows are also test rows"):
+    with pytest.raises(UserError, match="1 validation row is also a test row"):
         split_policy(overlap="error").applied(overlapping())
 
 
@@ -125,7 +125,7 @@ def test_an_overlap_may_be_kept_and_is_counted() -> None:
     clean = split_policy(overlap="keep").applied(overlapping())
     assert len([one for one in clean.splits["train"] if one.task == "one"]) == 3
     assert clean.notes[:2] == (
-        "1 validation rows are also test rows",
+        "1 validation row is also a test row",
         "2 training rows are also validation or test rows",
     )
 

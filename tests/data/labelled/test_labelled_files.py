@@ -67,8 +67,8 @@ def test_skipping_rows_excuses_no_fault_of_the_file(tmp_path: Path) -> None:
 def test_the_note_tells_what_was_done_for_splits(tmp_path: Path) -> None:
     _, provenance = corpus_of(tmp_path, "train a\ntrain a\ntrain d\ntrain e\ntest d\n", "error")
     assert provenance.note == (
-        "1 repeated training rows left out; 1 training rows left out that are also validation or test rows; "
-        "1 validation rows carved from training"
+        "1 repeated training row left out; 1 training row left out that is also a validation or test row; "
+        "1 validation row carved from training"
     )
 
 

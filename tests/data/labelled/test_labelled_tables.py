@@ -229,6 +229,39 @@ def test_faulty_rows_are_told_with_their_lines_or_skipped(stream: Any, tmp_path:
     assert made.provenance.note.startswith("2 faulty rows skipped")
 
 
+def test_rows_that_leave_nothing_to_train_on_are_counted(stream: Any, tmp_path: Path) -> None:
+    copies = put_csv(tmp_path / "copies.csv", ROWS[:1] * 20)
+    with pytest.raises(
+        UserError, match=r"no row is left to train on: 4 test rows held out .*15 repeated .*1 training row"
+    ):
+        stream(copies)
+    faulty = put_csv(tmp_path / "faulty.csv", [{**row, "text": ""} for row in ROWS])
+    with pytest.raises(UserError, match=r"no row is left to train on: 40 faulty rows skipped"):
+        stream(faulty, "data.on_bad_row=skip")
+
+
+def test_tasks_without_training_rows_are_named(stream: Any, tmp_path: Path) -> None:
+    lone = {"text": "a lone row", "label": "joy", "site": "web"}
+    file = put_csv(tmp_path / "rows.csv", [*ROWS, lone, lone])
+    made = stream(file, "data.columns.task=site")
+    assert [task.name for task in made.tasks] == ["s0", "s1"]
+    assert "task 'web' has 1 row, none left to train on: left out" in made.provenance.note
+    assert "data.order" not in made.provenance.note
+
+
+def test_a_number_of_tasks_beside_a_column_is_noted(stream: Any, one_file: Path) -> None:
+    made = stream(one_file, "data.columns.task=site", "data.num_tasks=4")
+    assert len(made.tasks) == 2 and "data.num_tasks=4 has no effect" in made.provenance.note
+    assert "num_tasks" not in stream(one_file, "data.columns.task=site").provenance.note
+    with pytest.raises(UserError, match=r"data\.labels_per_task=2 divides labels into tasks"):
+        stream(one_file, "data.columns.task=site", "data.labels_per_task=2")
+
+
+def test_too_many_tasks_are_told_how_many_fit(stream: Any, one_file: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.num_tasks=9 does not fit 4 labels; give 1 to 4"):
+        stream(one_file, "data.num_tasks=9")
+
+
 def test_a_jsonl_row_without_a_key_is_faulty(stream: Any, tmp_path: Path) -> None:
     file = put_jsonl(tmp_path / "rows.jsonl", [*ROWS, {"text": "no label"}])
     with pytest.raises(ProblemError, match=r"rows\.jsonl:41: the column 'label' is missing; there are 'text'"):
