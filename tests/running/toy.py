@@ -140,6 +140,9 @@ class ToyScore:
 class ToyEvaluator:
     every_steps: int | None = None
 
+    def check_lengths(self, learner: ToyLearner, tests: Sequence[TestSet]) -> str:
+        return ""
+
     def note(self, tests: Sequence[TestSet]) -> str:
         return ""
 

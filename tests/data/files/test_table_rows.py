@@ -117,7 +117,7 @@ def test_quotation_marks_may_be_plain_characters(tmp_path: Path) -> None:
     [
         ("rows.csv", "", "rows.csv: is empty"),
         ("rows.tsv", "text\tlabel\n", "rows.tsv: has no rows"),
-        ("rows.csv", "text,label\na\n", "rows.csv:2: has 1 fields where the header has 2"),
+        ("rows.csv", "text,label\na\n", "rows.csv:2: has 1 field where the header has 2"),
         ("rows.jsonl", '{"text": "a"}\n{"text": \n', "rows.jsonl:2: is not valid json"),
         ("rows.json", "[]", "rows.json: has no rows"),
         ("rows.json", '"text"', "rows.json: must be a list of objects, or an object with a list"),
