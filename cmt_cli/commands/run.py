@@ -94,10 +94,20 @@ def _job(request: Request) -> Job:
 
 def _apply_hydra(node: Any) -> None:
     """Set up the process as `hydra.main` would; raise UserError for settings that only a sweep can honor."""
+    from hydra.core.utils import configure_log
+    from omegaconf.errors import OmegaConfBaseException
+
     for key, is_set in {"callbacks": bool(node.callbacks), "job.chdir": bool(node.job.chdir)}.items():
         if is_set:
             raise UserError(f"hydra.{key} has no effect on a single run. Leave it out, or make a sweep of it: add -m.")
     os.environ.update({str(name): str(value) for name, value in node.job.env_set.items()})
+    try:
+        configure_log(node.job_logging, node.verbose)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"hydra.job_logging: {str(error).splitlines()[0]}. A single run has no output folder of Hydra's: take "
+            "hydra/job_logging=stdout; the run folder keeps its own log in events.jsonl."
+        ) from error
 
 
 def _start_processes(job: Job, num: int | None) -> None:

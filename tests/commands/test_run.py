@@ -206,3 +206,15 @@ def test_sigterm_saves_and_says_how_to_continue() -> None:
     assert status(folder) == "interrupted"
     assert cmt("resume", str(folder)) == 0
     assert status(folder) == "complete"
+
+
+def test_hydras_process_settings_act_or_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FROM_HYDRA", raising=False)
+    assert cmt("run", "method=frozen", "+hydra.job.env_set.FROM_HYDRA=1", *SMALL) == 0
+    assert os.environ.pop("FROM_HYDRA") == "1"
+    assert cmt("run", "method=frozen", "hydra.job.chdir=true", *SMALL) == 2
+    assert "hydra.job.chdir has no effect on a single run" in capsys.readouterr().err
+    assert cmt("run", "method=frozen", "hydra/job_logging=default", *SMALL) == 2
+    assert "take hydra/job_logging=stdout" in capsys.readouterr().err
