@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
-from cmt_cli.core.stream import Stream
+from cmt_cli.core.stream import Stream, TestSet
 from cmt_cli.evaluation.chance import chance
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
@@ -163,8 +164,11 @@ def _brings_new_labels(labels_by_task: Sequence[Sequence[str]]) -> bool:
     return any(set(labels) - set(labels_by_task[0]) for labels in labels_by_task[1:])
 
 
-def row_values(result: RunResult, row: int) -> dict[str, float]:
-    """Return one row's numbers by name: primary scores by test, retention, forgetting, means over what is learned."""
+def row_values(result: RunResult, row: int, tests: Sequence[TestSet]) -> dict[str, float]:
+    """Return one row's numbers by name: primary scores by test, retention, forgetting, means over what is learned.
+
+    Retention is there where the record has it, too: a ratio of two scores at chance says nothing.
+    """
     primary = result.matrices[result.primary_metric]
     values = {f"{primary.metric}/{test}": v for test, v in zip(primary.tests, primary.rows[row], strict=True)}
     for name, matrix in result.matrices.items():
@@ -175,6 +179,15 @@ def row_values(result: RunResult, row: int) -> dict[str, float]:
         ]
         values[f"aa/{name}"] = sum(known) / len(known) if known else None
     if row > 0:
-        values[f"retention/{primary.metric}"] = retention_curve(primary)[row - 1]
+        if _is_learned(primary, tests):
+            values[f"retention/{primary.metric}"] = retention_curve(primary)[row - 1]
         values[f"forgetting/{primary.metric}"] = dict(curves(primary)["forgotten"]).get(row)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_learned(primary: ScoreMatrix, tests: Sequence[TestSet]) -> bool:
+    """Return whether the score right after the first task is above chance, where chance is known."""
+    limit = chance(tests, 0, None if primary.metric == MIXED else primary.metric)
+    first = [score for score, at in zip(primary.rows[1], primary.learned_at, strict=True) if at == 0]
+    known = [score for score in first if score is not None]
+    return limit is None or (bool(known) and limit.is_below(fmean(known)))

@@ -151,7 +151,8 @@ class Session:
         missing = {test.name: test.metric for test in self.stream.tests if test.name not in scored}
         self.store.add_row(row, scores, missing)
         result = self.write("running")
-        values = row_values(result, row) | {f"truncated/{test}": float(n) for test, n in result.truncated.items()}
+        values = row_values(result, row, self.stream.tests)
+        values |= {f"truncated/{test}": float(n) for test, n in result.truncated.items()}
         self.event("row", {"row": row, "values": values})
         for logger in self.loggers:
             logger.row(row, values)

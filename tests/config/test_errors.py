@@ -104,7 +104,7 @@ def test_a_composition_is_refused_where_a_member_cannot_work(tmp_path: Path) -> 
     needy = composition(tmp_path, "needy")
     (tmp_path / "method" / "needy.yaml").write_text(
         "# needs: documents\ndefaults:\n  - /trainable@trainable: lora\n"
-        "_target_: cmt_cli.methods.regularization.l2.L2\nweight: 1.0\n"
+        "_target_: cmt_cli.methods.regularization.l2.L2\nweight: 1.0\nnormalize: mean\n"
     )
     text = message("data=dialogue", needy, config_dir=tmp_path)
     assert "method=needy data=dialogue: needy needs documents, which dialogue (episodes) does not have" in text

@@ -21,6 +21,7 @@ def test_the_page_names_what_the_logger_writes(tmp_path: Path, monkeypatch: pyte
         project="cmt", entity=None, mode="offline", log_artifacts=False, connect_seconds=1.0, finish_seconds=2.0
     )
     folder = tmp_path / "drift-toy-generated-toy-12345678"
+    monkeypatch.setattr("cmt_cli.running.record.chance", lambda *_: None)  # all toy questions have one answer
     run_toy(folder, loggers=[logger])
     wandb.teardown()
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")

@@ -61,7 +61,7 @@ def test_an_offline_file_holds_the_whole_run(tmp_path: Path) -> None:
     rows = [h for h in found["history"] if "task_index" in h]
     assert [h["task_index"] for h in rows] == [0, 1, 2, 3]
     assert rows[2]["cl/em/batch-0"] == result.matrices["em"].rows[2][0]
-    assert rows[3]["cl/retention/em"] == pytest.approx(result.metrics["retention"].value)
+    assert result.metrics["retention"].value is None and "cl/retention/em" not in rows[3]  # these scores are at chance
     assert [h["train/step"] for h in found["history"] if "train/loss" in h] == list(range(1, 25))
 
     media = {

@@ -60,7 +60,7 @@ def test_column_order_bom_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
 def test_faulty_rows_are_reported_with_lines_or_skipped(tmp_path: Path) -> None:
     folder = put(tmp_path / "bank", train=f"{TRAIN}no category\n ,card_arrival\n", test=f"{TEST}What?,money\na,\n")
     assert faults(read, folder) == [
-        ("train.csv", 12, "has 1 fields where the header has 2"),
+        ("train.csv", 12, "has 1 field where the header has 2"),
         ("train.csv", 13, "'text' is empty"),
         ("test.csv", 4, "the category 'money' has no training rows"),
         ("test.csv", 5, "'category' is empty"),

@@ -68,7 +68,7 @@ def test_an_utterance_under_two_domains_is_in_one_split(tmp_path: Path, tasks: s
     train = [*pairs("train", 3), ["Test book_trip  0", "new_card"]]
     made = stream(put(tmp_path / "clinc", train=train), tmp_path, tasks=tasks)
     assert all("book_trip" not in example.prompt for example in made.tasks[0].train)
-    assert "1 training rows left out that are also validation or test rows" in made.provenance.note
+    assert "1 training row left out that is also a validation or test row" in made.provenance.note
 
 
 def test_domains_need_to_be_known(tmp_path: Path) -> None:
