@@ -15,7 +15,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from cmt_cli.config import catalog, compose
 from cmt_cli.core.exceptions import UserError, nearest
 
-Refusal = HydraException | OmegaConfBaseException
 OTHER_NAMES = {"label": "answer", "labels": "answer", "target": "answer"}  # what a key is called elsewhere
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream, TestSet
-from cmt_cli.evaluation.chance import chance
+from cmt_cli.evaluation.chance import Chance, chance
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
 from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
@@ -140,7 +140,7 @@ def _metrics(
             single_task=runs[SINGLE_TASK].scores(name, by_metric) if SINGLE_TASK in runs else NO_BASELINE,
             joint=runs[JOINT].scores(name, by_metric) if JOINT in runs else NO_BASELINE,
             steps=step_rows(measured.steps, stream.tests, None if name == MIXED else name),
-            chance=chance(stream.tests, 0, None if name == MIXED else name),
+            chance=_first_chance(stream.tests, name),
             undefined=undefined,
         )
         if name == primary:
@@ -187,7 +187,11 @@ def row_values(result: RunResult, row: int, tests: Sequence[TestSet]) -> dict[st
 
 def _is_learned(primary: ScoreMatrix, tests: Sequence[TestSet]) -> bool:
     """Return whether the score right after the first task is above chance, where chance is known."""
-    limit = chance(tests, 0, None if primary.metric == MIXED else primary.metric)
+    limit = _first_chance(tests, primary.metric)
     first = [score for score, at in zip(primary.rows[1], primary.learned_at, strict=True) if at == 0]
     known = [score for score in first if score is not None]
     return limit is None or (bool(known) and limit.is_below(fmean(known)))
+
+
+def _first_chance(tests: Sequence[TestSet], metric: str) -> Chance | None:
+    return chance(tests, 0, None if metric == MIXED else metric)

@@ -48,7 +48,7 @@ def in_a_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=label)
 def test_commands_parse(page: str, command: list[str]) -> None:
-    parsed(command)
+    assert isinstance(parsed(command), dict)
 
 
 @pytest.mark.usefixtures("in_a_users_folder")
