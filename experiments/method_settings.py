@@ -49,19 +49,11 @@ ROWS: Mapping[str, Row] = {
     "in_context": Row("in_context", (), over("method.choice", "random", "similar")),
     "finetune": Row("finetune", (), rates("3.0e-4", "1.0e-3")),
     "lora": Row("lora", (), rates(SLOW, FAST, "1.0e-2")),
-    "joint": Row(
-        "joint",
-        (ADAPTER, "method.budget.num_epochs=1"),
-        over("method.budget.learning_rate", SLOW, FAST),
-    ),
-    "single_task": Row("single_task", (f"{RATE}={FAST}",)),
+    "joint": Row("joint", (ADAPTER,), rates(SLOW, FAST)),
+    "single_task": Row("single_task", (ADAPTER, f"{RATE}={FAST}")),
     "freeze_bottom": Row("freeze_bottom", (), rates("3.0e-4", "1.0e-3")),
     "inc_lora": Row("inc_lora", (), rates(SLOW, FAST)),
-    "seq_star": Row(
-        "seq_star",
-        (ADAPTER, f"method.budget.learning_rate={FAST}", "method.budget.num_epochs=1"),
-        over("method.head.kind", "cosine", "linear"),
-    ),
+    "seq_star": Row("seq_star", (ADAPTER, f"{RATE}={FAST}"), over("method.head.kind", "cosine", "linear")),
     "replay": Row("replay", (ADAPTER, "method.ratio=0.25"), rates(SLOW, FAST)),
     "replay of new rows": Row(
         "replay", (ADAPTER, "method.ratio=0.25", "method.repeats_new_task=true"), rates(SLOW, FAST)

@@ -14,7 +14,15 @@ PAPER = Source(
     "read",
 )
 MODEL = ("model=huggingface", "model.name_or_path=EleutherAI/pythia-410m", "data.source=real")
-CLASSIFIER = ("method=seq_star", "method.budget.learning_rate=1e-5", "method.head.lr_multiplier=100")
+FULL = "trainable@method.trainable=full"
+CLASSIFIER = (
+    "method=seq_star",
+    FULL,
+    "trainer.task.num_epochs=5",
+    "trainer.task.learning_rate=1e-5",
+    "trainer.task.schedule=constant",
+    "method.head.lr_multiplier=100",
+)
 JOBS: dict[str, Job] = {
     "SEQ (linear)": (
         *CLASSIFIER,
@@ -23,9 +31,9 @@ JOBS: dict[str, Job] = {
         "method.head.num_reserved_labels=0",
         "method.backbone.freezes=false",
     ),
-    "LAMOL_t": ("method=generative_replay",),
-    "LAMOL_g": ("method=generative_replay", r'method.generation.marker="Example:\n"'),
-    "LAMOL_KD": ("method=distillation_pseudo",),
+    "LAMOL_t": ("method=generative_replay", FULL),
+    "LAMOL_g": ("method=generative_replay", FULL, r'method.generation.marker="Example:\n"'),
+    "LAMOL_KD": ("method=distillation_pseudo", FULL),
     "SEQ*": (*CLASSIFIER, "method.head.kind=cosine", "method.head.num_reserved_labels=140"),
 }
 NUMBERS = {  # A_T and A on CLINC150, then on Banking77

@@ -3,8 +3,8 @@
     python experiments/qa_learning_rates.py                # run what is missing, then write the table
     python experiments/qa_learning_rates.py --table-only   # from the run folders alone
 
-The generated stream with its validation documents in place of the test documents, one seed, `method.budget` as in the
-yaml but for the rate. The rate with the best exact match after the last batch is the one that conf/method/ holds.
+The generated stream with its validation documents in place of the test documents, one seed, the budget as in the yaml
+but for the rate. The rate with the best exact match after the last batch is the one that conf/method/ holds.
 The table goes to experiments/results/qa_learning_rates.md.
 """
 
@@ -20,7 +20,9 @@ from tables import ROOT, finished, last_row, publish, run
 from cmt_cli.core.result import RunResult
 
 RATES = ("1.0e-5", "1.0e-4", "3.0e-4", "1.0e-3", "3.0e-3")
-METHODS = ("uniform", "salient_spans", "joint", "camels")
+TRAINER = "trainer.task.learning_rate"
+RATES_OF = dict.fromkeys(("uniform", "salient_spans", "camels"), "method.budget.learning_rate")
+METHODS = (*RATES_OF, "joint")
 FIXED = (
     *OF_METHODS,
     "data.selection.stream_split=validation",
@@ -58,7 +60,7 @@ def main() -> None:
             folder = arguments.runs / method / rate
             if method in arguments.methods and not arguments.table_only:
                 print(f"== {method}, {rate}", flush=True)
-                run(folder, [f"method={method}", f"method.budget.learning_rate={rate}", *FIXED], seed=0)
+                run(folder, [f"method={method}", f"{RATES_OF.get(method, TRAINER)}={rate}", *FIXED], seed=0)
             for results in finished(folder.parent).get(rate, []):
                 rows.setdefault(method, {})[rate] = results
     text = table(rows)

@@ -35,7 +35,6 @@ class Scenario:
     @property
     def rows(self) -> Mapping[str, Row]:
         """Return the methods with their settings; where there are several, validation chooses."""
-        budget = ("batch_size=8", f"num_epochs={self.num_epochs}")
         return {
             "frozen": Row("frozen"),
             "finetune": Row("finetune", (), rates("3.0e-4", self.rate)),
@@ -46,11 +45,7 @@ class Scenario:
                 (FULL, f"{RATE}={self.rate}", "method.num_samples=64", "method.normalize=sum"),
                 over("method.weight", "1e2", "1e4"),
             ),
-            "joint": Row(
-                "joint",
-                tuple(f"method.budget.{setting}" for setting in budget),
-                over("method.budget.learning_rate", str(float(self.rate) / 2), self.rate),
-            ),
+            "joint": Row("joint", (), rates(str(float(self.rate) / 2), self.rate)),
         }
 
 

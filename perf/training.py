@@ -123,6 +123,7 @@ def trainer_round(learner: Learner, examples: Sequence[Example], budget: Budget)
 def bare_round(learner: Learner, rows: Sequence[Row], steps: Sequence[Sequence[int]], budget: Budget) -> Round:
     """Fine-tune with a plain loop over the same batches."""
     model = learner.model
+    assert budget.learning_rate is not None, "the rounds are given their rate"
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=budget.learning_rate, betas=budget.betas, weight_decay=budget.weight_decay
     )

@@ -6,13 +6,14 @@ import importlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.core.plugins import Plugins
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import UserError
@@ -20,6 +21,17 @@ from cmt_cli.core.exceptions import UserError
 CONFIG_NAME = "run"
 OWN_PLUGINS = "hydra_plugins.cmt_sweeps."
 PLUGIN_GROUPS = ("launcher", "sweeper")
+SIZES = ("embedded", "small", "large")  # of base models; conf/size says which is which
+
+
+def by_size(*values: Any, _root_: DictConfig) -> Any:
+    """Return the value for the base model's size: `${by_size:EMBEDDED,SMALL,LARGE}` in a yaml."""
+    if len(values) != len(SIZES):
+        raise ValueError(f"by_size takes {len(SIZES)} values, for {', '.join(SIZES)}, and has {len(values)}")
+    return values[SIZES.index(_root_["size"]["name"])]
+
+
+OmegaConf.register_new_resolver("by_size", by_size, replace=True)
 
 
 def compose(overrides: Sequence[str], dirs: Sequence[Path]) -> DictConfig:

@@ -20,6 +20,10 @@ from cmt_cli.core.stream import Episodes, Task
 class Trainable(Protocol):
     """A choice of the parameters that a gradient method trains; the method applies it once, before the stream."""
 
+    @property
+    def learning_rate(self) -> float | None:
+        """Return the peak rate that suits these parameters, for budgets that leave theirs open; None: there is none."""
+
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Make the parameters trainable, adding layers where the choice needs them, and return them."""
 
@@ -42,6 +46,11 @@ class Method:
     trains_sharded: ClassVar[tuple[type[Trainable], ...]] = ()
     renames_parameters: bool = False  # a later task knows the same parameters by other names
     keeps_values_by_name: bool = False  # remembers earlier values under the parameters' names
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Return the peak rate of budgets that leave theirs open, None where the method knows none."""
+        return None if self.trainable is None else self.trainable.learning_rate
 
     def attach(self, folder: Path) -> None:
         """Take the folder in which the method may keep files that outlive the process. Called before any other hook."""

@@ -18,6 +18,7 @@ State = dict[str, Any]  # flat: str keys; values are tensors or plain JSON value
 class Budget:
     """How long one fit lasts and how it steps. Exactly one of `num_epochs` and `num_steps` is given.
 
+    `learning_rate` is the peak; None takes that of what the method trains, see `Method.learning_rate`.
     `batch_size` is the effective batch in items; `warmup_fraction` is a share of all steps; `schedule` is "constant",
     "cosine" (to 0) or "linear" (to 0); `betas` are AdamW's.
     """
@@ -25,7 +26,7 @@ class Budget:
     num_epochs: float | None
     num_steps: int | None
     batch_size: int
-    learning_rate: float
+    learning_rate: float | None
     betas: tuple[float, float]
     weight_decay: float
     warmup_fraction: float

@@ -40,6 +40,7 @@ class Bottleneck:
     places: Sequence[str]
     layer_norm: bool
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add the adapters, which alone are trained, and return their parameters."""

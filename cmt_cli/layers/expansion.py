@@ -33,6 +33,10 @@ GROWTH = "growth_index"  # attribute of an added block
 class Expansion(Protocol):
     """A way to grow a model; growths are numbered from 0."""
 
+    @property
+    def learning_rate(self) -> float | None:
+        """Return the peak rate that suits the new parameters."""
+
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Grow once and return the new parameters."""
 
@@ -51,6 +55,7 @@ class Blocks:
     """`num_new_blocks` more decoder blocks per growth, one behind each of as many groups of the old ones."""
 
     num_new_blocks: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Grow once and return the new parameters."""
@@ -91,6 +96,7 @@ class Width:
 
     num_new_units: int
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Grow once and return the new parameters."""

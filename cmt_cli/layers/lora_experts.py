@@ -45,6 +45,7 @@ class LoraExperts:
     alpha: float
     targets: str | Sequence[str]
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add one group, which alone is trained, and return its parameters: a mixture that does not grow."""

@@ -31,6 +31,7 @@ class SingularSubspace:
     """The weights of the target layers; `targets` is what `layers/architecture.py` takes."""
 
     targets: str | Sequence[str]
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Make the target layers' weights trainable. Raises UserError where they are quantized."""

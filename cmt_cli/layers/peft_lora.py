@@ -39,6 +39,7 @@ class Lora:
     alpha: float
     targets: str | Sequence[str]
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add one adapter, which alone is trained, and return its parameters."""

@@ -40,6 +40,7 @@ class Pool:
     num_chosen: int
     num_common: int
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add the pool, which alone is trained, and return its prompts and keys."""

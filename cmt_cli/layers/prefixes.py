@@ -35,6 +35,7 @@ class PrefixKeyValues:
     reparametrization: int | None
     num_common: int
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add the prefix, which alone is trained, and return its parameters."""

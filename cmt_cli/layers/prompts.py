@@ -91,6 +91,7 @@ class SoftPrompt:
     text: str | None
     num_common: int
     seed: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Add the prompt, which alone is trained, and return it."""

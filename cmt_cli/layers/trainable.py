@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -19,6 +20,7 @@ class Full:
     """All weights, without those of the first `num_frozen_blocks` decoder blocks and of what lies below them."""
 
     num_frozen_blocks: int
+    learning_rate: float | None = None  # peak, for budgets that leave theirs open
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Unfreeze the weights. Raises UserError where no block would be left."""
@@ -41,6 +43,8 @@ class Full:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unchanged:
     """Whatever is trainable already; for members of a combination that leave the choice to the first."""
+
+    learning_rate: ClassVar[None] = None  # the first member's counts
 
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         """Return what is trainable: nothing, before a method's first task, where it adds adapters task by task."""

@@ -56,6 +56,12 @@ class Combination(Method):
         self.needs_documents = any(member.needs_documents for member in members)
         self.needs_episodes = any(member.needs_episodes for member in members)
 
+    @property
+    @override
+    def learning_rate(self) -> float | None:
+        """Return that of the first member, which chooses what is trained."""
+        return next(iter(self._members.values())).learning_rate
+
     def _check_trainable(self) -> None:
         choosing = [name for name, member in self._members.items() if member.trainable != Unchanged()]
         if choosing != list(self._members)[:1]:

@@ -16,7 +16,7 @@ from cmt_cli.core.stream import Provenance
 
 # Where a run happens, who watches it and what it is compared with do not change its scores.
 _FORMER = ("references", "reference_methods")  # names of `baselines` and `baseline_methods` in older run folders
-NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods", *_FORMER)
+NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods", "size", *_FORMER)
 _PLACE_KEYS = ("device", "cache", "distributed")
 
 

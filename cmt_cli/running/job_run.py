@@ -156,6 +156,8 @@ def _run_stream(
     loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
     with _store(job, folder, processes) as store:
         learner = _learner(job, processes)
+        if processes.rank == 0 and (warning := size_warning(job, learner)):
+            console.print(f"Warning: {warning}", markup=False, highlight=False)
         if too_long := evaluator.check_lengths(learner, stream.tests):
             stream = replace(stream, provenance=stream.provenance.noted(too_long))
             if processes.rank == 0:
@@ -185,6 +187,22 @@ def _learner(job: Job, processes: ProcessGroup) -> Learner:
     learner.processes = processes
     shard(learner, settings)
     return learner
+
+
+def size_warning(job: Job, learner: Learner) -> str | None:
+    """Return the sentence that warns of a model whose size class is another than `size`, None where it is the same."""
+    size = job.config.get("size")
+    if size is None:  # the record of an older run has none
+        return None
+    count = sum(parameter.numel() for parameter in learner.model.parameters())
+    above, up_to = size["num_parameters"]
+    if above < count <= up_to:
+        return None
+    given = f"above {up_to / 1e6:,.0f}" if count > up_to else f"at most {above / 1e6:,.0f}"
+    return (
+        f"the model has {count / 1e6:,.1f} million parameters, {given}: what size={size['name']} chooses (rates, sizes "
+        f"of memories, what is trained) is not for it. Give size=embedded, small or large."
+    )
 
 
 def _store(job: Job, folder: Path, processes: ProcessGroup) -> RunStore:

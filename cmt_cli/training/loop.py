@@ -29,7 +29,7 @@ from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
 from cmt_cli.training.optimizer import Optimizer
 from cmt_cli.training.precision import forward_dtype
-from cmt_cli.training.schedules import lr_factor
+from cmt_cli.training.schedules import lr_factor, peak_rate
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class GradientLoop:
         """Plan the steps; parameters and optimizer are taken up in `run`."""
         self._objective = objective
         self._budget = budget
+        self._peak_rate = peak_rate(budget, method)
         self._settings = settings
         self._method = method
         self._session = session
@@ -231,7 +232,7 @@ class GradientLoop:
         factor = lr_factor(
             self._step, self._plan.num_steps, schedule=budget.schedule, warmup_fraction=budget.warmup_fraction
         )
-        return budget.learning_rate * factor
+        return self._peak_rate * factor
 
     def _note(self, terms: dict[str, Tensor], gradient_norm: Tensor) -> None:
         self._window.append({**terms, GRADIENT_NORM: gradient_norm})

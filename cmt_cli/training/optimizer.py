@@ -31,7 +31,7 @@ class Optimizer:
             )
         self._adamw = torch.optim.AdamW(
             [{"params": list(group.parameters)} for group in groups if len(group.parameters)],
-            lr=budget.learning_rate,
+            lr=0.0,  # set at each step
             betas=(budget.betas[0], budget.betas[1]),
             weight_decay=budget.weight_decay,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget
 from cmt_cli.core.setting_checks import one_of
 
@@ -26,6 +27,19 @@ def lr_factor(step: int, num_steps: int, *, schedule: str, warmup_fraction: floa
     return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def peak_rate(budget: Budget, method: Method) -> float:
+    """Return a budget's peak learning rate, the method's where it is open; raise UserError where neither has one."""
+    rate = method.learning_rate if budget.learning_rate is None else budget.learning_rate
+    if rate is None:
+        raise UserError(
+            f"The learning rate is null, and {type(method).__name__} has none of its own for what it trains. Give one: "
+            "trainer.task.learning_rate=3.0e-4 (trainer.meta.learning_rate for meta-training)."
+        )
+    if not 0 <= rate < math.inf:
+        raise UserError(f"method.trainable.learning_rate={rate}, but it must be a finite number of at least 0.")
+    return rate
+
+
 def check_budget(budget: Budget, name: str) -> Budget:
     """Return `budget`; raise UserError naming the first value that cannot work. `name` is its key in the config."""
     if (budget.num_epochs is None) == (budget.num_steps is None):
@@ -34,7 +48,8 @@ def check_budget(budget: Budget, name: str) -> Budget:
             "Exactly one of the two must be a number and the other null."
         )
     length = budget.num_steps if budget.num_epochs is None else budget.num_epochs
-    for key, value in (("num_epochs / num_steps", length), ("learning_rate", budget.learning_rate)):
+    rate = 0.0 if budget.learning_rate is None else budget.learning_rate  # null is the method's, see `peak_rate`
+    for key, value in (("num_epochs / num_steps", length), ("learning_rate", rate)):
         if value is None or not 0 <= value < math.inf:
             raise UserError(f"{name}: {key}={value}, but it must be a finite number of at least 0.")
     if budget.batch_size < 1:

@@ -114,9 +114,9 @@ def test_a_baseline_is_the_ordinary_run_of_its_settings() -> None:
 
 def test_baselines_do_not_change_where_a_run_is_kept() -> None:
     plain = command_line.job(*BASE)
-    for changed in ("baselines=auto", "baseline_methods.joint.budget.num_epochs=1"):
+    for changed in ("baselines=auto", "baseline_methods.joint.trainable.num_frozen_blocks=1"):
         assert command_line.job(*BASE, changed).folder(stream("real")) == plain.folder(stream("real"))
-    one = command_line.job(*BASE, "baseline_methods.joint.budget.num_epochs=1")
+    one = command_line.job(*BASE, "baseline_methods.joint.trainable.num_frozen_blocks=1")
     assert one.baseline("joint").identity != plain.baseline("joint").identity
 
 

@@ -63,7 +63,7 @@ def test_a_run_of_the_cells_configuration_stands_beside_it(published: Any, tmp_p
     (job,) = cell.jobs
     for seed, score in ((0, 0.80), (1, 0.84)):
         write_run(tmp_path / f"seq-{seed}", (*job, f"seed={seed}", "paths.runs=elsewhere"), aa=score, aia=0.9)
-    write_run(tmp_path / "other-rate", (*job, "method.budget.learning_rate=1e-4"), aa=0.1, aia=0.1)
+    write_run(tmp_path / "other-rate", (*job, "trainer.task.learning_rate=1e-4"), aa=0.1, aia=0.1)
     write_run(tmp_path / "generated", (*job, "seed=5"), source="generated", aa=1.0, aia=1.0)
     runs = published.complete_runs(tmp_path)
     text = published.markdown(table, runs)

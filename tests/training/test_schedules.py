@@ -1,7 +1,12 @@
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.training.schedules import check_budget, lr_factor
+from cmt_cli.core.method import Method
+from cmt_cli.layers.trainable import Full, Unchanged
+from cmt_cli.methods.combination import Combination
+from cmt_cli.methods.regularization.l2 import L2
+from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.training.schedules import check_budget, lr_factor, peak_rate
 from tests.training.sessions import budget
 
 
@@ -50,3 +55,20 @@ def test_no_step_is_idle(schedule: str, num_steps: int, warmup_fraction: float) 
 def test_a_budget_that_cannot_work_is_refused(changes: dict[str, object], part: str) -> None:
     with pytest.raises(UserError, match=part):
         check_budget(budget(**changes), "trainer.task")
+
+
+@pytest.mark.parametrize(("given", "peak"), [(0.2, 0.2), (0.0, 0.0), (None, 0.03)])
+def test_an_open_rate_is_that_of_what_is_trained(given: float | None, peak: float) -> None:
+    method = FineTune(trainable=Full(num_frozen_blocks=0, learning_rate=0.03))
+    assert peak_rate(check_budget(budget(learning_rate=given), "trainer.task"), method) == peak
+
+
+def test_a_combination_learns_at_its_first_members_rate() -> None:
+    first = FineTune(trainable=Full(num_frozen_blocks=0, learning_rate=0.03))
+    members = {"a": first, "b": L2(trainable=Unchanged(), weight=1.0, normalize="mean")}
+    assert peak_rate(budget(learning_rate=None), Combination(methods=members, order=["a", "b"])) == 0.03
+
+
+def test_a_rate_that_nobody_has_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"Method has none of its own.*trainer\.task\.learning_rate"):
+        peak_rate(budget(learning_rate=None), Method())

@@ -30,13 +30,25 @@ TIMES = ("once", "each_task")
 class ModelExpansion(FineTune):
     """Grows the model and trains the newest growth."""
 
-    def __init__(self, *, expansion: str, num_new_blocks: int, num_new_units: int, grows: str, seed: int) -> None:
-        """`expansion` is one of `EXPANSIONS`, `grows` one of `TIMES`; the numbers are per growth, units per MLP."""
-        self._expansion: Expansion = Blocks(num_new_blocks=num_new_blocks)
+    def __init__(
+        self,
+        *,
+        expansion: str,
+        num_new_blocks: int,
+        num_new_units: int,
+        grows: str,
+        learning_rate: float | None = None,
+        seed: int,
+    ) -> None:
+        """`expansion` is one of `EXPANSIONS`, `grows` one of `TIMES`; the numbers are per growth, units per MLP.
+
+        `learning_rate` is the peak of budgets that leave theirs open.
+        """
+        self._expansion: Expansion = Blocks(num_new_blocks=num_new_blocks, learning_rate=learning_rate)
         if one_of(expansion, EXPANSIONS, "method.expansion") == "width":
             if num_new_units < 1:
                 raise UserError(f"method.num_new_units={num_new_units}, but a growth has at least one unit.")
-            self._expansion = Width(num_new_units=num_new_units, seed=seed)
+            self._expansion = Width(num_new_units=num_new_units, seed=seed, learning_rate=learning_rate)
         elif num_new_blocks < 1:
             raise UserError(f"method.num_new_blocks={num_new_blocks}, but a growth has at least one block.")
         super().__init__(trainable=self._expansion)

@@ -37,9 +37,19 @@ PROJECTIONS = ("gradients", "parameters")
 class Osf(FineTune):
     """Splits the weights before each task and merges them after it."""
 
-    def __init__(self, *, targets: str | Sequence[str], preserved_shares: Sequence[float], projection: str) -> None:
-        """`preserved_shares` are of the tasks in turn, in [0, 1), the last one of all later tasks, too."""
-        self._subspace = SingularSubspace(targets=targets)
+    def __init__(
+        self,
+        *,
+        targets: str | Sequence[str],
+        learning_rate: float | None = None,
+        preserved_shares: Sequence[float],
+        projection: str,
+    ) -> None:
+        """`preserved_shares` are of the tasks in turn, in [0, 1), the last one of all later tasks, too.
+
+        `learning_rate` is the peak of budgets that leave theirs open.
+        """
+        self._subspace = SingularSubspace(targets=targets, learning_rate=learning_rate)
         super().__init__(trainable=self._subspace)
         if not preserved_shares or not all(0 <= share < 1 for share in preserved_shares):
             raise UserError(

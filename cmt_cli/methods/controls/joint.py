@@ -14,19 +14,17 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
-from cmt_cli.core.objectives import Budget, Fit, State
+from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.stream import Episodes, Example, Task
 from cmt_cli.methods.sequential.finetune import FineTune
-from cmt_cli.training.schedules import check_budget
 
 
 class Joint(FineTune):
     """Trains the chosen parameters on all tasks so far."""
 
-    def __init__(self, *, trainable: Trainable, budget: Budget) -> None:
-        """`budget` is spent anew after each task, on the examples of all tasks so far."""
+    def __init__(self, *, trainable: Trainable) -> None:
+        """`trainable` is trained anew after each task, on the examples of all tasks so far."""
         super().__init__(trainable=trainable)
-        self._budget = check_budget(budget, "method.budget")
         self._examples: list[Example] = []
         self._base: dict[str, Tensor] = {}
 
@@ -41,7 +39,7 @@ class Joint(FineTune):
         """Restart from the start values and train on every example so far."""
         self._examples = [*self._examples, *task.train]
         learner.load_state_dict(self._base)
-        fit.on_examples(self._examples, self._budget)
+        fit.on_examples(self._examples)
 
     @override
     def state_dict(self) -> State:

@@ -18,6 +18,7 @@ dropout; a new optimizer for each task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -72,7 +73,7 @@ class SeqStar(Method):
         self, *, trainable: Trainable, backbone: BackboneSettings, head: HeadSettings, budget: Budget, seed: int
     ) -> None:
         """`trainable` is what is trained of the backbone; `budget` is of each task, after a warm-up."""
-        self._trainable = trainable
+        self.trainable = self._trainable = trainable
         self._settings = backbone
         self._warm_up_epochs = not_negative(backbone.warm_up_epochs, "method.backbone.warm_up_epochs")
         one_of(backbone.warm_up_loss, WARM_UP_LOSSES, "method.backbone.warm_up_loss")
@@ -81,8 +82,6 @@ class SeqStar(Method):
         not_negative(head.num_reserved_labels, "method.head.num_reserved_labels")
         positive(head.lr_multiplier, "method.head.lr_multiplier")
         self._budget = check_budget(budget, "method.budget")
-        if budget.num_epochs is None:
-            raise UserError("method.budget.num_epochs=null, but it is added to the epochs of the warm-up: give epochs.")
         self._seed = seed
         self._is_warm = False  # the first task has been learned
         self._backbone: list[nn.Parameter] = []
@@ -112,18 +111,24 @@ class SeqStar(Method):
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Warm the backbone up if this is the first task, then train the rows that are not frozen."""
-        num_epochs = self._budget.num_epochs or 0.0
+        budget = self._longer(len(task.train)) if self._settings.freezes and not self._is_warm else self._budget
         objective = LabelObjective(
             learner,
             self._head(learner),
             task.train,
             backbone=[parameter for parameter in self._backbone if parameter.requires_grad],
             head_lr_multiplier=self._head_settings.lr_multiplier,
-            warm_up=self._warm_up(num_epochs),
+            warm_up=self._warm_up(budget),
         )
         if any(group.parameters for group in objective.param_groups()):
-            extra = self._warm_up_epochs if self._settings.freezes and not self._is_warm else 0.0
-            fit.on_objective(objective, replace(self._budget, num_epochs=num_epochs + extra))
+            fit.on_objective(objective, budget)
+
+    def _longer(self, num_examples: int) -> Budget:
+        """Return the budget with the warm-up's passes over a task on top, in steps where the budget counts those."""
+        if self._budget.num_epochs is not None:
+            return replace(self._budget, num_epochs=self._budget.num_epochs + self._warm_up_epochs)
+        steps = math.ceil(self._warm_up_epochs * math.ceil(num_examples / self._budget.batch_size))
+        return replace(self._budget, num_steps=(self._budget.num_steps or 0) + steps)
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
@@ -161,12 +166,12 @@ class SeqStar(Method):
         rows = num_bytes(list(head.rows)[:-1])
         return rows + sum(len(label.encode()) for label in head.labels)
 
-    def _warm_up(self, num_epochs: float) -> WarmUp:
-        """Return the steps that train the backbone, in a task that takes `num_epochs` without a warm-up."""
+    def _warm_up(self, budget: Budget) -> WarmUp:
+        """Return the steps that train the backbone: those by which a task's budget is longer than without a warm-up."""
         if not self._settings.freezes:
             return WarmUp(share=1.0, uses_language_model=False)
-        epochs = 0.0 if self._is_warm else self._warm_up_epochs
-        share = epochs / (epochs + num_epochs) if epochs else 0.0
+        added = _length(budget) - _length(self._budget)
+        share = added / _length(budget) if added else 0.0
         return WarmUp(share=share, uses_language_model=self._settings.warm_up_loss == "language_model")
 
     def _head(self, learner: Learner) -> LabelHead:
@@ -246,3 +251,8 @@ def labels_of(task: Task, max_labels: int) -> list[str]:
             "or use a method that generates, e.g. method=inc_lora."
         )
     return labels
+
+
+def _length(budget: Budget) -> float:
+    """Return how long a budget is in epochs or in steps, whichever it counts."""
+    return budget.num_epochs if budget.num_epochs is not None else budget.num_steps or 0

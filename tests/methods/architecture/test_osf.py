@@ -27,6 +27,8 @@ def osf(*shares: float, projection: str = "gradients") -> Osf:
 class Targets:
     """The linear layers' weights, without anything of OSF."""
 
+    learning_rate: float | None = None
+
     def apply(self, learner: Learner) -> list[nn.Parameter]:
         return learner.unfreeze(f"{name}.weight" for name in linear_layers(learner.model, "all"))
 

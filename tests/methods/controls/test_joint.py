@@ -26,12 +26,13 @@ def task(index: int, texts: list[str]) -> Task:
 
 
 def run(learner: Learner, tasks: list[Task], trainable: Trainable = FULL) -> tuple[Joint, MemorySession]:
-    method = Joint(trainable=trainable, budget=budget(num_epochs=2, num_steps=None, batch_size=2, learning_rate=1e-3))
-    method.before_stream(learner, Episodes(), trainer().bind(learner, method, MemorySession()))
+    method = Joint(trainable=trainable)
+    loop = trainer(task=budget(num_epochs=2, num_steps=None, batch_size=2, learning_rate=1e-3))
+    method.before_stream(learner, Episodes(), loop.bind(learner, method, MemorySession()))
     session = MemorySession()
     for one in tasks:
         session = MemorySession()
-        method.learn(learner, one, trainer().bind(learner, method, session))
+        method.learn(learner, one, loop.bind(learner, method, session))
     return method, session
 
 
@@ -53,7 +54,7 @@ def test_two_tasks_equal_their_union_learned_at_once(
 
 def test_state_round_trip_and_bytes(tiny_gpt2: Learner) -> None:
     method, _ = run(tiny_gpt2, [task(0, TEXTS[:2])])
-    other = Joint(trainable=FULL, budget=budget())
+    other = Joint(trainable=FULL)
     other.load_state_dict(method.state_dict())
     assert other.state_dict() == method.state_dict()
     assert other.storage_bytes() == len("".join(TEXTS[:2]))

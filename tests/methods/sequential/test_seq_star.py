@@ -164,6 +164,16 @@ def test_the_backbone_moves_in_the_warm_up_only(any_learner: Learner, trainable:
     assert all(name.startswith("label_head") for name, p in any_learner.model.named_parameters() if p.requires_grad)
 
 
+def test_a_budget_in_steps_is_that_in_epochs(make_learner: Callable[[str], Learner]) -> None:
+    learners = [make_learner("llama"), make_learner("llama")]
+    in_steps = replace(BUDGET, num_epochs=None, num_steps=6)  # of ceil(10 / 4) = 3 in each of two epochs
+    for learner, made in zip(learners, (BUDGET, in_steps), strict=True):
+        session = MemorySession()
+        learn(learner, started(learner, seq_star(made=made)), TASKS[0], session, log_every_steps=1)
+        assert ["nll" in values for _, values in session.logged] == [True] * 3 + [False] * 6
+    assert same(*(learner.state_dict() for learner in learners))
+
+
 def test_without_freezing_all_parts_learn_in_every_task(tiny_llama: Learner) -> None:
     method = started(tiny_llama, seq_star(freezes=False, freezes_old_rows=False))
     learn(tiny_llama, method, TASKS[0])
@@ -296,8 +306,6 @@ def test_what_is_no_classification_is_refused() -> None:
         labels_of(TASKS[1], 2)
     with pytest.raises(UserError, match="the example 'd' of task 'documents' has no question"):
         labels_of(Task("documents", 0, [Example("d", "", "Ada works in Oslo.")]), 2)
-    with pytest.raises(UserError, match="give epochs"):
-        seq_star(made=budget())
     with pytest.raises(UserError, match=r"method\.head\.kind='round'"):
         seq_star(kind="round")
     with pytest.raises(UserError, match=r"method\.backbone\.warm_up_loss='nll'"):
