@@ -17,6 +17,7 @@ from cmt_cli.config import catalog
 from cmt_cli.config.catalog import Option
 
 _COMMENT_COLUMN = 30  # where the comments of settings begin
+_BY_SIZE = "${by_size:"
 _MOST_NAMES = 10  # of a group, which has a list of its own where there are more
 _FIRST_STREAM, _FIRST_METHODS = "streamingqa", ("cmt", "replay", "finetune")  # of the commands to try
 
@@ -35,6 +36,9 @@ def show(option: Option, heading: str, dirs: Sequence[Path], console: Console) -
         console.print(f"\n{_title(option, file)}", markup=False, soft_wrap=True)
         _print_settings(settings, console)
     console.print()
+    if any(_BY_SIZE in line.text for _, lines in _settings(option) for line in lines):
+        classes = f"{', '.join(catalog.SIZES[:-1])} or {catalog.SIZES[-1]}"
+        paragraph(console, f"{_BY_SIZE}A,B,C}}: ", f"one of the three by the base model's size, {classes}.")
     paragraph(console, "Try: ", example(option, dirs))
 
 

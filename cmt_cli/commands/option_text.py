@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmt_cli.config.catalog import Option, conf_dir
+from cmt_cli.config.catalog import SIZES, Option, conf_dir
 
 _FACT = re.compile(r"#\s*([a-z_]+):\s*(.*)")
 _TARGET = re.compile(r"\s*_target_:\s*([\w.?]+)")
@@ -19,6 +19,7 @@ _CHOICE = re.compile(r"\s*-\s*(?:override\s+)?/?([\w/]+)(?:@([\w.]+))?:\s*(\S+)"
 _COMMENT = re.compile(r"(?:^|\s+)#\s?(.*)$")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z(])")
 _CLAUSE_END = re.compile(r"[;:,](?= )| (?=\()")
+_SIZE = "${size}"
 _LEAST_SHARE = 0.4  # of the width that a text cut at the end of a clause must fill
 
 
@@ -107,9 +108,28 @@ def choices(option: Option) -> list[tuple[str, str, str]]:
         match = _CHOICE.match(line)
         if match and match[3] != "null" and match[2] != "_here_":
             group, package, value = match.groups()
-            key = f"{group}@{option.group}.{package}" if package else group
-            found[key] = key, value, group
+            place = _place(option, package) if package else group
+            key = group if place == group else f"{group}@{place}"
+            found[key] = key, by_size(option, group, value), group
     return list(found.values())
+
+
+def _place(option: Option, package: str) -> str:
+    """Return where a part is put; a package is inside the option's own group unless it says otherwise."""
+    return package.removeprefix("_global_.") if package.startswith("_global_.") else f"{option.group}.{package}"
+
+
+def by_size(option: Option, group: str, value: str) -> str:
+    """Return what a choice by `${size}` stands for, e.g. `full (embedded), lora (small, large)`; others as they are."""
+    if _SIZE not in value:
+        return value
+    sizes: dict[str, list[str]] = {}
+    for size in SIZES:
+        name = f"{value.replace(_SIZE, size)}.yaml"
+        file = next(folder for folder in (option.path.parents[1], conf_dir()) if (folder / group / name).is_file())
+        stem = next((path.stem for path in taken_in(file / group / name)), name.removesuffix(".yaml"))
+        sizes.setdefault(stem, []).append(size)
+    return ", ".join(f"{stem} ({', '.join(names)})" for stem, names in sizes.items())
 
 
 def _split(line: str) -> Setting:

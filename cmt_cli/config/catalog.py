@@ -16,6 +16,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, nearest
 
 KINDS = {"methods": "method", "data": "data", "models": "model", "experiments": "experiment"}  # groups that are listed
+SIZES = ("embedded", "small", "large")  # of base models; conf/size says which is which
 MATRIX = "matrix"  # of methods and streams
 _FACT = re.compile(r"#\s*([a-z_]+):\s*(.*)")
 _TOP_LEVEL_KEY = re.compile(r"([A-Za-z]\w*):")

@@ -21,14 +21,14 @@ from cmt_cli.core.exceptions import UserError
 CONFIG_NAME = "run"
 OWN_PLUGINS = "hydra_plugins.cmt_sweeps."
 PLUGIN_GROUPS = ("launcher", "sweeper")
-SIZES = ("embedded", "small", "large")  # of base models; conf/size says which is which
 
 
 def by_size(*values: Any, _root_: DictConfig) -> Any:
     """Return the value for the base model's size: `${by_size:EMBEDDED,SMALL,LARGE}` in a yaml."""
-    if len(values) != len(SIZES):
-        raise ValueError(f"by_size takes {len(SIZES)} values, for {', '.join(SIZES)}, and has {len(values)}")
-    return values[SIZES.index(_root_["size"]["name"])]
+    if len(values) != len(catalog.SIZES):
+        names = ", ".join(catalog.SIZES)
+        raise ValueError(f"by_size takes {len(catalog.SIZES)} values, for {names}, and has {len(values)}")
+    return values[catalog.SIZES.index(_root_["size"]["name"])]
 
 
 OmegaConf.register_new_resolver("by_size", by_size, replace=True)

@@ -58,7 +58,8 @@ def _first_line(error: BaseException | None) -> str:
 
 def _missing_option(error: MissingConfigException, dirs: Sequence[Path]) -> UserError:
     group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-    allowed = list(error.options or [o.name for o in catalog.options(group, dirs)])
+    found = error.options or [option.name for option in catalog.options(group, dirs)]
+    allowed = [option for option in found if not option.rpartition("/")[2].startswith("_")]  # those are parts of others
     if not group or not allowed:
         return UserError(" ".join(str(error).split("\n\n")[0].split()))
     return UserError(catalog.no_such_option(group, name, allowed))

@@ -11,6 +11,7 @@ import pytest
 from cmt_cli.commands import listing
 from cmt_cli.commands.option_text import first_sentence, shortened
 from cmt_cli.config import catalog
+from cmt_cli.config.catalog import conf_dir
 from cmt_cli.core.exceptions import UserError
 from tests.command_line import cmt
 
@@ -116,6 +117,26 @@ def test_choices_in_other_groups_name_their_override(conf: Path, capsys: pytest.
     (conf / "method" / "plain.yaml").write_text("defaults:\n  - /trainable@trainable: lora\n  - _self_\n")
     listing.show("methods", [conf], name="plain", as_json=False)
     assert "trainable@method.trainable=lora, one of full, lora" in capsys.readouterr().out
+
+
+def test_a_choice_by_size_shows_what_each_size_gets(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (conf / "trainable").mkdir()
+    for name in ("lora", "full"):
+        (conf / "trainable" / f"{name}.yaml").write_text("rank: 1\n")
+    for size, name in (("embedded", "full"), ("small", "lora"), ("large", "lora")):
+        (conf / "trainable" / f"_{size}.yaml").write_text(f"defaults:\n  - {name}@_here_\n")
+    (conf / "method" / "plain.yaml").write_text(
+        "defaults:\n  - /trainable@trainable: _${size}\n  - _self_\nwidth: ${by_size:1,2,3}\n"
+    )
+    listing.show("methods", [conf], name="plain", as_json=False)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "trainable@method.trainable=full (embedded), lora (small, large), one of full, lora Settings" in out
+    assert "${by_size:A,B,C}: one of the three by the base model's size, embedded, small or large." in out
+
+
+def test_a_models_size_is_a_choice_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.show("models", [conf_dir()], name="llama2_7b", as_json=False)
+    assert re.search(r"part +size=large, one of embedded, large, small\n", capsys.readouterr().out)
 
 
 def test_a_stream_shows_what_it_takes_in(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:

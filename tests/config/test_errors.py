@@ -27,6 +27,8 @@ def message(*overrides: str, multirun: bool = False, config_dir: Path | None = N
     [
         ("method=frozn", "method=frozn: there is no such method. Did you mean 'frozen'?"),
         ("trainer=smok", "Did you mean 'smoke'? Allowed: default,"),
+        ("trainable@method.trainable=loar", "Did you mean 'lora'? Allowed: bottleneck, full, lora, lora_experts,"),
+        ("size=huge", "size=huge: there is no such size. Allowed: embedded, large, small."),
         ("experiment=llama2_streaming", "Did you mean 'llama2_streamingqa'?"),
         ("hydra/launcher=slurm", "hydra/launcher=slurm: there is no such hydra/launcher."),
         ("methd=cmt", "methd: there is no such key. Did you mean 'method'?"),
