@@ -51,7 +51,7 @@ def test_an_experiment_names_the_package_to_trust() -> None:
 
 def test_a_weight_of_zero_is_plain_fine_tuning() -> None:
     pulled = run(TRUST, "method=my_method", "data=my_stream", "method.weight=0")
-    plain = run(TRUST, "method=lora", "data=my_stream")
+    plain = run(TRUST, "method=finetune", "data=my_stream")
     assert losses(pulled) == losses(plain) != []
 
 
