@@ -40,6 +40,7 @@ DEFINITIONS = {
     "accuracy_generated": "1 where the whole text is the target, but for case and white space",
     "first_choice": "1 where the first character is the target's (TRACE, ScienceQA)",
     "rouge_l": "ROUGE-L F1 of stemmed words, the best of the references",
+    "rouge_l_summary": "F1 of the words in common subsequences of sentences (the package rouge, TRACE's MeetingBank)",
     "edit_similarity": "normalized edit similarity of characters, the best of the references",
     "bleu": "corpus BLEU by sacrebleu over all examples of a test",
     "chrf": "corpus chrF2 by sacrebleu over all examples of a test",

@@ -21,7 +21,7 @@ from cmt_cli.evaluation.answer_metrics import (
     same_label,
     token_f1,
 )
-from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_signature, sari
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_l_summary, rouge_signature, sari
 from cmt_cli.evaluation.scorer import GENERATED, Generating, Pair, Scorer, Scores, about_text, means, references_of
 from cmt_cli.evaluation.span_metrics import NONE, Counts, LabelSpace, macro_f1, micro_f1, span_counts, summed
 from cmt_cli.evaluation.triple_metrics import read_triples, triple_counts
@@ -73,8 +73,8 @@ class GeneratedLabel(Generating):
 class GeneratedText(Generating):
     """A longer text or a line of code: generated, compared with the best of the references."""
 
-    metrics = ("rouge_l", "edit_similarity")
-    names = (*metrics, *GENERATED)
+    metrics: tuple[str, ...] = ("rouge_l", "edit_similarity")
+    names: tuple[str, ...] = ("rouge_l", "edit_similarity", *GENERATED)
 
     def score(self, example: Example, answer: Answer) -> Scores:
         """Score the text by common subsequences of words and of characters."""
@@ -88,6 +88,20 @@ class GeneratedText(Generating):
     def signatures(self, pairs: Sequence[Pair]) -> dict[str, str]:
         """Return how ROUGE-L was computed."""
         return _rouge_signatures(pairs)
+
+
+class Summary(GeneratedText):
+    """A summary of several sentences: generated, compared sentence by sentence."""
+
+    metrics = ("rouge_l_summary",)
+    names = ("rouge_l_summary", *GeneratedText.names)
+
+    def score(self, example: Example, answer: Answer) -> Scores:
+        """Score the text by common subsequences of its sentences' words, and of the whole."""
+        return {
+            "rouge_l_summary": rouge_l_summary(answer.text, references_of(example)),
+            **super().score(example, answer),
+        }
 
 
 class Rewriting(Generating):
@@ -228,6 +242,7 @@ _ALL: tuple[Scorer, ...] = (
     Triples(),
     Translation(),
     GeneratedText(),
+    Summary(),
     Rewriting(),
 )
 SCORERS: Mapping[str, Scorer] = {metric: scorer for scorer in _ALL for metric in scorer.metrics}

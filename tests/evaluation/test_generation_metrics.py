@@ -5,7 +5,7 @@ import random
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_signature, sari
+from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, rouge_l_summary, rouge_signature, sari
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,37 @@ def test_rouge_l_of_ascii_text_is_rouge_scores() -> None:
     for _ in range(200):
         said, wanted = (" ".join(draw.choices(vocabulary, k=draw.randint(1, 12))) for _ in range(2))
         assert rouge_l(said, [wanted]) == pytest.approx(theirs.score(wanted, said)["rougeL"].fmeasure, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),  # numbers of rouge 1.0.1 with the reference as its hypothesis, as in TRACE
+    [
+        (
+            "the council adopted a budget on monday. Two members were absent",
+            "The council adopted the budget. Two members were absent.",
+            0.69999999505,
+        ),
+        ("b a d c. a e f. g", "a b c d. e f a", 0.6153846104),
+        (
+            "one two two three",
+            "one one two",
+            0.7999999952,
+        ),  # of 3 and 2 different words 2 are common
+        (
+            "A resolution to name the bridge. It passed 5 to 2.",
+            "A resolution naming the bridge.  . It passed 5 to 2.",
+            0.8571428522,
+        ),
+        ("p q", "x y", 0.0),
+    ],
+)
+def test_summaries_are_scored_as_by_trace(prediction: str, reference: str, expected: float) -> None:
+    assert rouge_l_summary(prediction, [reference]) == pytest.approx(expected, abs=1e-8)
+    assert rouge_l_summary(prediction, ["x.", reference]) >= expected - 1e-8
+
+
+def test_text_without_a_sentence_has_no_common_words() -> None:
+    assert rouge_l_summary("", ["a b."]) == rouge_l_summary("...", ["a b."]) == 0.0
 
 
 def test_the_signature_tells_the_stemmer_and_the_tokens() -> None:

@@ -4,10 +4,10 @@ The folder LLM-CL-Benchmark_5000 of BeyonderXX/TRACE, a folder for each task wit
 
     FOMC/train.json     [{"prompt": "What is the stance of: rates were raised ... Choose A, B or C.", "answer": "B"}]
 
-Each task has its own metric, as upstream: equality for C-STANCE, FOMC and both NumGLUE, ROUGE-L for MeetingBank,
-edit similarity for Py150, the first letter for ScienceQA, SARI for 20Minuten. Deviation: answers are generated
-greedily, upstream samples at temperature 0.1. Apache-2.0 for the repository, the sources keep their own terms. Chance:
-1/3 for C-STANCE and FOMC, about 1/3 for ScienceQA, near 0 for the others.
+Each task has its own metric, as upstream: equality for C-STANCE, FOMC and both NumGLUE, ROUGE-L of summaries for
+MeetingBank, edit similarity for Py150, the first letter for ScienceQA, SARI for 20Minuten. Deviation: answers are
+generated greedily, upstream samples at temperature 0.1. Apache-2.0 for the repository, the sources keep their own
+terms. Chance: 1/3 for C-STANCE and FOMC, about 1/3 for ScienceQA, near 0 for the others.
 """
 
 from __future__ import annotations

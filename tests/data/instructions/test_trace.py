@@ -111,7 +111,7 @@ def test_a_simplification_is_compared_with_its_paragraph(tmp_path: Path) -> None
 
 
 def test_a_stand_in_has_short_answers_of_one_line(tmp_path: Path) -> None:
-    settings = common(["MeetingBank"], "{prompt}", {"MeetingBank": "rouge_l"})
+    settings = common(["MeetingBank"], "{prompt}", {"MeetingBank": "rouge_l_summary"})
     settings["format"] = replace(settings["format"], **FORMAT)
     made = built(trace, tmp_path, source="generated", on_bad_row="error", order=["MeetingBank"], **settings)
     assert made.tests[0].answers == AnswerForm(max_new_tokens=32)
