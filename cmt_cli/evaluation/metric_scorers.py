@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
@@ -73,8 +74,8 @@ class GeneratedLabel(Generating):
 class GeneratedText(Generating):
     """A longer text or a line of code: generated, compared with the best of the references."""
 
-    metrics: tuple[str, ...] = ("rouge_l", "edit_similarity")
-    names: tuple[str, ...] = ("rouge_l", "edit_similarity", *GENERATED)
+    metrics: ClassVar[tuple[str, ...]] = ("rouge_l", "edit_similarity")
+    names: ClassVar[tuple[str, ...]] = ("rouge_l", "edit_similarity", *GENERATED)
 
     def score(self, example: Example, answer: Answer) -> Scores:
         """Score the text by common subsequences of words and of characters."""
