@@ -22,7 +22,7 @@ def config(*overrides: str) -> dict[str, Any]:
     return dict(command_line.job(*overrides).config)
 
 
-def test_cmt_on_llama_has_the_sizes_of_the_published_protocol() -> None:
+def test_cmt_on_llama_has_the_published_sizes() -> None:
     mission = config("method=cmt", "data=streamingqa", LLAMA, "data.source=real")
     published = config("experiment=llama2_streamingqa")
     assert mission["method"] == published["method"]
@@ -68,7 +68,7 @@ def test_a_given_value_wins_over_the_sizes() -> None:
     assert changed["method"]["parts"]["compressor"]["num_slots"] == 6
 
 
-def test_the_same_settings_by_another_size_are_the_same_run() -> None:
+def test_settings_and_not_their_size_name_a_run() -> None:
     same = [command_line.job("method=frozen", f"size={size}", "trainer=paper") for size in ("embedded", "large")]
     assert same[0].identity == same[1].identity
 

@@ -129,5 +129,8 @@ def test_a_streams_header_says_what_kind_it_is(option: Option) -> None:
 def test_every_default_of_a_run_is_an_option() -> None:
     composed = check.composed(Request(()))
     for group, name in composed.hydra.runtime.choices.items():
-        if not group.startswith("hydra/") and name is not None:
-            assert catalog.find(group.partition("@")[0], name, DIRS).name == name
+        folder = group.partition("@")[0]
+        if name is not None and name.startswith("_"):  # a part that stands for another option
+            assert (DIRS[0] / folder / f"{name}.yaml").is_file()
+        elif not group.startswith("hydra/") and name is not None:
+            assert catalog.find(folder, name, DIRS).name == name
