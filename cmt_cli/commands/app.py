@@ -26,6 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
+from cmt_cli.running.terminal import say
 
 app = typer.Typer(
     name="cmt",
@@ -68,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _leave(message: str, code: int, shown: BaseException | None) -> NoReturn:
     if shown is not None:
         traceback.print_exception(shown)
-    print(message, file=sys.stderr)
+    say(message, sys.stderr)
     raise SystemExit(code)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    print(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", file=sys.stderr)
+    say(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", sys.stderr)
 
 
 if __name__ == "__main__":

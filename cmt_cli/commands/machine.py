@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from rich.console import Console
-from rich.markup import escape
 
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import counted
+from cmt_cli.running.terminal import paragraph
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
 _OPTIONAL = {"bitsandbytes": "4-bit models on CUDA", "spacy": "method=salient_spans with a tagger"}
@@ -27,7 +27,7 @@ Lines = Mapping[str, str]
 
 def report() -> None:
     """Print what is here, what is missing and how to get it."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     from cmt_cli.commands import stream_files
 
     sections = {
@@ -37,10 +37,11 @@ def report() -> None:
         "login": login(),
         "data": stream_files.found(),
     }
+    width = max(len(name) for lines in sections.values() for name in lines)
     for title, lines in sections.items():
         console.print(f"[bold]{title}[/]")
         for name, text in lines.items():
-            console.print(f"  {name:18} {escape(text)}")
+            paragraph(console, f"  {name:{width}} ", text)
 
 
 def devices() -> Lines:

@@ -12,6 +12,7 @@ from rich.console import Console
 from typing_extensions import override
 
 from cmt_cli.running.progress import ProgressDisplay
+from cmt_cli.running.terminal import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult
@@ -104,7 +105,7 @@ class ConsoleLogger(NullLogger):
         self._display.close()
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        paragraph(self._console, "", text)
 
 
 class JsonLines(NullLogger):

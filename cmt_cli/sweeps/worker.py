@@ -25,6 +25,7 @@ from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
+from cmt_cli.running.terminal import say
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 
 
@@ -76,7 +77,7 @@ def run_job(
     except BaseException as error:
         job.end("interrupted", error=error)
         raise
-    print(f"{job.status}: {' '.join(overrides)}", file=sys.stderr)
+    say(f"{job.status}: {' '.join(overrides)}", sys.stderr)
     return job.status
 
 

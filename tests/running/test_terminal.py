@@ -1,0 +1,110 @@
+"""Messages are wrapped where people read them and left whole where programs do."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from cmt_cli.running.terminal import say, wrapped
+from tests.command_line import SMALL, cmt
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = "news-of-the-last-twenty-years-in-three-languages"
+
+
+def on_a_terminal(width: int, *arguments: str) -> str:
+    """Return what the command line prints on a terminal of `width` columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-m", "cmt_cli", *arguments]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment):
+        os.close(theirs)
+        printed = b""
+        with contextlib.suppress(OSError):  # the end, when the other side is closed
+            while part := os.read(ours, 4096):
+                printed += part
+    os.close(ours)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def test_words_and_what_is_copied_stay_whole() -> None:
+    text = "Run `cmt run method=ewc` or look into 'my data/a.csv', where a-long-word-of-40-characters-stands-alone."
+    assert wrapped(text, 30, indent="  ").split("\n") == [
+        "Run `cmt run method=ewc` or",
+        "  look into 'my data/a.csv',",
+        "  where",
+        "  a-long-word-of-40-characters-stands-alone.",
+    ]
+    assert wrapped("Say `one two three` now", 12).split("\n") == ["Say `one two", "three` now"]  # longer than a line
+    assert wrapped("It isn't the methods' own.\n\nIt is not.", 16) == "It isn't the\nmethods' own.\n\nIt is not."
+
+
+def test_a_pipe_gets_whole_lines_unless_columns_is_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    say("word " * 50 + "end", label="a label: ")
+    assert capsys.readouterr().out == f"a label: {'word ' * 50}end\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    say("word " * 12 + "end", label="a label: ")
+    assert capsys.readouterr().out.splitlines() == [
+        "a label: " + "word " * 5 + "word",
+        " " * 9 + "word " * 5 + "word",
+        " " * 9 + "end",
+    ]
+
+
+def test_an_error_is_wrapped_at_the_terminals_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = on_a_terminal(57, "run", "method=frozn").splitlines()
+    assert lines[0] == "Error: method=frozn: there is no such method. Did you"
+    assert len(lines) > 5 and max(map(len, lines)) <= 57
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    cmt("run", "method=frozn")
+    assert capsys.readouterr().err == " ".join(lines) + "\n"
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("doctor",),
+        ("data", "check", "streamingqa"),
+        ("data", "check", "streamingqa", "--path", FOLDER),
+        ("run", "--dry-run", "-m", "method=ewc,l2", *SMALL),
+        ("metrics", "frozen"),
+    ],
+    ids=" ".join,
+)
+def test_messages_fit_80_columns_or_are_whole_in_pipes(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(FOLDER).mkdir()
+    for name in ("train", "val", "test"):
+        (Path(FOLDER) / f"{name}.csv").write_text("text,question,answers\nAnn lives in Bern.,,\n")
+    if arguments[0] == "metrics":
+        assert cmt("run", "method=frozen", *SMALL) == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    cmt(*arguments)
+    narrow = capsys.readouterr()
+    lines = (narrow.out + narrow.err).splitlines()
+    assert [line for line in lines if len(line) > 80 and len(line.split()) > 1] == []
+    monkeypatch.delenv("COLUMNS")
+    cmt(*arguments)
+    whole = capsys.readouterr()
+    assert (whole.out + whole.err).split() == (narrow.out + narrow.err).split()
+    assert len((whole.out + whole.err).splitlines()) < len(lines)
