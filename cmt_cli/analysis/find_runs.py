@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.analysis.run_index import walk
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import CmtWarning, UserError, nearest
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_result
 
@@ -27,7 +27,7 @@ def find_runs(folder: Path) -> list[FoundRun]:
         try:
             result = read_result(path)
         except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(str(error), CmtWarning, stacklevel=2)
             continue
         if result is not None:
             found.append(FoundRun(path, result))

@@ -26,7 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.running.terminal import say
+from cmt_cli.running.terminal import print_own_warnings, say
 
 app = typer.Typer(
     name="cmt",
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if not debug:
         sys.excepthook = _one_line
+    print_own_warnings()
     try:
         typer.main.get_command(app)(args=given, prog_name="cmt")
     except UserError as error:

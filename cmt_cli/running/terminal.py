@@ -6,7 +6,11 @@ import os
 import re
 import sys
 import textwrap
+import warnings
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
+
+from cmt_cli.core.exceptions import CmtWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,3 +62,32 @@ def say(text: str, stream: IO[str] | None = None, *, label: str = "") -> None:
 
 def _labelled(label: str, text: str, stream: IO[str]) -> str:
     return wrapped(label + text, columns(stream), indent=" " * min(len(label), _MOST_INDENT))
+
+
+def print_own_warnings() -> None:
+    """From here on print this package's warnings as messages, each text once; others stay as Python shows them."""
+    if not isinstance(warnings.showwarning, _OwnWarnings):
+        warnings.showwarning = _OwnWarnings(warnings.showwarning)
+
+
+class _OwnWarnings:
+    """What stands in the place of `warnings.showwarning`, which shows the warnings of others."""
+
+    def __init__(self, others: Callable[..., None]) -> None:
+        self._others = others
+        self._printed: set[str] = set()
+
+    def __call__(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: IO[str] | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, CmtWarning):
+            self._others(message, category, filename, lineno, file, line)
+        elif str(message) not in self._printed:
+            self._printed.add(str(message))
+            say(f"Warning: {message}", sys.stderr)

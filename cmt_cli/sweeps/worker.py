@@ -25,7 +25,7 @@ from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
-from cmt_cli.running.terminal import say
+from cmt_cli.running.terminal import print_own_warnings, say
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 
 
@@ -56,6 +56,7 @@ def run_job(
     """
     if sweep.is_stopping:
         return "queued"
+    print_own_warnings()  # a launcher's worker has not come through the command line
     os.chdir(cwd)
     job = RunningJob(sweep, overrides)
     job.begin()
@@ -86,6 +87,7 @@ def accompany(make: Callable[[], Job], cwd: Path) -> None:
 
     Raises Interrupted where a signal stopped the run.
     """
+    print_own_warnings()
     os.chdir(cwd)
     with contextlib.suppress(UserError, NonFiniteLoss, ProcessLost):
         job_run.run(make())

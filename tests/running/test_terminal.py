@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import os
@@ -10,11 +11,13 @@ import struct
 import subprocess
 import sys
 import termios
+import warnings
 from pathlib import Path
 
 import pytest
 
-from cmt_cli.running.terminal import say, wrapped
+from cmt_cli.core.exceptions import CmtWarning
+from cmt_cli.running.terminal import print_own_warnings, say, wrapped
 from tests.command_line import SMALL, cmt
 
 REPOSITORY = Path(__file__).parents[2]
@@ -108,3 +111,37 @@ def test_messages_fit_80_columns_or_are_whole_in_pipes(
     whole = capsys.readouterr()
     assert (whole.out + whole.err).split() == (narrow.out + narrow.err).split()
     assert len((whole.out + whole.err).splitlines()) < len(lines)
+
+
+def test_own_warnings_are_printed_once_as_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest: print(f"shown by Python: {message}")
+        print_own_warnings()
+        print_own_warnings()
+        for category in (CmtWarning, CmtWarning, UserWarning):
+            warnings.warn("a file is damaged.", category, stacklevel=1)
+    printed = capsys.readouterr()
+    assert printed.err == "Warning: a file is damaged.\n"
+    assert printed.out == "shown by Python: a file is damaged.\n"
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_command_prints_a_warning_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("runs/broken").mkdir(parents=True)
+    Path("runs/broken/result.json").write_text("{")
+    assert cmt("runs") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Warning: ") and "runs/broken" in line and "UserWarning" not in line
+
+
+def test_every_warning_of_this_package_is_its_own() -> None:
+    calls = [
+        (path, node)
+        for path in sorted((REPOSITORY / "cmt_cli").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+    ]
+    assert len(calls) > 5
+    others = [f"{path}:{call.lineno}" for path, call in calls if "CmtWarning" not in map(ast.unparse, call.args)]
+    assert not others

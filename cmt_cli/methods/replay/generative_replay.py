@@ -26,6 +26,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.batch import Batch, Outputs, Row
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
@@ -185,6 +186,7 @@ class GenerativeReplay(FineTune):
             warnings.warn(
                 f"{len(found) - len(kept)} of the {len(found)} examples that the model wrote before task "
                 f"'{task.name}' are malformed and left out.",
+                CmtWarning,
                 stacklevel=2,
             )
         return kept
