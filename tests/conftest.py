@@ -33,6 +33,8 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CMT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    for library in ("HF_HUB", "HF_DATASETS"):
+        monkeypatch.setenv(f"{library}_DISABLE_PROGRESS_BARS", "1")
     return tmp_path
 
 

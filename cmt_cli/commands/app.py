@@ -26,7 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.running.terminal import print_own_warnings, say
+from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 
 app = typer.Typer(
     name="cmt",
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not debug:
         sys.excepthook = _one_line
     print_own_warnings()
+    hide_library_bars()
     try:
         typer.main.get_command(app)(args=given, prog_name="cmt")
     except UserError as error:

@@ -64,6 +64,13 @@ def _labelled(label: str, text: str, stream: IO[str]) -> str:
     return wrapped(label + text, columns(stream), indent=" " * min(len(label), _MOST_INDENT))
 
 
+def hide_library_bars() -> None:
+    """Let Hugging Face's libraries draw progress bars on a terminal only; to be called before they are imported."""
+    if not sys.stderr.isatty():
+        for library in ("HF_HUB", "HF_DATASETS"):  # transformers goes by the hub's
+            os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")
+
+
 def print_own_warnings() -> None:
     """From here on print this package's warnings as messages, each text once; others stay as Python shows them."""
     if not isinstance(warnings.showwarning, _OwnWarnings):

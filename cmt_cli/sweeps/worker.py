@@ -25,7 +25,7 @@ from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
-from cmt_cli.running.terminal import print_own_warnings, say
+from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 
 
@@ -56,7 +56,7 @@ def run_job(
     """
     if sweep.is_stopping:
         return "queued"
-    print_own_warnings()  # a launcher's worker has not come through the command line
+    _set_up_output()
     os.chdir(cwd)
     job = RunningJob(sweep, overrides)
     job.begin()
@@ -87,10 +87,16 @@ def accompany(make: Callable[[], Job], cwd: Path) -> None:
 
     Raises Interrupted where a signal stopped the run.
     """
-    print_own_warnings()
+    _set_up_output()
     os.chdir(cwd)
     with contextlib.suppress(UserError, NonFiniteLoss, ProcessLost):
         job_run.run(make())
+
+
+def _set_up_output() -> None:
+    """Do what the command line does at its start, which a launcher's worker has not come through."""
+    print_own_warnings()
+    hide_library_bars()
 
 
 def _run(make: Callable[[], Job], job: RunningJob, make_pruner: Callable[[], Any]) -> None:

@@ -145,3 +145,29 @@ def test_every_warning_of_this_package_is_its_own() -> None:
     assert len(calls) > 5
     others = [f"{path}:{call.lineno}" for path, call in calls if "CmtWarning" not in map(ast.unparse, call.args)]
     assert not others
+
+
+LOADING = """
+import sys
+from cmt_cli.commands.app import main
+try:
+    main(["list", "models"])
+except SystemExit:
+    from tests.conftest import load_cpu
+    load_cpu(sys.argv[1])
+    from transformers.utils import logging
+    print("bars" if logging.is_progress_bar_enabled() else "no bars")
+"""
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(None, "no bars"), ("0", "bars")])
+def test_weights_load_without_a_bar_in_a_pipe(
+    setting: str | None, expected: str, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "HF_HUB_DISABLE_PROGRESS_BARS"
+    environment = {key: value for key, value in os.environ.items() if key != name} | {"PYTHONPATH": str(REPOSITORY)}
+    environment |= {} if setting is None else {name: setting}
+    command = [sys.executable, "-c", LOADING, str(checkpoints["llama"])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.splitlines()[-1] == expected
+    assert ("Loading weights" in done.stderr) == (expected == "bars")
