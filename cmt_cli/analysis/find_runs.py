@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.analysis.run_index import walk
-from cmt_cli.core.exceptions import CmtWarning, UserError, nearest
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted, nearest
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_result
 
@@ -50,5 +50,5 @@ def find_run(name: str, runs: Path) -> Path:
         raise UserError(f"'{name}' fits several runs: {', '.join(p.name for p in fitting)}. Give more of the name.")
     raise UserError(
         f"There is no run '{name}': it is neither a run folder nor the beginning of one in '{runs}', which has "
-        f"{len(folders)} runs.{nearest(name, [p.name for p in folders])} `cmt runs {runs}` lists them."
+        f"{counted(len(folders), 'run')}.{nearest(name, [p.name for p in folders])} `cmt runs {runs}` lists them."
     )

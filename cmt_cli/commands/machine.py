@@ -49,7 +49,8 @@ def devices() -> Lines:
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-    found = {"cpu": f"{os.cpu_count()} cores, {memory:.1f} GiB, torch uses {torch.get_num_threads()} threads"}
+    threads = counted(torch.get_num_threads(), "thread")
+    found = {"cpu": f"{counted(os.cpu_count() or 1, 'core')}, {memory:.1f} GiB, torch uses {threads}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / _GIB:.1f} GiB"
@@ -100,7 +101,7 @@ def places() -> Lines:
         "configuration": str(catalog.conf_dir()),
         "runs": f"{RUNS.resolve()}: {counted(len(run_names()), 'run')}, {free:.1f} GiB free",
         "cmt cache": f"{cache}{_held(cache) if cache.is_dir() else ' (not there yet)'}; set CMT_CACHE to move it",
-        "model cache": f"{_hub_cache()}: {_num_models()} models"
+        "model cache": f"{_hub_cache()}: {counted(_num_models(), 'model')}"
         + ("; HF_HUB_OFFLINE is set, nothing is downloaded" if os.environ.get("HF_HUB_OFFLINE") else ""),
     }
 

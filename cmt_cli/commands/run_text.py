@@ -58,9 +58,9 @@ def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, 
     if result.status == "failed":
         paragraph(console, "Error: ", read_error(folder) or "not recorded")
     counts = ", ".join(
-        f"{data[key]:,} {key.removeprefix('num_')}"
-        for key in ("num_tasks", "num_documents", "num_questions")
-        if data.get(key)
+        f"{data[key]:,} {thing}{'' if data[key] == 1 else 's'}"
+        for thing in ("task", "document", "question")
+        if data.get(key := f"num_{thing}s")
     )
     # Only a stream that can read files has a `source` to choose; a world_* stream is generated and nothing else.
     stands_in = "source" in ((config or {}).get("data") or {})

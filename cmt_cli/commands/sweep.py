@@ -123,8 +123,7 @@ def _print(found: SweepStatus, console: Console) -> None:
         paragraph(console, "", f"Best {best['metric']} on validation {best['best_value']:.4f}: {found_best}")
     if found.open and not found.is_launching:
         command = shlex.join(["cmt", "sweep", "repeat", str(found.path)])
-        jobs = "job that is" if len(found.open) == 1 else f"{len(found.open)} jobs that are"
-        paragraph(console, "", f"Run the {jobs} not done: `{command}`")
+        paragraph(console, "", f"Run the {counted(len(found.open), 'job')} not done: `{command}`")
 
 
 def _detail(job: JobState) -> str:

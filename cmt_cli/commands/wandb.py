@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cmt_cli.commands import completion
+from cmt_cli.core.exceptions import counted
 from cmt_cli.running.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Weights & Biases: upload offline runs, dashboards, sweeps.")
@@ -48,7 +49,7 @@ def sync(
         left = sync.sync(found, address=address, run_seconds=run_seconds, progress=display)
     finally:
         display.close()
-    say(f"Uploaded {len(found) - len(left)} of {len(found)} runs to {address}.")
+    say(f"Uploaded {len(found) - len(left)} of {counted(len(found), 'run')} to {address}.")
     for rest in left:
         say(f"Left: {rest.folder}: {rest.reason}")
     if left:

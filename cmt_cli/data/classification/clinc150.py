@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
@@ -71,8 +71,8 @@ def _domain_order(items: Sequence[Item], seed: int | None) -> list[str]:
     if NO_DOMAIN in domains:
         intents = labels_of(item for item in items if item.task == NO_DOMAIN)
         raise UserError(
-            f"data.tasks=domains, but no domain is known of {len(intents)} intents, '{intents[0]}' among them. Put "
-            "domains.json beside the data and list them in it, or set data.tasks=labels."
+            f"data.tasks=domains, but no domain is known of {counted(len(intents), 'intent')}, '{intents[0]}' among "
+            "them. Put domains.json beside the data and list them in it, or set data.tasks=labels."
         )
     return label_groups(domains, num_tasks=1, labels_per_task=None, seed=seed)[0]
 

@@ -170,7 +170,7 @@ def _fault(row: Any) -> str | None:
         if not isinstance(positions, list) or not positions or any(type(at) is not int for at in positions):
             return f"'{key}' must give the positions of its tokens as a list of whole numbers"
         if not all(0 <= at < len(row["tokens"]) for at in positions):
-            return f"'{key}' stands at {positions}, but there are {len(row['tokens'])} tokens"
+            return f"'{key}' stands at {positions}, but the sentence has {counted(len(row['tokens']), 'token')}"
         if not joined([row["tokens"][at] for at in positions]):
             return f"'{key}' is blank"
     return None

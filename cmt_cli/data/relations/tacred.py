@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
@@ -137,7 +138,10 @@ def _mention_fault(row: Mapping[str, Any], part: str) -> str | None:
     if type(start) is not int or type(end) is not int:
         return f"'{part}_start' and '{part}_end' must be whole numbers"
     if not 0 <= start <= end < len(row["token"]):
-        return f"the mention from {part}_start {start} to {part}_end {end} is not in the {len(row['token'])} tokens"
+        return (
+            f"the mention from {part}_start {start} to {part}_end {end} is not in the "
+            f"{counted(len(row['token']), 'token')}"
+        )
     return None if joined(row["token"][start : end + 1]) else f"the mention from {part}_start is blank"
 
 

@@ -24,7 +24,7 @@ from typing_extensions import override
 from cmt_cli.core.batch import Predictor, Row
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
@@ -146,7 +146,9 @@ class SlotKeys(nn.Module):
         """Raise UserError where the slots cannot have equal shares of the key."""
         super().__init__()
         if key_width % num_slots:
-            raise UserError(f"method.parts.key_width={key_width} is no multiple of the {num_slots} slots of a memory.")
+            raise UserError(
+                f"method.parts.key_width={key_width} is no multiple of the {counted(num_slots, 'slot')} of a memory."
+            )
         share = key_width // num_slots
         bound = width**-0.5
         weight = (torch.rand(num_slots, width, share, generator=generator) * 2 - 1) * bound

@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
@@ -241,8 +241,8 @@ def labels_of(task: Task, max_labels: int) -> list[str]:
     labels = list(dict.fromkeys(label_of(example.target) for example in task.train))
     if len(labels) > max_labels:
         raise UserError(
-            f"Task '{task.name}' has {len(labels)} distinct answers, more than method.head.max_labels={max_labels}: "
-            "seq_star has one row per answer and is for tasks with few of them. Raise that number if they are classes, "
-            "or use a method that generates, e.g. method=inc_lora."
+            f"Task '{task.name}' has {counted(len(labels), 'distinct answer')}, more than "
+            f"method.head.max_labels={max_labels}: seq_star has one row per answer and is for tasks with few of them. "
+            "Raise that number if they are classes, or use a method that generates, e.g. method=inc_lora."
         )
     return labels
