@@ -159,7 +159,7 @@ def test_the_note_tells_sizes_merged_texts_and_leaks() -> None:
     assert note.startswith("first note; train 1 document, 0 questions, ids ")
     assert "test 2 documents, 6 questions" in note
     assert "2 documents of equal text merged" in note
-    assert "1 test documents also occur in train or validation" in note
+    assert "1 test document also occurs in train or validation" in note
 
 
 @pytest.mark.parametrize(
