@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cmt_cli.analysis.find_runs import find_runs
 from cmt_cli.core.stream import Prompt
-from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, Documents, Recall
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor, Documents, Recall
 from cmt_cli.methods.amortized.cmt import Cmt
 
 Scores = tuple[float | None, float | None, float | None]  # exact match, recall@1, bytes per document
