@@ -17,7 +17,7 @@ from cmt_cli.config.check import settings_of as resolved
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.running.terminal import paragraph
 
 

@@ -71,7 +71,7 @@ class Job(Settings):
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
-        from cmt_cli.data.files.reading import ProblemError
+        from cmt_cli.data.files.problems import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
         cache = Path(self.config["paths"]["cache"]).expanduser()

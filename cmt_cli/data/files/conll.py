@@ -20,7 +20,8 @@ from pathlib import Path
 
 from cmt_cli.core.exceptions import counted
 from cmt_cli.core.spans import Entity, spans
-from cmt_cli.data.files.reading import Problem, name_row, numbered_lines, read_lines
+from cmt_cli.data.files.problems import Problem, name_row
+from cmt_cli.data.files.reading import numbered_lines, read_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"

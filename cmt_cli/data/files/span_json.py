@@ -15,7 +15,8 @@ from cmt_cli.core.exceptions import counted
 from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import Sentence
 from cmt_cli.data.files.fields import text_field
-from cmt_cli.data.files.reading import Problem, Row, json_type, read_jsonl
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import json_type, read_jsonl
 
 Span = tuple[int, int, str]
 

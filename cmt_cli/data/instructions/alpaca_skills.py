@@ -23,7 +23,8 @@ from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import optional_text_field, text_field
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut

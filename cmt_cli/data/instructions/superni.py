@@ -25,7 +25,8 @@ from cmt_cli.core.stream import Provenance, Stream
 from cmt_cli.data.files.fields import answers_field, optional_id_field, text_field
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, folder_with, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, folder_with, json_type
 from cmt_cli.data.instructions.instruction_files import records_in
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut

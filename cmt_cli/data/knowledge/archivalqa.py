@@ -17,7 +17,8 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.fields import date_field, text_field
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout, origin
-from cmt_cli.data.files.reading import Problem, Row, find, read_csv
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import find, read_csv
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream

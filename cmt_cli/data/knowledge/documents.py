@@ -25,7 +25,8 @@ from cmt_cli.data.files.fields import (
 )
 from cmt_cli.data.files.generated import write_jsonl
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, Row, find, missing_name, read_jsonl
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import find, missing_name, read_jsonl
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import SPLITS, Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream

@@ -14,7 +14,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Document
 from cmt_cli.data.files.origin import Shares
-from cmt_cli.data.files.reading import Problem, Record
+from cmt_cli.data.files.problems import Problem, Record
 
 SPLITS = ("train", "validation", "test")
 

@@ -29,7 +29,8 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.fields import id_field, present_answers, text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream

@@ -28,7 +28,8 @@ from cmt_cli.data.files.fields import (
 )
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout, Progress, origin
-from cmt_cli.data.files.reading import Problem, Record, Row, find, read_csv, read_jsonl
+from cmt_cli.data.files.problems import Problem, Record, Row
+from cmt_cli.data.files.reading import find, read_csv, read_jsonl
 from cmt_cli.data.knowledge import wmt
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question, document_id_of

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus
 
 _TOKEN = re.compile(r"'s\b|\w+|[^\w\s]")

@@ -22,7 +22,8 @@ from pathlib import Path
 from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, name_row, numbered_lines
+from cmt_cli.data.files.problems import Problem, name_row
+from cmt_cli.data.files.reading import find, numbered_lines
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream

@@ -9,7 +9,7 @@ import pytest
 
 from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import Sentence
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.span_json import read_spans
 from tests.data.written_files import put_jsonl
 

@@ -10,7 +10,8 @@ from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.conll import read_columns
 from cmt_cli.data.files.json_document import read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, read_csv, read_jsonl
+from cmt_cli.data.files.problems import Problem, ProblemError, num_rows
+from cmt_cli.data.files.reading import read_csv, read_jsonl
 from cmt_cli.data.instructions import alpaca_skills
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at, generated_corpus

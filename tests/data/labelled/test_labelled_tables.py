@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from cmt_cli.config import catalog, compose, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.labelled.labelled_tables import LAYOUT
 from tests.data.labelled_settings import sizes
 from tests.data.written_files import put_csv, put_jsonl

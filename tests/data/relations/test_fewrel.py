@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import Problem, ProblemError
+from cmt_cli.data.files.problems import Problem, ProblemError
 from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.fewrel import fewrel, read, write
