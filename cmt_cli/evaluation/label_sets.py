@@ -1,7 +1,7 @@
 """Which labels a question may be answered with, given what has been learned so far, and scores over all labels seen.
 
 class-incremental   row r: the labels of the first max(r, own task + 1) tasks, so that a task which has not been
-                    learned yet is asked about with its labels among the choices
+                    learned yet is queried with its labels among the choices
 task-incremental    the labels of the question's own task (`TestSet.gives_task`)
 otherwise           the example's own choices
 

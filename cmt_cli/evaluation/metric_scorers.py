@@ -163,7 +163,7 @@ class Entities(Generating):
     def joined(self, tests: Sequence[TestSet], pairs: Sequence[Pair]) -> Sequence[Pair]:
         """Return one example for each sentence, with the entities of all the test sets that ask about it.
 
-        A sentence may be asked in several tasks, each with the entities of its own types as target.
+        A sentence may be evaluated in several tasks, each with the entities of its own types as target.
         """
         gold: dict[str, Counter[Entity]] = {}
         for example in (example for test in tests for example in test.examples):  # those that a limit leaves out too

@@ -92,7 +92,7 @@ class GradientLoop:
         lr_scale: Callable[[int, int], float],
         between_steps: Callable[[int], None] | None = None,
     ) -> None:
-        """Take all steps; raise Interrupted when asked to stop, NonFiniteLoss, or UserError when memory runs out.
+        """Take all steps; raise Interrupted on a requested stop, NonFiniteLoss, or UserError when memory runs out.
 
         `between_steps` is called with the number of steps taken, before each step but the first. Where it raises
         Interrupted, a resumed fit calls it again.

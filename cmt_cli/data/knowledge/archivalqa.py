@@ -107,9 +107,9 @@ def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
     header = ("question", "answer", "ans_paragraph", "doc_id", "para_num", "date")
     for split, name in FILES.items():
         rows = (
-            (asked.question, asked.answers[0], document.text, document.id, "0", document.date or "")
+            (question.question, question.answers[0], document.text, document.id, "0", document.date or "")
             for document, questions in ((article.document, article.questions) for article in articles[split])
-            for asked in questions
+            for question in questions
         )
         write_csv(folder / name, header, rows)
 

@@ -114,7 +114,7 @@ class _Row:
     paragraph: JsonRecord
     document: Document
     group: str
-    asked: JsonRecord | None
+    question_record: JsonRecord | None
     question: Question | None
 
 
@@ -156,8 +156,8 @@ def _part(splits: tuple[str, ...], rows: Iterable[_Row], problems: list[Problem]
     builder = PartBuilder(splits, problems, ids)
     for row in rows:
         kept = builder.add_document(row.paragraph, row.document, row.group)
-        if kept and row.asked and row.question:
-            builder.add_question(row.asked, dataclasses.replace(row.question, document_id=kept))
+        if kept and row.question_record and row.question:
+            builder.add_question(row.question_record, dataclasses.replace(row.question, document_id=kept))
     return builder.build()
 
 
@@ -174,8 +174,8 @@ def _rows(document: JsonDocument, titles: Counter[str], problems: list[Problem],
             found = Document(f"{group}/{titles[group]}", text, title=title.replace("_", " ") or None)
             titles[group] += 1
             questions = list(_questions(document, record, found.id, problems, how))
-            for asked, question in questions or [(None, None)]:
-                yield _Row(record, found, found.id if how.by_paragraph else group, asked, question)
+            for question_record, question in questions or [(None, None)]:
+                yield _Row(record, found, found.id if how.by_paragraph else group, question_record, question)
 
 
 def _questions(

@@ -233,10 +233,10 @@ class LabelPredictor(Predictor):
 
 def labels_of(task: Task, max_labels: int) -> list[str]:
     """Return the distinct targets of a task in their order; raise UserError where they are not a few labels."""
-    unasked = next((example.id for example in task.train if not example.prompt), None)
-    if unasked is not None:
+    without = next((example.id for example in task.train if not example.prompt), None)
+    if without is not None:
         raise UserError(
-            f"seq_star is a classifier of questions, but the example '{unasked}' of task '{task.name}' has no question."
+            f"seq_star is a classifier of questions, but the example '{without}' of task '{task.name}' has no question."
         )
     labels = list(dict.fromkeys(label_of(example.target) for example in task.train))
     if len(labels) > max_labels:

@@ -60,8 +60,8 @@ def test_one_file_becomes_label_groups_with_held_out_rows(stream: Any, one_file:
 
 def test_held_out_rows_are_reproducible_and_not_learned(stream: Any, one_file: Path) -> None:
     made, again, other = stream(one_file), stream(one_file), stream(one_file, "data.held_out.seed=1")
-    asked = {example.prompt for test in made.tests for example in test.examples}
-    assert not asked & set(prompts(made))
+    queried = {example.prompt for test in made.tests for example in test.examples}
+    assert not queried & set(prompts(made))
     assert prompts(made) == prompts(again) != prompts(other)
 
 
