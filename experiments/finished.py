@@ -1,4 +1,4 @@
-"""A finished run of a banked method (cmt, mac), loaded to be asked with another bank or over another stream."""
+"""A finished run of a banked method (cmt, mac), loaded to be evaluated with another bank or over another stream."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-REFERENCE = "lora"  # the fine-tuning that the others are compared with
+BASELINE = "lora"  # the fine-tuning that the others are compared with
 RATE = "trainer.task.learning_rate"
 ADAPTER = "trainable@method.trainable=lora"
 SUM = "method.normalize=sum"  # the weights below are of sums over parameters

@@ -16,7 +16,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from method_settings import REFERENCE, ROWS, Row
+from method_settings import BASELINE, ROWS, Row
 from tables import RESULTS, ROOT, average, finished, last_row, publish, run, shown, slug
 
 from cmt_cli.config import catalog
@@ -100,11 +100,11 @@ def table(rows: Mapping[str, Sequence[RunResult]]) -> str:
 
 
 def not_better(rows: Mapping[str, Sequence[RunResult]]) -> list[str]:
-    """Return the methods whose mean AA does not exceed the reference's by more than both deviations."""
-    if REFERENCE not in rows:
+    """Return the methods whose mean AA does not exceed the baseline's by more than both deviations."""
+    if BASELINE not in rows:
         return []
-    limit, spread = average(rows[REFERENCE])
-    found = {name: average(results) for name, results in rows.items() if name != REFERENCE}
+    limit, spread = average(rows[BASELINE])
+    found = {name: average(results) for name, results in rows.items() if name != BASELINE}
     return [name for name, (mean, deviation) in found.items() if mean <= limit + spread + deviation]
 
 
@@ -120,11 +120,11 @@ def settings_table(runs: Path) -> str:
 
 
 def report(rows: Mapping[str, Sequence[RunResult]]) -> str:
-    """Return the table, its heading and who is no better than the reference."""
+    """Return the table, its heading and who is no better than the baseline."""
     source = ", ".join(sorted({str(result.data["source"]) for results in rows.values() for result in results}))
     weak = not_better(rows)
     remark = (
-        f"AA not above that of `{REFERENCE}` by more than both deviations, at the best setting tried on validation "
+        f"AA not above that of `{BASELINE}` by more than both deviations, at the best setting tried on validation "
         f"(`experiments/results/method_settings.md`): {', '.join(weak)}."
         if weak
         else ""

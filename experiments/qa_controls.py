@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cmt_cli.analysis.find_runs import find_runs
 from cmt_cli.core.stream import Prompt
-from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, Documents, Recall
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor, Documents, Recall
 from cmt_cli.methods.amortized.cmt import Cmt
 
 Scores = tuple[float | None, float | None, float | None]  # exact match, recall@1, bytes per document
@@ -36,7 +36,7 @@ BANKS: dict[str, dict[str, Any]] = {
 
 
 class Control(FinishedRun):
-    """A finished cmt run, asked with one bank after another."""
+    """A finished cmt run, evaluated with one bank after another."""
 
     method: Cmt
 
@@ -46,15 +46,15 @@ class Control(FinishedRun):
         for name, changes in BANKS.items():
             bank = self.fill(self.stream, changes)
             size = bank.storage_bytes()
-            found[name] = (*self.asked(self.method.recall_top_k), (size.memory + size.key) / bank.num_documents)
+            found[name] = (*self.evaluated(self.method.recall_top_k), (size.memory + size.key) / bank.num_documents)
         bank = self.fill(self.stream, {})
-        found["wrong"] = (*self.asked(self.recall_wrong), None)
-        found["gold only"] = (*self.asked(self.recall_gold), None)
+        found["wrong"] = (*self.evaluated(self.recall_wrong), None)
+        found["gold only"] = (*self.evaluated(self.recall_gold), None)
         bank.clear()
-        found["empty"] = (*self.asked(self.method.recall_top_k), None)
+        found["empty"] = (*self.evaluated(self.method.recall_top_k), None)
         return found
 
-    def asked(self, recall: Recall) -> tuple[float | None, float | None]:
+    def evaluated(self, recall: Recall) -> tuple[float | None, float | None]:
         """Return exact match and recall@1 over the questions of all batches."""
         tests = self.ask(AmortizedPredictor(self.learner, self.method.amortizer, recall), self.stream)
         return mean(tests, "em"), mean(tests, "recall_at_1")

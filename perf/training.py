@@ -28,8 +28,8 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, ParamGroup, State
 from cmt_cli.core.stream import Example
-from cmt_cli.methods.amortized.amortized_method import EpisodicObjective
-from cmt_cli.methods.amortized.amortizer import encode_batch
+from cmt_cli.methods.amortized.encoded_batch import encode_batch
+from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 from cmt_cli.running.job import Job
 from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.trainer import Trainer

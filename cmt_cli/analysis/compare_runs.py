@@ -37,7 +37,7 @@ from cmt_cli.analysis.paired_tests import differences
 from cmt_cli.analysis.run_index import Progress, RunEntry, list_runs
 from cmt_cli.analysis.selection import check_key, parse, select
 from cmt_cli.analysis.statistics import bootstrap_interval, deviation, mean
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError, counted, nearest
 
 _MAX_NAMED = 12  # lines in an error
 
@@ -72,7 +72,7 @@ def _entries(folders: Sequence[Path], options: Options, progress: Progress | Non
         raise UserError(f"No runs were found in {', '.join(map(str, folders))}: a run folder holds a result.json.")
     found = select(list(runs.values()), parse(options.where))
     if not found:
-        raise UserError(f"None of the {len(runs)} runs is chosen by --where {' '.join(options.where)}.")
+        raise UserError(f"None of the {counted(len(runs), 'run')} is chosen by --where {' '.join(options.where)}.")
     for key in options.by:
         check_key(found, key)
     return found

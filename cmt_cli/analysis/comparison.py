@@ -44,7 +44,7 @@ class Options:
 class Value:
     """Mean and deviation of one quantity over the repetitions that have it; None where none has it.
 
-    `interval` is there where a bootstrap was asked for and two or more have it.
+    `interval` is there where a bootstrap was requested and two or more have it.
     """
 
     mean: float | None

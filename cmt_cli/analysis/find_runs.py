@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.analysis.run_index import walk
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted, nearest
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_result
 
@@ -27,7 +27,7 @@ def find_runs(folder: Path) -> list[FoundRun]:
         try:
             result = read_result(path)
         except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(str(error), CmtWarning, stacklevel=2)
             continue
         if result is not None:
             found.append(FoundRun(path, result))
@@ -50,5 +50,5 @@ def find_run(name: str, runs: Path) -> Path:
         raise UserError(f"'{name}' fits several runs: {', '.join(p.name for p in fitting)}. Give more of the name.")
     raise UserError(
         f"There is no run '{name}': it is neither a run folder nor the beginning of one in '{runs}', which has "
-        f"{len(folders)} runs.{nearest(name, [p.name for p in folders])} `cmt runs {runs}` lists them."
+        f"{counted(len(folders), 'run')}.{nearest(name, [p.name for p in folders])} `cmt runs {runs}` lists them."
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.analysis.repetitions import experiment_of, flat, order_of
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_config, read_result
 
@@ -130,7 +130,7 @@ def _entry(folder: Path, stamp: Stamp) -> RunEntry | None:
         result = read_result(folder)
         config = read_config(folder) if (folder / "config.yaml").is_file() else None
     except (UserError, OSError) as error:
-        warnings.warn(str(error), stacklevel=3)
+        warnings.warn(str(error), CmtWarning, stacklevel=3)
         return None
     if result is None:  # gone since
         return None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmt_cli.analysis.run_index import RunEntry
-from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.core.exceptions import UserError, counted, nearest
 
 _CONDITION = re.compile(r"""\s*([^\s=!<>,|'"]+)\s*(!=|<=|>=|=|<|>)\s*((?:'[^']*'|"[^"]*"|[^,'"=<>!])*)\s*(?:,|$)""")
 _GRAMMAR = "Write KEY=VALUE, KEY!=VALUE, KEY<NUMBER or KEY>NUMBER, several apart by commas; * stands for anything"
@@ -99,7 +99,11 @@ def _value(entry: RunEntry, key: str) -> Any:
 
 def _unknown(key: str, entries: Sequence[RunEntry]) -> UserError:
     keys = dict.fromkeys(name for entry in entries[:100] for name in entry.known_keys())
-    several = f"none of the {len(entries)} runs has" if len(entries) > 1 else f"the run {entries[0].folder.name} lacks"
+    several = (
+        f"none of the {counted(len(entries), 'run')} has"
+        if len(entries) > 1
+        else f"the run {entries[0].folder.name} lacks"
+    )
     return UserError(
         f"'{key}': {several} such a name, metric, cost or config key.{nearest(key, keys)} "
         "`cmt runs --json` and a run's config.yaml show what there is."

@@ -26,6 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
+from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 
 app = typer.Typer(
     name="cmt",
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if not debug:
         sys.excepthook = _one_line
+    print_own_warnings()
+    hide_library_bars()
     try:
         typer.main.get_command(app)(args=given, prog_name="cmt")
     except UserError as error:
@@ -68,12 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _leave(message: str, code: int, shown: BaseException | None) -> NoReturn:
     if shown is not None:
         traceback.print_exception(shown)
-    print(message, file=sys.stderr)
+    say(message, sys.stderr)
     raise SystemExit(code)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    print(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", file=sys.stderr)
+    say(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", sys.stderr)
 
 
 if __name__ == "__main__":

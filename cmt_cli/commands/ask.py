@@ -24,21 +24,22 @@ def ask(
 ) -> None:
     """Answer a question from an adapted run, with the documents that it used and their weights."""
     from rich.console import Console
-    from rich.markup import escape
 
     from cmt_cli.commands import run_folders
     from cmt_cli.running import job
     from cmt_cli.running.answering import AdaptedModel
+    from cmt_cli.running.terminal import paragraph
 
     folder = run_folders.find(run)
     model = AdaptedModel.of(job.load(folder, tuple(trust or ())), folder)
     answer = model.answer(question)
     console = Console(highlight=False)
-    console.print(f"[bold]{escape(answer.text) or '(empty answer)'}[/]")
+    paragraph(console, "", answer.text or "(empty answer)", style="bold")
     if answer.documents:
         console.print(_documents_table(answer, model.stream))
     else:
-        console.print("This method reports no documents: what it knows is in its weights.", style="dim")
+        text = "This method reports no documents: what it knows is in its weights."
+        paragraph(console, "", text, style="dim")
 
 
 def _documents_table(answer: Answer, stream: Stream) -> Table:

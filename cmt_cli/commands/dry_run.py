@@ -3,58 +3,90 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from cmt_cli.commands.machine import available_bytes
 from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
-from cmt_cli.core.exceptions import counted
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
+from cmt_cli.running.terminal import paragraph
+
+Line = tuple[str, str]  # a label and a text
 
 _GIB = 1024**3
 
 
 def report(request: check.Request) -> None:
-    """Check and print every job; raise UserError at the first that could not run."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Check every job, then print them; raise UserError at the first that could not run."""
+    console = Console(highlight=False)
     jobs = compose.jobs(request.overrides, request.dirs()) if request.multirun else [list(request.overrides)]
     streams: dict[str, Stream] = {}
+    reports: list[list[Line]] = []
     for number, overrides in enumerate(jobs):
-        single = dataclasses.replace(request, overrides=tuple(overrides), multirun=False)
-        current = Job.of(check.check(single))
-        key = repr(current.config["data"])
-        stream = streams[key] = streams.get(key) or current.stream()
-        for group in ("trainer", "evaluator"):
-            current.build(group)
-        refuse_misfit(current.build("method"), stream)
-        refuse_absent_device(current)
+        try:
+            reports.append(_checked(dataclasses.replace(request, overrides=tuple(overrides), multirun=False), streams))
+        except UserError as error:
+            raise UserError(f"Job {number}: {error}" if len(jobs) > 1 else str(error)) from error
+    shared, own = once(reports)
+    if len(jobs) > 1 and shared:
+        console.print("[bold]all jobs[/]")
+    _print(console, shared)
+    for number, (overrides, lines) in enumerate(zip(jobs, own, strict=True)):
         if request.multirun:
-            swept = " ".join(override for override in overrides if override not in request.overrides)
-            console.print(f"[bold]job {number}[/] {escape(swept)}")
-        _print(console, current, stream)
-    console.print(f"Checked {counted(len(jobs), 'job')}; no weights were loaded.")
+            console.print(f"[bold]job {number}[/]", end=" ")
+            paragraph(console, "", " ".join(override for override in overrides if override not in request.overrides))
+        _print(console, lines)
+    paragraph(console, "", f"Checked {counted(len(jobs), 'job')}; no weights were loaded.")
 
 
-def _print(console: Console, current: Job, stream: Stream) -> None:
+def once(reports: Sequence[Sequence[Line]]) -> tuple[list[Line], list[list[Line]]]:
+    """Divide the lines of jobs into those that all of them have and each job's own, without repetitions.
+
+    Where an earlier job has said a line, a job that shares it only names that job.
+    """
+    shared = [line for line in reports[0] if all(line in lines for lines in reports)]
+    said: dict[Line, int] = {}
+    own: list[list[Line]] = []
+    for number, lines in enumerate(reports):
+        left = [line for line in lines if line not in shared]
+        named = ((label, f"as job {said[label, text]}" if (label, text) in said else text) for label, text in left)
+        own.append(list(dict.fromkeys(named)))
+        said = {**dict.fromkeys(left, number), **said}
+    return shared, own
+
+
+def _checked(request: check.Request, streams: dict[str, Stream]) -> list[Line]:
+    """Check one job and return what can be said of it; `streams` keeps the streams that are built."""
+    current = Job.of(check.check(request))
+    key = repr(current.config["data"])
+    stream = streams[key] = streams.get(key) or current.stream()
+    for group in ("trainer", "evaluator"):
+        current.build(group)
+    refuse_misfit(current.build("method"), stream)
+    refuse_absent_device(current)
     folder = current.folder(stream)
-    for label, text in {
-        "data": _stream_line(stream),
-        "note": stream.provenance.note,
-        "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
-        "memory": memory_estimate(current),
-        "folder": f"{folder} ({_state(folder)})",
-    }.items():
-        if text:
-            console.print(f"  {label:7} {escape(text)}")
-    for run in find_baselines(current, stream, folder).values():
-        console.print(f"  needs   {escape(_baseline_line(current, run, stream))}")
+    lines = [
+        ("data", _stream_line(stream)),
+        ("note", stream.provenance.note),
+        ("fits", f"{current.names['method']} has what it needs of {current.names['data']}"),
+        ("memory", memory_estimate(current)),
+        ("folder", f"{folder} ({_state(folder)})"),
+        *(("needs", _baseline_line(current, run, stream)) for run in find_baselines(current, stream, folder).values()),
+    ]
+    return [(label, text) for label, text in lines if text]
+
+
+def _print(console: Console, lines: Sequence[Line]) -> None:
+    for label, text in lines:
+        paragraph(console, f"  {label:7} ", text)
 
 
 def _baseline_line(current: Job, run: BaselineRun, stream: Stream) -> str:

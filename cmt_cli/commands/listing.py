@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cmt_cli.commands import option_page, option_text
-from cmt_cli.commands.text_layout import paragraph
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import KINDS, MATRIX, Option
 from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.running.terminal import paragraph
 
 Row = Mapping[str, str]
 

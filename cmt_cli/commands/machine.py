@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from rich.console import Console
-from rich.markup import escape
 
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import counted
+from cmt_cli.running.terminal import paragraph
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
 _OPTIONAL = {"bitsandbytes": "4-bit models on CUDA", "spacy": "method=salient_spans with a tagger"}
@@ -27,7 +27,7 @@ Lines = Mapping[str, str]
 
 def report() -> None:
     """Print what is here, what is missing and how to get it."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     from cmt_cli.commands import stream_files
 
     sections = {
@@ -37,10 +37,11 @@ def report() -> None:
         "login": login(),
         "data": stream_files.found(),
     }
+    width = max(len(name) for lines in sections.values() for name in lines)
     for title, lines in sections.items():
         console.print(f"[bold]{title}[/]")
         for name, text in lines.items():
-            console.print(f"  {name:18} {escape(text)}")
+            paragraph(console, f"  {name:{width}} ", text)
 
 
 def devices() -> Lines:
@@ -48,7 +49,8 @@ def devices() -> Lines:
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-    found = {"cpu": f"{os.cpu_count()} cores, {memory:.1f} GiB, torch uses {torch.get_num_threads()} threads"}
+    threads = counted(torch.get_num_threads(), "thread")
+    found = {"cpu": f"{counted(os.cpu_count() or 1, 'core')}, {memory:.1f} GiB, torch uses {threads}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / _GIB:.1f} GiB"
@@ -99,7 +101,7 @@ def places() -> Lines:
         "configuration": str(catalog.conf_dir()),
         "runs": f"{RUNS.resolve()}: {counted(len(run_names()), 'run')}, {free:.1f} GiB free",
         "cmt cache": f"{cache}{_held(cache) if cache.is_dir() else ' (not there yet)'}; set CMT_CACHE to move it",
-        "model cache": f"{_hub_cache()}: {_num_models()} models"
+        "model cache": f"{_hub_cache()}: {counted(_num_models(), 'model')}"
         + ("; HF_HUB_OFFLINE is set, nothing is downloaded" if os.environ.get("HF_HUB_OFFLINE") else ""),
     }
 

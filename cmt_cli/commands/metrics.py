@@ -9,6 +9,7 @@ import typer
 
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import RunName
+from cmt_cli.running.terminal import say
 
 
 def metrics(
@@ -23,7 +24,7 @@ def metrics(
         for name in add or ():
             value = rescoring.add_metric(folder, name, progress).metrics[f"{name}/aa"].value
             shown = "-" if value is None else f"{value:.4f}"
-            print(f"{name} was added to every row of {folder}; {name}/aa is {shown}.")
+            say(f"{name} was added to every row of {folder}; {name}/aa is {shown}.")
     if add:
         return
     offer = rescoring.offered(folder)
@@ -33,5 +34,6 @@ def metrics(
 
 
 def _print(heading: str, lines: Mapping[str, str]) -> None:
-    print(heading)
-    print("".join(f"  {name:20} {text}\n" for name, text in lines.items()), end="")
+    say(heading)
+    for name, text in lines.items():
+        say(text, label=f"  {name:20} ")

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cmt_cli.commands import completion, run_folders
+from cmt_cli.core.exceptions import counted
+from cmt_cli.running.terminal import say
 
 
 def report(
@@ -41,10 +43,11 @@ def report(
     finally:
         display.close()
     size = f"{written.num_bytes / 1e6:.1f} MB"
-    print(
-        f"{output}: {written.num_runs} runs, {written.num_predictions:,} predictions, {size}. Open it in any browser."
+    say(
+        f"{output}: {counted(written.num_runs, 'run')}, {written.num_predictions:,} predictions, {size}. Open it in "
+        "any browser."
     )
     for path in figures:
-        print(path)
+        say(str(path))
     for folder, status in comparison.left_out:
-        print(f"Left out: {folder} is {status}.")
+        say(f"Left out: {folder} is {status}.")

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cmt_cli.commands.next_commands import needs_baseline, next_commands
-from cmt_cli.commands.text_layout import paragraph, seconds, size
+from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
 from cmt_cli.running.run_files import read_config, read_error
+from cmt_cli.running.terminal import paragraph
 
 # Ends and middle of matplotlib's cividis, dark to light, for shading on a terminal.
 _SHADES = ((0, 34, 78), (124, 123, 120), (254, 232, 56))
@@ -33,7 +34,7 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
     primary = result.matrices.get(result.primary_metric)
     if primary is not None:
         console.print()
-        _print(console, f"{primary.metric}, after each task (rows) on each test (columns)")
+        paragraph(console, "", f"{primary.metric}, after each task (rows) on each test (columns)")
         console.print(matrix_table(primary, console.width), highlight=False)
         for line in _legend(primary, console.width):
             paragraph(console, "", line)
@@ -47,18 +48,19 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
     console.print()
     for command, purpose in next_commands(result, folder, config):
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)  # whole, to be copied
-        _print(console, f"      {purpose}")
+        paragraph(console, "      ", purpose)
 
 
 def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, console: Console) -> None:
     data, model = result.data, result.model
-    _print(console, f"{result.method} on {data['name']} with {model['name']}, seed {result.seed}: {result.status}")
+    names = f"{result.method} on {data['name']} with {model['name']}"
+    paragraph(console, "", f"{names}, seed {result.seed}: {result.status}")
     if result.status == "failed":
-        _print(console, f"Error: {read_error(folder)}")
+        paragraph(console, "Error: ", read_error(folder) or "not recorded")
     counts = ", ".join(
-        f"{data[key]:,} {key.removeprefix('num_')}"
-        for key in ("num_tasks", "num_documents", "num_questions")
-        if data.get(key)
+        f"{data[key]:,} {thing}{'' if data[key] == 1 else 's'}"
+        for thing in ("task", "document", "question")
+        if data.get(key := f"num_{thing}s")
     )
     # Only a stream that can read files has a `source` to choose; a world_* stream is generated and nothing else.
     stands_in = "source" in ((config or {}).get("data") or {})
@@ -185,7 +187,3 @@ def cost_line(cost: Cost) -> str:
     parts.append(f"{size(cost.storage_bytes)} stored of past tasks")
     parts.append(f"{size(cost.peak_memory_bytes)} peak memory")
     return ", ".join(parts) + "."
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)

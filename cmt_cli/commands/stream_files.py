@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from cmt_cli.config import catalog, targets
@@ -18,7 +17,8 @@ from cmt_cli.config.check import settings_of as resolved
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
+from cmt_cli.running.terminal import paragraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +59,21 @@ def check(settings: StreamSettings) -> None:
     if "path" in data and layout_of(settings) is None and "source" not in data:
         raise UserError(f"data={name} is generated and reads no files; leave --path {data['path']} out.")
     targets.check_arguments(data, settings.trusted)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     try:
         stream: Stream = targets.instantiate(data, settings.trusted)
     except ProblemError as error:
         for problem in error.problems:
-            console.print(escape(str(problem)))
+            paragraph(console, "", str(problem))
         number = counted(len(error.problems), "problem")
         raise UserError(f"{number} in the files of {name} at {data.get('path', 'data.path')}.") from error
-    where = f" at {escape(data['path'])}" if "path" in data else ""
-    console.print(f"{name}{where}: no problems.")
-    console.print(f"  {counted(len(stream.tasks), 'task')}, {description(stream)}")
+    where = f" at {data['path']}" if "path" in data else ""
+    paragraph(console, "", f"{name}{where}: no problems.")
+    paragraph(console, "  ", f"{counted(len(stream.tasks), 'task')}, {description(stream)}")
     if stream.provenance.note:
-        console.print(f"  {escape(stream.provenance.note)}")
+        paragraph(console, "  ", stream.provenance.note)
     for file, digest in sorted(stream.provenance.files.items()):
-        console.print(f"  sha256 {digest}  {escape(file)}")
+        paragraph(console, "  ", f"sha256 {digest}  {file}")
 
 
 def description(stream: Stream) -> str:

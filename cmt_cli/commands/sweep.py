@@ -17,7 +17,8 @@ import typer
 
 from cmt_cli.commands.options import AsJson, Debug, SweepName
 from cmt_cli.commands.run_folders import RUNS
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.running.terminal import paragraph, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +72,7 @@ def start(request: Request) -> None:
     from cmt_cli.sweeps import plan
 
     folder = plan.new_sweep(request)
-    print(f"Sweep folder: {folder}", file=sys.stderr)
+    say(f"Sweep folder: {folder}", sys.stderr)
     _launch(request, folder)
 
 
@@ -109,20 +110,20 @@ def _print(found: SweepStatus, console: Console) -> None:
     from cmt_cli.sweeps.status import DONE
 
     counts = ", ".join(f"{number} {state}" for state, number in found.counts.items()) or "no jobs yet"
-    console.print(f"{len(found.jobs)} job{'s' * (len(found.jobs) != 1)}: {counts}", soft_wrap=True)
+    paragraph(console, "", f"{counted(len(found.jobs), 'job')}: {counts}")
     shown = [job for job in found.jobs if job.state not in DONE]
     for job in shown[:_NUM_SHOWN]:
         line = Text.assemble((f"{job.state:11} ", _COLORS.get(job.state, "")), found.varied(job))
         console.print(line + Text(_detail(job)), soft_wrap=True)
     if len(shown) > _NUM_SHOWN:
-        console.print(f"... and {len(shown) - _NUM_SHOWN} more; --json lists all.")
+        paragraph(console, "", f"... and {len(shown) - _NUM_SHOWN} more; --json lists all.")
     study = found.path / "study.json"
     if study.exists() and "best_value" in (best := json.loads(study.read_text(encoding="utf-8"))):
         found_best = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
-        console.print(f"Best {best['metric']} on validation {best['best_value']:.4f}: {found_best}", soft_wrap=True)
+        paragraph(console, "", f"Best {best['metric']} on validation {best['best_value']:.4f}: {found_best}")
     if found.open and not found.is_launching:
         command = shlex.join(["cmt", "sweep", "repeat", str(found.path)])
-        console.print(f"Run the {len(found.open)} that are not done: {command}", soft_wrap=True, markup=False)
+        paragraph(console, "", f"Run the {counted(len(found.open), 'job')} not done: `{command}`")
 
 
 def _detail(job: JobState) -> str:

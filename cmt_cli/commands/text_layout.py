@@ -1,24 +1,8 @@
-"""Plain text laid out for people: paragraphs and quantities."""
+"""Quantities as people write them."""
 
 from __future__ import annotations
 
-import textwrap
-
-from rich.console import Console
-
 from cmt_cli.running.progress import duration
-
-_MOST_INDENT = 10  # columns
-
-
-def paragraph(console: Console, label: str, text: str) -> None:
-    """Print a text behind a label, wrapped to the width and indented below itself; long words stay whole."""
-    indent = " " * min(len(label), _MOST_INDENT)
-    lines = textwrap.wrap(
-        label + text, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def size(num_bytes: float) -> str:

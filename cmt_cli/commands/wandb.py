@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from cmt_cli.commands import completion
+from cmt_cli.core.exceptions import counted
+from cmt_cli.running.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Weights & Biases: upload offline runs, dashboards, sweeps.")
 
@@ -35,11 +37,11 @@ def sync(
     names = runs or [str(run_folders.RUNS)]
     found = sync.find_unsent([Path(name) if Path(name).is_dir() else run_folders.find(name) for name in names])
     if not found:
-        print("Nothing waits for upload.")
+        say("Nothing waits for upload.")
         return
     if dry_run:
         for run in found:
-            print(f"{run.folder}: {len(run.parts)} to upload{', still running' if run.is_running else ''}")
+            say(f"{run.folder}: {len(run.parts)} to upload{', still running' if run.is_running else ''}")
         return
     display = ProgressDisplay(Console(stderr=True))
     try:
@@ -47,11 +49,11 @@ def sync(
         left = sync.sync(found, address=address, run_seconds=run_seconds, progress=display)
     finally:
         display.close()
-    print(f"Uploaded {len(found) - len(left)} of {len(found)} runs to {address}.")
+    say(f"Uploaded {len(found) - len(left)} of {counted(len(found), 'run')} to {address}.")
     for rest in left:
-        print(f"Left: {rest.folder}: {rest.reason}")
+        say(f"Left: {rest.folder}: {rest.reason}")
     if left:
-        print("Repeat the command to upload what is left.")
+        say("Repeat the command to upload what is left.")
         raise typer.Exit(1)
 
 
@@ -71,11 +73,11 @@ def dashboard(
     address = connection.server()
     reason = "--offline" if offline else connection.unreachable(address, 10.0)
     if reason is None:
-        print(dashboard.save(project, entity, metric=metric, seconds=_SAVE_SECONDS))
+        say(dashboard.save(project, entity, metric=metric, seconds=_SAVE_SECONDS))
         return
     view = dashboard.workspace(project, entity or "", metric=metric)
     dashboard.write_spec(view, output)
-    print(f"Offline ({reason}): nothing was created. What would be created for project {project} is in {output}.")
+    say(f"Offline ({reason}): nothing was created. What would be created for project {project} is in {output}.")
 
 
 @app.command()
@@ -101,5 +103,5 @@ def sweep(
 
     wish = wandb_file.Search(method=search, metric=metric, goal=goal, max_runs=max_runs)
     written = wandb_file.write(parameters, output, wish, project=project, config_dir=config_dir)
-    print(f"{output}: {written['method']} over {', '.join(written['parameters'])}, for {metric} on validation.")
-    print(f"Start it: wandb sweep --project {project} {output}")
+    say(f"{output}: {written['method']} over {', '.join(written['parameters'])}, for {metric} on validation.")
+    say(f"Start it: `wandb sweep --project {project} {output}`")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,9 +55,9 @@ class MemoryParts:
             free_memory()  # outside the handler, whose traceback would hold what the failed pass allocated
             if len(part) == 1 or in_step:
                 raise UserError(
-                    f"Memory ran out on {len(part)} sequences at once, which cannot be cut further ({failure}). Lower "
-                    "model.max_tokens or the batch sizes, load the model in bf16 or 4 bit, take a smaller model or use "
-                    "a larger device."
+                    f"Memory ran out on {counted(len(part), 'sequence')} at once, which cannot be cut further "
+                    f"({failure}). Lower model.max_tokens or the batch sizes, load the model in bf16 or 4 bit, take a "
+                    "smaller model or use a larger device."
                 )
             self._largest = len(part) // 2
 

@@ -19,6 +19,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
+class CmtWarning(UserWarning):
+    """Something of this package that a user should know and that stops nothing; the command line prints its text."""
+
+
 class Interrupted(RuntimeError):
     """A signal requested a stop; the latest state has been saved and the run can be continued."""
 

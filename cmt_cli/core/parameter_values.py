@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import State
 
@@ -40,8 +41,8 @@ def swapped_in(learner: Learner, values: Mapping[str, Tensor]) -> Iterator[None]
     unmatched = (trainable_parameters(learner).keys() - values.keys()) | (values.keys() - parameters.keys())
     if unmatched:
         raise ValueError(
-            f"The kept values and the model differ in {len(unmatched)} parameters, e.g. '{min(unmatched)}'. A method "
-            "that adds parameters has to add them before the values are taken."
+            f"The kept values and the model differ in {counted(len(unmatched), 'parameter')}, e.g. "
+            f"'{min(unmatched)}'. A method that adds parameters has to add them before the values are taken."
         )
     students = {name: parameters[name].data for name in values}
     torch.clear_autocast_cache()  # casts of the student's values, where an enclosing autocast keeps them

@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 
 NO_ENTITY = "none"
 _PIECE = re.compile(r"((?:\\[^\n]|[^;\n])*)(?:[;\n]|\Z)")  # a backslash takes the next character along
@@ -68,7 +68,10 @@ def type_name(name: str) -> str:
 def tagged_entities(tokens: Sequence[str], tags: Sequence[str]) -> list[Entity]:
     """Return the entities of a tagged sentence, in its order, their tokens joined by spaces."""
     if len(tokens) != len(tags):
-        raise UserError(f"A sentence has {len(tokens)} tokens but {len(tags)} tags: {' '.join(tokens[:8])} ...")
+        raise UserError(
+            f"A sentence has {counted(len(tokens), 'token')} but {counted(len(tags), 'tag')}: {' '.join(tokens[:8])} "
+            "..."
+        )
     return [Entity(kind, " ".join(tokens[start:end])) for kind, start, end in spans(tags)]
 
 

@@ -25,6 +25,7 @@ from cmt_cli.core import learner as learner_module
 from cmt_cli.core import tokens as tokens_module
 from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.batch import Row
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stored_rows import DamagedFile, StoredRows, file_sha256, load_array, read_at
 from cmt_cli.core.stream import Example
@@ -152,7 +153,9 @@ def _stored(learner: Learner, examples: StoredRows[Example], folder: Path, progr
             _write(learner, examples, folder, progress)
             found = _StoredTokens(folder, examples)
         except (OSError, DamagedFile) as error:
-            warnings.warn(f"Token rows cannot be kept in {folder} ({error}); they are held in memory.", stacklevel=2)
+            warnings.warn(
+                f"Token rows cannot be kept in {folder} ({error}); they are held in memory.", CmtWarning, stacklevel=2
+            )
             learner.num_truncated = before
             return _Rows(row for _, row in _rows(learner, examples, progress))
         learner.num_truncated = before
@@ -169,7 +172,7 @@ def _opened(folder: Path, examples: Sequence[Example]) -> _StoredTokens | None:
         if not folder.is_dir():
             return None
         reason = str(error)
-    warnings.warn(f"The token rows in {folder} are damaged ({reason}) and made anew.", stacklevel=2)
+    warnings.warn(f"The token rows in {folder} are damaged ({reason}) and made anew.", CmtWarning, stacklevel=2)
     shutil.rmtree(folder, ignore_errors=True)
     return None
 

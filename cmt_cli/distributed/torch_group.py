@@ -117,7 +117,7 @@ def _device_index(place: DistributedEnvironment) -> int:
         return 0
     if place.local_rank >= count:
         raise UserError(
-            f"Process {place.local_rank} of this machine (counted from 0) has no GPU: there are {count}. Start at most "
-            f"{count} processes on each machine."
+            f"Process {place.local_rank} of this machine (counted from 0) has no GPU: there are {count}. Start no more "
+            "processes than that on each machine."
         )
     return place.local_rank

@@ -12,7 +12,7 @@ from typing import Any
 
 from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.exceptions import Interrupted, UserError, nearest
+from cmt_cli.core.exceptions import Interrupted, UserError, counted, nearest
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
@@ -123,7 +123,8 @@ class Evaluator:
                 gold = [text for text in references_of(example) if text.strip() not in fits]
                 too_long.setdefault(most, []).extend(len(learner.encode(f" {text}")) > most for text in gold)
         return "; ".join(
-            f"{sum(found)} of {len(found)} gold answers are longer than max_new_tokens={most} and cannot be produced"
+            f"{sum(found)} of {counted(len(found), 'gold answer')} {'is' if sum(found) == 1 else 'are'} longer than "
+            f"max_new_tokens={most} and cannot be produced"
             for most, found in sorted(too_long.items())
             if any(found)
         )

@@ -1,7 +1,7 @@
 """Which labels a question may be answered with, given what has been learned so far, and scores over all labels seen.
 
 class-incremental   row r: the labels of the first max(r, own task + 1) tasks, so that a task which has not been
-                    learned yet is asked about with its labels among the choices
+                    learned yet is queried with its labels among the choices
 task-incremental    the labels of the question's own task (`TestSet.gives_task`)
 otherwise           the example's own choices
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Example, TestSet
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores
 from cmt_cli.evaluation.span_metrics import LabelSpace
@@ -28,7 +28,8 @@ def own_labels(test: TestSet) -> tuple[str, ...]:
         return ()
     if task >= len(told):
         raise UserError(
-            f"The test set '{test.name}' belongs to task {task + 1}, but its labels_by_task lists {len(told)} tasks."
+            f"The test set '{test.name}' belongs to task {task + 1}, but its labels_by_task lists "
+            f"{counted(len(told), 'task')}."
         )
     return told[task]
 
@@ -49,8 +50,8 @@ def choices(test: TestSet, example: Example, row: int) -> tuple[str, ...]:
     target = example.target.strip()
     if target not in own:
         raise UserError(
-            f"The target '{target}' of example '{example.id}' is none of the {len(own)} labels of its task in the test "
-            f"set '{test.name}': list every label of each task in labels_by_task."
+            f"The target '{target}' of example '{example.id}' is none of the {counted(len(own), 'label')} of its task "
+            f"in the test set '{test.name}': list every label of each task in labels_by_task."
         )
     labels = own if test.gives_task else labels_until(test.labels_by_task, max(row, test.learned_at + 1))
     space = example.target[: len(example.target) - len(example.target.lstrip())]

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.result import Metric, ScoreMatrix, StepRow
 from cmt_cli.evaluation.chance import Chance
 from cmt_cli.evaluation.score_grid import MissingScoreError, ScoreGrid, metric, num_tasks, row_of
@@ -174,7 +175,7 @@ def _of(baseline: Baseline, a: ScoreGrid, task: int) -> float:
     if not baseline.scores:
         raise MissingScoreError(baseline.reason)
     if len(baseline.scores) != a.num_tasks:
-        raise MissingScoreError(f"needs {a.num_tasks} baseline scores, {len(baseline.scores)} were given")
+        raise MissingScoreError(f"needs {counted(a.num_tasks, 'baseline score')}, not {len(baseline.scores)}")
     score = baseline.scores[task - 1]
     if score is None:
         raise MissingScoreError(f"{baseline.reason} of task {task} right after it")
@@ -202,7 +203,7 @@ def _retention(a: ScoreGrid, *, chance: Chance | None) -> float:
     if chance is not None and not chance.is_below(a[1, 1]):
         raise MissingScoreError(
             f"the score right after task 1, {a[1, 1]:.3f}, is not above chance: one answer to all of its "
-            f"{chance.num_questions} questions scores {chance.score:.3f}"
+            f"{counted(chance.num_questions, 'question')} scores {chance.score:.3f}"
         )
     return retained
 

@@ -6,9 +6,9 @@
 An entity is found if type and words are equal. Entities of a sentence are multisets: one that is named twice and there
 once is one hit and one false alarm. With words that occur once in their sentence this is seqeval's count of spans.
 
-Where the stream tells the labels of its tasks, only the types asked for count in gold, and predicted types that only
-other tasks have are left out. A predicted type that no task has is wrong: a false alarm in micro, but no type of its
-own in macro.
+Where the stream tells the labels of its tasks, only the types of the evaluated task count in gold, and predicted types
+that only other tasks have are left out. A predicted type that no task has is wrong: a false alarm in micro, but no type
+of its own in macro.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from cmt_cli.core.spans import Entity, type_name
 
 @dataclass(frozen=True, slots=True)
 class LabelSpace:
-    """The labels that are asked for, and those of other tasks, which are not; both empty where none are told."""
+    """The labels that are evaluated, and those of other tasks, which are not; both empty where none are told."""
 
-    asked: frozenset[str] = frozenset()
+    evaluated: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
 
     @staticmethod
-    def of(asked: Iterable[str], known: Iterable[str]) -> LabelSpace:
-        """Return the space in which some of the stream's known labels are asked for; with none asked for all count."""
-        chosen = frozenset(map(type_name, asked))
+    def of(evaluated: Iterable[str], known: Iterable[str]) -> LabelSpace:
+        """Return the space in which some of the stream's known labels are evaluated; with none given all count."""
+        chosen = frozenset(map(type_name, evaluated))
         return LabelSpace(chosen, frozenset(map(type_name, known)) - chosen) if chosen else LabelSpace()
 
     def kept(self, counts: Mapping[str, Counts]) -> dict[str, Counts]:
         """Return the counts that matter: of unknown types only the false alarms."""
-        if not self.asked:
+        if not self.evaluated:
             return dict(counts)
         return {
-            kind: count if kind in self.asked else Counts(0, count.fp, 0)
+            kind: count if kind in self.evaluated else Counts(0, count.fp, 0)
             for kind, count in counts.items()
             if kind not in self.others
         }
@@ -106,6 +106,6 @@ def micro_f1(counts: Mapping[str, Counts], labels: LabelSpace) -> float | None:
 
 def macro_f1(counts: Mapping[str, Counts], labels: LabelSpace) -> float | None:
     """Return the mean of the types' F1; None where there are no entities."""
-    scores = [count.f1 for kind, count in counts.items() if not labels.asked or kind in labels.asked]
+    scores = [count.f1 for kind, count in counts.items() if not labels.evaluated or kind in labels.evaluated]
     found = [score for score in scores if score is not None]
     return sum(found) / len(found) if found else None

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from cmt_cli.core import key_values
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 
 # Names of the projections by what they make: most models; those that make all three in one layer (GPT-2, GPT-NeoX,
 # Falcon, BLOOM, Phi-3, CodeGen, MPT); DeepSeek's, which make keys and values of one compressed vector.
@@ -119,4 +119,6 @@ def decoder_blocks(model: Any) -> nn.ModuleList:
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
             return module
-    raise UserError(f"No list of {num_blocks} decoder blocks was found in {type(model).__name__}: it cannot be grown.")
+    raise UserError(
+        f"No list of {counted(num_blocks, 'decoder block')} was found in {type(model).__name__}: it cannot be grown."
+    )

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import OUTPUT_NAMES, decoder_blocks, linear_sizes
 
@@ -143,8 +143,8 @@ def group_tops(num_blocks: int, num_groups: int) -> list[int]:
     """Return the last block of each of `num_groups` groups, as equal as can be; raise UserError for too many."""
     if not 1 <= num_groups <= num_blocks:
         raise UserError(
-            f"method.num_new_blocks={num_groups} does not fit a model of {num_blocks} decoder blocks, each of which is "
-            f"copied at most once per growth; give 1 to {num_blocks}."
+            f"method.num_new_blocks={num_groups} does not fit a model of {counted(num_blocks, 'decoder block')}, each "
+            f"of which is copied at most once per growth; give 1 to {num_blocks}."
         )
     return [(group + 1) * num_blocks // num_groups - 1 for group in range(num_groups)]
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.setting_checks import positive
@@ -167,8 +167,8 @@ def check_room(learner: Learner, num_virtual: int) -> None:
     """Raise UserError where virtual tokens would take more than half of a sequence."""
     if 2 * num_virtual > learner.max_tokens:
         raise UserError(
-            f"{num_virtual} virtual tokens would take more than half of the {learner.max_tokens} tokens of a sequence. "
-            "Use fewer virtual tokens, or raise model.max_tokens."
+            f"{counted(num_virtual, 'virtual token')} would take more than half of the {learner.max_tokens} tokens of "
+            "a sequence. Use fewer virtual tokens, or raise model.max_tokens."
         )
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.layers.architecture import block_index
 
@@ -29,8 +29,8 @@ class Full:
         num_blocks = learner.model.config.get_text_config().num_hidden_layers
         if not 0 < self.num_frozen_blocks < num_blocks:
             raise UserError(
-                f"num_frozen_blocks={self.num_frozen_blocks} does not fit a model of {num_blocks} decoder blocks; "
-                f"give 0 to {num_blocks - 1}."
+                f"num_frozen_blocks={self.num_frozen_blocks} does not fit a model of "
+                f"{counted(num_blocks, 'decoder block')}; give 0 to {num_blocks - 1}."
             )
         below = {id(p) for p in learner.model.get_input_embeddings().parameters()}  # tied output weights stay, too
         return learner.unfreeze(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.memory.index import ExactIndex, KeyIndex
 from cmt_cli.memory.manifest import Manifest
 from cmt_cli.memory.records import Entry, Records, StorageBytes, claim_folder
@@ -89,7 +89,7 @@ class DocumentBank:
     def entry(self, row: int) -> Entry:
         """Return where a row came from, removed or not."""
         if not 0 <= row < len(self._manifest.entries):
-            raise IndexError(f"There is no row {row}; the bank has {len(self._manifest.entries)} rows.")
+            raise IndexError(f"There is no row {row}; the bank has {counted(len(self._manifest.entries), 'row')}.")
         return self._manifest.entries[row]
 
     def document_id(self, row: int) -> str:
@@ -213,8 +213,8 @@ class DocumentBank:
         if not known or position["quantizer"] not in (None, self._storage.codebook_sha256):
             raise UserError(
                 f"The memory bank in {self.folder or 'RAM'} is not the one that the checkpoint was saved with: the "
-                f"{num_rows} rows of the checkpoint, or its codebooks, are not here. Restore the folder, or delete the "
-                "run and start it again."
+                f"{counted(num_rows, 'row')} of the checkpoint, or the codebooks, are not here. Restore the folder, "
+                "or delete the run and start it again."
             )
         since = [row for row in list(self._manifest.removed)[position["removed"] :] if row < num_rows]
         self._manifest.truncate(num_rows)
@@ -255,7 +255,9 @@ class DocumentBank:
     def _read(self, name: str, rows: Tensor) -> Tensor:
         flat = rows.flatten().cpu().numpy()
         if len(flat) and flat.max() >= len(self._manifest.entries):
-            raise IndexError(f"There is no row {flat.max()}; the bank has {len(self._manifest.entries)} rows.")
+            raise IndexError(
+                f"There is no row {flat.max()}; the bank has {counted(len(self._manifest.entries), 'row')}."
+            )
         present = (flat >= 0) & ~np.isin(flat, list(self._manifest.removed))
         stored = self._storage.read(name, flat[present])
         if not present.all():

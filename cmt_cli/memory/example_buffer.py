@@ -198,7 +198,7 @@ def herded(features: Tensor, num: int, generator: torch.Generator) -> list[int]:
     """Return the sorted indices of `num` vectors of `features` `[n, width]`, or of all if there are fewer.
 
     Each cluster of a k-means gives the vector nearest to its centroid, of equally near ones the first. Equal vectors
-    may leave fewer clusters than asked for: then the first of the remaining vectors fill up.
+    may leave fewer clusters than requested: then the first of the remaining vectors fill up.
     """
     vectors = features.float()
     centroids = kmeans(vectors, num, num_iterations=KMEANS_ITERATIONS, generator=generator)

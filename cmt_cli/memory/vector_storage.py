@@ -1,7 +1,7 @@
 """The tensors of a bank's rows as bytes: one codec and one series of shards for each of memory, key and cached.
 
 Storage types: keys and cached are float32 where the memories are, else bfloat16. With "pq" the codebooks of the
-memories, and of the keys if asked for, are fitted to a sample and kept in `quantizer.safetensors`.
+memories, and of the keys if requested, are fitted to a sample and kept in `quantizer.safetensors`.
 """
 
 from __future__ import annotations

@@ -31,9 +31,11 @@ def load(*, device: str, dtype: str, embedded: bool) -> Learner:
             "them with the recipe that the README names under 'model=tiny'."
         )
     where = resolve_device(device)
+    shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
     model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
-    logging.enable_progress_bar()
+    if shows_bars:
+        logging.enable_progress_bar()
     return Learner(
         model.to(where),
         AutoTokenizer.from_pretrained(FOLDER, local_files_only=True),

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
@@ -133,7 +133,7 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
     unknown = sorted(token for token, i in tokenizer.get_vocab().items() if i >= num_embeddings and i not in special)
     if unknown:
         raise UserError(
-            f"The tokenizer in '{folder}' has {len(unknown)} tokens ({', '.join(unknown[:3])}) beyond the "
+            f"The tokenizer in '{folder}' has {counted(len(unknown), 'token')} ({', '.join(unknown[:3])}) beyond the "
             f"{num_embeddings} that the model has embeddings for: a text with one could not be read. Set "
             "model.name_or_path to a folder with the model's own tokenizer, or resize the model's embeddings there."
         )

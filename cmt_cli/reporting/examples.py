@@ -1,4 +1,4 @@
-"""Pack the predictions of many runs for a web page: each text once, each run on its own, unpacked when asked for.
+"""Pack the predictions of many runs for a web page: each text once, each run on its own, unpacked on demand.
 
 One entry per run is gzip of `[row, question list, prediction numbers..., scores...]`, numbers as little-endian uint32
 and scores as uint16, fractions times 10,000 with 65,535 for none. Only metrics whose scores are fractions are packed.
@@ -78,11 +78,11 @@ class Packer:
 
     def _row(self, row: int, records: Sequence[Mapping[str, Any]]) -> bytes:
         self.num_predictions += len(records)
-        asked = tuple(self._questions.of(_question(record)) for record in records)
+        questions = tuple(self._questions.of(_question(record)) for record in records)
         answers = [self._texts.of(_text(record.get("prediction"))) for record in records]
         self._learn_metrics(records)
         scores = [_coded(record.get("scores", {}).get(name)) for name in self._metrics for record in records]
-        head = array("I", [row, self._lists.of(asked), len(records), len(self._metrics), *answers])
+        head = array("I", [row, self._lists.of(questions), len(records), len(self._metrics), *answers])
         return _little(head) + _little(array("H", scores + [0] * (len(scores) % 2)))
 
     def _learn_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:

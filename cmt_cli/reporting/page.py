@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.reporting.examples import Packed
 
 SCRIPTS = ("base.js", "charts.js", "figures.js", "examples.js", "origin.js", "main.js")
@@ -33,7 +34,9 @@ def to_html(content: Mapping[str, Any], packed: Mapping[str, Packed], *, title: 
     fields = {
         "policy": html.escape(_policy(script, style)),
         "title": html.escape(title),
-        "lead": html.escape(f"{num_runs} runs of {num_methods} methods, written on {content['created']}"),
+        "lead": html.escape(
+            f"{counted(num_runs, 'run')} of {counted(num_methods, 'method')}, written on {content['created']}"
+        ),
         "footer": html.escape(
             f"Written by cmt {content['cmt']}. Scores are fractions; a missing one is never counted as 0."
         ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from cmt_cli.analysis.comparison import COSTS, Comparison, Difference, Section, Value
 from cmt_cli.analysis.statistics import PairedTest, is_narrow
+from cmt_cli.core.exceptions import counted
 
 SHORT = {
     "fwd_zero_shot": "fwd_zs",
@@ -23,7 +24,7 @@ _SCALES: Mapping[str, float] = {"adapt_seconds_per_document": 1000.0, "peak_memo
 def section_title(section: Section) -> str:
     """Return what a section's table is of."""
     data = f"{section.data} ({section.files})" if section.files else section.data
-    return f"{data}, {section.label}, {section.num_tests} tests, scores by {section.primary_metric}"
+    return f"{data}, {section.label}, {counted(section.num_tests, 'test')}, scores by {section.primary_metric}"
 
 
 def used(section: Section, columns: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cmt_cli.analysis.comparison import COSTS, SCORES, Comparison, Difference, Line, Ranking, Section
 from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section_title, shown, used
+from cmt_cli.running.terminal import paragraph
 
 _MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
 _WIDE = 140
@@ -41,7 +42,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             console.print(Text(f"  {rank:.2f}  {label}  ({', '.join(f'{place:g}' for place in places)})"))
         console.print()
     for note in notes(comparison):
-        console.print(note, markup=False, highlight=False)
+        paragraph(console, "", note)
 
 
 def _table(section: Section, columns: Sequence[str]) -> Table:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.core.stream import Stream
 from cmt_cli.evaluation.sequence_metrics import Baseline, baseline
@@ -71,5 +72,9 @@ def work(method: str, stream: Stream) -> str:
     """Return in words what a baseline run costs: trainings, and examples per pass over all of them."""
     sizes = [len(task.train) for task in stream.tasks]
     seen: Sequence[int] = list(accumulate(sizes)) if method == JOINT else sizes
-    times = f"{sum(seen) / max(sum(sizes), 1):.3g} times those of one pass over the stream"
-    return f"{len(seen)} trainings from the base model, {sum(seen):,} examples per epoch in all ({times})"
+    times = f"{sum(seen) / max(sum(sizes), 1):.3g}"
+    part = "as many as" if times == "1" else f"{times} times those of"
+    return (
+        f"{counted(len(seen), 'training')} from the base model, {sum(seen):,} examples per epoch in all ({part} "
+        "one pass over the stream)"
+    )

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cmt_cli.core.atomic import sync, write_text
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.objectives import State
 
 _NUM_KEPT = 2
@@ -74,7 +75,7 @@ class Slot:
             try:
                 checkpoint = _read(self._folder / str(number), tag)
             except DamagedCheckpointError as error:
-                warnings.warn(f"{error} The checkpoint before it is used.", stacklevel=2)
+                warnings.warn(f"{error} The checkpoint before it is used.", CmtWarning, stacklevel=2)
                 continue
             if checkpoint is not None:
                 return checkpoint

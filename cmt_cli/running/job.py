@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
+from cmt_cli.running.terminal import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Job(Settings):
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
-        from cmt_cli.data.files.reading import ProblemError
+        from cmt_cli.data.files.problems import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
         cache = Path(self.config["paths"]["cache"]).expanduser()
@@ -91,9 +93,7 @@ class Job(Settings):
 
 
 def _note(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    say(text, sys.stderr)
 
 
 def load(folder: Path, trusted: Sequence[str]) -> Job:

@@ -23,6 +23,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.scores import read_steps
+from cmt_cli.running.terminal import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner
@@ -110,19 +111,20 @@ def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGr
     from cmt_cli.core.device_memory import free_memory
     from cmt_cli.running.lock import FolderInUseError
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=processes.rank > 0)
+    console = Console(stderr=True, quiet=processes.rank > 0)
 
     def missing_runs() -> list[BaselineRun]:
         return [run for run in find_baselines(job, stream, folder).values() if run.reason is not None]
 
     while missing := processes.run_on_rank_zero(missing_runs):
         run, baseline = missing[0], job.baseline(missing[0].method)
-        console.print(f"Baseline run {run.method}: {work(run.method, stream)}. baselines=none leaves it out.")
+        text = f"{work(run.method, stream)}. baselines=none leaves it out."
+        paragraph(console, f"Baseline run {run.method}: ", text)
         try:
             baselines = find_baselines(baseline, stream, run.folder)
             _run_stream(baseline, stream, run.folder, processes, baselines=baselines)
         except FolderInUseError:
-            console.print(f"Another process is making {run.folder}: waiting for it.", markup=False)
+            paragraph(console, "", f"Another process is making {run.folder}: waiting for it.")
             time.sleep(_WAIT_SECONDS)
         free_memory()
 
@@ -161,7 +163,7 @@ def _run_stream(
         if too_long := evaluator.check_lengths(learner, stream.tests):
             stream = replace(stream, provenance=stream.provenance.noted(too_long))
             if processes.rank == 0:
-                console.print(f"Warning: {too_long}.", markup=False, highlight=False)
+                paragraph(console, "Warning: ", f"{too_long}.")
         run_stream(
             learner=learner,
             method=method,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 from typing_extensions import override
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.running.progress import ProgressDisplay
+from cmt_cli.running.terminal import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult
@@ -87,7 +89,8 @@ class ConsoleLogger(NullLogger):
         if means:
             self._print(f"{when}: {', '.join(means)} on what is learned so far")
         if num_cut := int(sum(number for name, number in scores.items() if name.startswith("truncated/"))):
-            self._print(f"{num_cut} prompts were longer than model.max_tokens and lost their middle")
+            were, their = ("was", "its") if num_cut == 1 else ("were", "their")
+            self._print(f"{counted(num_cut, 'prompt')} {were} longer than model.max_tokens and lost {their} middle")
         cut = 1 - scores.get("aa/eos_rate", 1.0)
         if index and cut > _MOST_CUT:
             self._print(
@@ -104,7 +107,7 @@ class ConsoleLogger(NullLogger):
         self._display.close()
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        paragraph(self._console, "", text)
 
 
 class JsonLines(NullLogger):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cmt_cli.running.terminal import paragraph
+
 _LINE_SECONDS = 5.0
 
 
@@ -48,7 +50,7 @@ class ProgressDisplay:
         elif time.monotonic() - self._printed_at >= _LINE_SECONDS:
             self._printed_at = time.monotonic()
             count = f" {done}/{total}" if total else ""
-            self._console.print(f"{description}{count}{', ' + left if left else ''}", markup=False, highlight=False)
+            paragraph(self._console, "", f"{description}{count}{', ' + left if left else ''}")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.atomic import write_json
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running import lock
 
 JOBS = "jobs"  # the folder of records; Hydra is told to use it as every job's output folder
@@ -237,7 +237,8 @@ def with_sweeps(folders: Sequence[Path]) -> list[Path]:
         runs = [Path(record.folder) for record in jobs if record.folder is not None]
         here = [run for run in runs if run.is_dir()]
         if not here:
-            gone = f"{len(runs)} have gone, e.g. '{runs[0]}'" if runs else "none has begun"
-            raise UserError(f"'{folder}' is a sweep without runs: of {len(sweep.plan().jobs)} jobs {gone}.")
+            have = "has" if len(runs) == 1 else "have"
+            gone = f"{len(runs)} {have} gone, e.g. '{runs[0]}'" if runs else "none has begun"
+            raise UserError(f"'{folder}' is a sweep without runs: of {counted(len(sweep.plan().jobs), 'job')} {gone}.")
         found += here
     return list(dict.fromkeys(found))

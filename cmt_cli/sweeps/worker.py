@@ -25,6 +25,7 @@ from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
+from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
 
 
@@ -55,6 +56,7 @@ def run_job(
     """
     if sweep.is_stopping:
         return "queued"
+    _set_up_output()
     os.chdir(cwd)
     job = RunningJob(sweep, overrides)
     job.begin()
@@ -76,7 +78,7 @@ def run_job(
     except BaseException as error:
         job.end("interrupted", error=error)
         raise
-    print(f"{job.status}: {' '.join(overrides)}", file=sys.stderr)
+    say(f"{job.status}: {' '.join(overrides)}", sys.stderr)
     return job.status
 
 
@@ -85,9 +87,16 @@ def accompany(make: Callable[[], Job], cwd: Path) -> None:
 
     Raises Interrupted where a signal stopped the run.
     """
+    _set_up_output()
     os.chdir(cwd)
     with contextlib.suppress(UserError, NonFiniteLoss, ProcessLost):
         job_run.run(make())
+
+
+def _set_up_output() -> None:
+    """Do what the command line does at its start, which a launcher's worker has not come through."""
+    print_own_warnings()
+    hide_library_bars()
 
 
 def _run(make: Callable[[], Job], job: RunningJob, make_pruner: Callable[[], Any]) -> None:

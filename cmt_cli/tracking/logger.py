@@ -23,6 +23,7 @@ from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.loggers import NullLogger
 from cmt_cli.running.store import RunStore
+from cmt_cli.running.terminal import say
 from cmt_cli.tracking.connection import Mode, answers, choose_mode
 from cmt_cli.tracking.figures import draw_curves, draw_matrix
 from cmt_cli.tracking.sync import note_unsent
@@ -89,8 +90,8 @@ class WandbLogger(NullLogger):
             self._attempt(lambda: self._open(mode, settings))
         self._is_online = mode == "online"
         if self._run is not None and mode != "disabled":
-            local = f"offline ({reason}); to upload: cmt wandb sync {folder}"
-            print(f"W&B: {self._run.url if self._is_online else local}", file=sys.stderr)
+            local = f"offline ({reason}); to upload: `cmt wandb sync {folder}`"
+            say(f"W&B: {self._run.url if self._is_online else local}", sys.stderr)
 
     @override
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -180,7 +181,7 @@ class WandbLogger(NullLogger):
         except Exception as error:  # the client raises direct subclasses of Exception from its private modules
             if not self._has_warned:
                 line = str(error).strip().split("\n")[0]
-                print(f"W&B: {type(error).__name__}: {line}. The run goes on, its folder has it all.", file=sys.stderr)
+                say(f"W&B: {type(error).__name__}: {line}. The run goes on, its folder has it all.", sys.stderr)
             self._has_warned = True
             return False
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.atomic import write_text
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running.lock import HEARTBEAT_SECONDS
 from cmt_cli.running.run_files import read_result
 from cmt_cli.tracking.connection import unreachable
@@ -80,7 +80,10 @@ def sync(
     """
     reason = unreachable(address, _CONNECT_SECONDS)
     if reason is not None:
-        raise UserError(f"Nothing was uploaded: {reason}. {len(runs)} runs wait; repeat the command then.")
+        raise UserError(
+            f"Nothing was uploaded: {reason}. {counted(len(runs), 'run')} {'waits' if len(runs) == 1 else 'wait'}; "
+            "repeat the command then."
+        )
     left = []
     for done, run in enumerate(runs):
         progress(f"uploading {run.folder.name}", done, len(runs))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.device_memory import free_memory, is_out_of_memory
-from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
+from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
@@ -93,7 +93,7 @@ class GradientLoop:
         lr_scale: Callable[[int, int], float],
         between_steps: Callable[[int], None] | None = None,
     ) -> None:
-        """Take all steps; raise Interrupted when asked to stop, NonFiniteLoss, or UserError when memory runs out.
+        """Take all steps; raise Interrupted on a requested stop, NonFiniteLoss, or UserError when memory runs out.
 
         `between_steps` is called with the number of steps taken, before each step but the first. Where it raises
         Interrupted, a resumed fit calls it again.
@@ -138,8 +138,9 @@ class GradientLoop:
             return
         if (saved["num_steps"], saved["num_items"]) != (self._plan.num_steps, self._objective.num_items):
             raise RuntimeError(
-                f"The checkpoint is of a fit with {saved['num_items']} items and {saved['num_steps']} steps; "
-                f"this one has {self._objective.num_items} and {self._plan.num_steps}."
+                f"The checkpoint is of a fit with {counted(saved['num_items'], 'item')} and "
+                f"{counted(saved['num_steps'], 'step')}; this one has {self._objective.num_items} and "
+                f"{self._plan.num_steps}."
             )
         self._method.load_state_dict(_part(saved, "method."))
         self._objective.load_state_dict(_part(saved, "objective."))

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import Budget, Fit, Objective, ParamGroup, State
@@ -146,6 +146,7 @@ class BoundFit:
             warnings.warn(
                 f"{type(self._method).__name__} trains on steps that cannot be divided: each of the {world_size} "
                 "processes computes them whole. The result is the same, and no sooner.",
+                CmtWarning,
                 stacklevel=2,
             )
         loop = self._loop(objective, budget or self._meta)

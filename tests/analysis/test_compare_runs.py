@@ -85,10 +85,11 @@ def test_validation_results_have_a_labelled_table_of_their_own(runs: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:.*broken")
-def test_tables_fit_the_console_and_csv_is_exact(runs: Path) -> None:
+def test_tables_fit_the_console_and_csv_is_exact(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = compare([runs])
     for width in (80, 160):
-        console = Console(width=width, file=io.StringIO(), record=True)
+        monkeypatch.setenv("COLUMNS", str(width))
+        console = Console(file=io.StringIO(), record=True)
         print_comparison(comparison, console)
         assert all(len(line.rstrip()) <= width for line in console.export_text().splitlines())
     lines = list(csv.DictReader(io.StringIO(to_csv(comparison))))

@@ -193,8 +193,9 @@ def test_the_command_line_prints_every_format(runs: Path) -> None:
     assert listed.stdout.splitlines()[-1] == "3 runs"
 
 
-def test_a_console_of_80_columns_holds_the_tests(runs: Path) -> None:
-    console = Console(width=80, file=io.StringIO(), record=True)
+def test_a_console_of_80_columns_holds_the_tests(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console = Console(file=io.StringIO(), record=True)
     print_comparison(compare([runs], Options(baseline="ewc")), console)
     lines = console.export_text().splitlines()
     assert "against ewc tiny" in lines and max(map(len, lines)) <= 80

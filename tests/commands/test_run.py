@@ -138,6 +138,21 @@ def test_a_dry_run_lists_jobs_and_loads_no_weights(
     assert not Path("runs").exists()
 
 
+def test_a_dry_run_says_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "--dry-run", "-m", "method=ewc,l2", "trainer=smoke,default", *SMALL[1:]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if not line.startswith("  ") or "as job" not in line]
+    assert len(set(said)) == len(said) == 19
+    assert lines[0] == "all jobs" and lines[1].startswith("  data    streamingqa, generated")
+    assert [len([line for line in lines if f"/{name}-" in line]) for name in ("newest_task", "joint")] == [2, 2]
+    assert lines[lines.index("job 2 method=l2 trainer=smoke") + 3] == "  needs   as job 0"
+
+
+def test_a_dry_run_names_the_job_that_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", "--dry-run", "-m", "method=frozen", "data.source=auto,real", *SMALL) == 2
+    assert capsys.readouterr().err.startswith("Error: Job 1: data=streamingqa has no files")
+
+
 @pytest.mark.parametrize("dry", [("--dry-run",), ()])
 def test_settings_that_cannot_work_leave_no_folder(
     dry: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -32,7 +32,8 @@ def shown(result: RunResult, folder: Path, *, width: int = 80, terminal: bool = 
     return file.getvalue()
 
 
-def test_a_run_of_twelve_tests_fits_80_columns(tmp_path: Path) -> None:
+def test_a_run_of_twelve_tests_fits_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = shown(run_toy(tmp_path, stream=toy_stream(12)), tmp_path)
     lines = [line.rstrip() for line in text.splitlines() if not line.startswith(("  cmt ", "Run folder: "))]
     assert "\x1b" not in text and all(len(line) <= 80 for line in lines)

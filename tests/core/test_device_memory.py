@@ -66,7 +66,7 @@ def test_the_size_that_fits_is_remembered() -> None:
 
 
 def test_what_cannot_be_cut_is_a_readable_error() -> None:
-    with pytest.raises(UserError, match=r"1 sequences.*CUDA out of memory\..*model\.max_tokens"):
+    with pytest.raises(UserError, match=r"1 sequence.*CUDA out of memory\..*model\.max_tokens"):
         list(MemoryParts().run(doubled(0, []), range(4)))
     with pytest.raises(UserError, match="4 sequences"):  # other ranks wait inside the pass
         list(MemoryParts().run(doubled(2, []), range(4), in_step=True))

@@ -11,7 +11,7 @@ import pytest
 
 import cmt_cli
 from cmt_cli.core.exceptions import counted, ended
-from cmt_cli.data.files.reading import Problem, ProblemError
+from cmt_cli.data.files.problems import Problem, ProblemError
 
 PACKAGE = Path(cmt_cli.__file__).parent
 FAULTS = re.compile(

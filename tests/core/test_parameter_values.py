@@ -119,7 +119,7 @@ def test_a_teacher_lacking_a_trained_parameter_is_an_error(tiny_llama: Learner) 
     tiny_llama.unfreeze()
     values = trainable_values(tiny_llama)
     tiny_llama.model.register_parameter("grown", nn.Parameter(torch.ones(2)))
-    with pytest.raises(ValueError, match=r"differ in 1 parameters, e\.g\. 'grown'"), swapped_in(tiny_llama, values):
+    with pytest.raises(ValueError, match=r"differ in 1 parameter, e\.g\. 'grown'"), swapped_in(tiny_llama, values):
         pass
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from cmt_cli.core.sharded import local_slice
-from cmt_cli.methods.amortized.amortizer import in_chunks
+from cmt_cli.methods.amortized.encoded_batch import in_chunks
 
 
 class Meeting:

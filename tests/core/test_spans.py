@@ -45,5 +45,5 @@ def test_every_scheme_of_tags_gives_the_same_spans(tags: str) -> None:
 
 def test_the_words_of_an_entity_are_its_tokens() -> None:
     assert tagged_entities(["in", "New", "Kelham"], ["O", "B-city", "I-city"]) == [Entity("city", "New Kelham")]
-    with pytest.raises(UserError, match="3 tokens but 1 tags"):
+    with pytest.raises(UserError, match="3 tokens but 1 tag"):
         tagged_entities(["in", "New", "Kelham"], ["O"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 

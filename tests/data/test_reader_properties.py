@@ -22,7 +22,7 @@ from cmt_cli.commands import stream_files
 from cmt_cli.config import catalog, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import Item, LabelledCorpus
 
 LONG = 2**20  # bytes of a line

@@ -1,7 +1,7 @@
 """Every fine-tuning stream on real files, through its configuration: the sizes of its tasks, and whole runs.
 
 The numbers were counted without the readers, by a few lines of plain csv, json and regular expressions: rows of a
-split, less rows that occur twice or are asked in a later split. Subsets hold fewer tasks than their orders name.
+split, less rows that occur twice or are queried in a later split. Subsets hold fewer tasks than their orders name.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.knowledge.knowledge_stream import Selection
 
 Read = Callable[[Path], tuple[object, list[Problem]]]  # of any corpus

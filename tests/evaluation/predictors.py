@@ -12,14 +12,14 @@ class TablePredictor:
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self.texts = texts
-        self.asked: list[Prompt] = []
+        self.prompts_seen: list[Prompt] = []
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        self.asked += prompts
+        self.prompts_seen += prompts
         return [Answer(self.texts[prompt.text], ended=True) for prompt in prompts]
 
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        self.asked += [prompt for prompt in prompts if prompt not in self.asked]
+        self.prompts_seen += [prompt for prompt in prompts if prompt not in self.prompts_seen]
         return [float(self.texts[p.text] == target.strip()) for p, target in zip(prompts, targets, strict=True)]
 
 

@@ -230,7 +230,7 @@ def test_gold_answers_that_are_too_long_are_counted(tiny_gpt2: Learner) -> None:
     label = replace(question("y", long), choices=(f" {long}", " no"))  # as many tokens are generated as a choice takes
     tests = [replace(FIRST, examples=(asked, label)), replace(SECOND, metric="accuracy", examples=(asked,))]
     assert evaluator().check_lengths(tiny_gpt2, tests) == (
-        "1 of 2 gold answers are longer than max_new_tokens=4 and cannot be produced"
+        "1 of 2 gold answers is longer than max_new_tokens=4 and cannot be produced"
     )
     assert evaluator().check_lengths(tiny_gpt2, [replace(tests[0], answers=AnswerForm(max_new_tokens=60))]) == ""
     with pytest.raises(UserError, match="max_new_tokens"):

@@ -8,7 +8,8 @@ import pytest
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Example, TestSet
-from cmt_cli.evaluation.metric_scorers import SCORERS, counts_of, scorer_of
+from cmt_cli.evaluation.extraction_scorers import counts_of
+from cmt_cli.evaluation.metric_scorers import SCORERS, scorer_of
 from cmt_cli.evaluation.scorer import GENERATED
 from cmt_cli.evaluation.span_metrics import LabelSpace, macro_f1, micro_f1, summed
 from tests.evaluation.predictors import TablePredictor, evaluate

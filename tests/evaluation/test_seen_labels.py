@@ -22,7 +22,7 @@ RIGHT = {"p": "lost", "q": "late", "r": "food", "s": "pets"}
 def choices(tests: Sequence[TestSet], row: int) -> dict[str, tuple[str, ...]]:
     predictor = TablePredictor(RIGHT)
     evaluate(predictor, tests, row=row)
-    return {prompt.text: prompt.choices for prompt in predictor.asked}
+    return {prompt.text: prompt.choices for prompt in predictor.prompts_seen}
 
 
 def test_choices_are_labels_of_seen_and_evaluated_tasks() -> None:
@@ -77,7 +77,7 @@ def test_no_seen_row_without_labels_or_with_named_tasks() -> None:
 
 
 TYPES = (("person",), ("city", "date"))
-# "p" is asked in both tasks, each with the entities of its own types as target
+# "p" is evaluated in both tasks, each with the entities of its own types as target
 PEOPLE = (Example("a", "p", " person: Ada"), Example("b", "q", " person: Bo"))
 PLACES = (Example("c", "p", " city: Turin"), Example("d", "r", " date: May; date: June"))
 SPANS = [
@@ -107,4 +107,4 @@ def test_entities_of_seen_types_count_once_per_sentence() -> None:
 def test_a_limit_hides_no_gold_of_an_evaluated_sentence() -> None:
     right = {"p": "person: Ada; city: Turin", "q": "person: Bo", "r": "date: May; date: June"}
     reordered = [SPANS[0], replace(SPANS[1], examples=PLACES[::-1])]
-    assert seen(reordered, 2, right, limit=1)["span_f1_seen"] == 1.0  # "p" is asked in the first task only
+    assert seen(reordered, 2, right, limit=1)["span_f1_seen"] == 1.0  # "p" is evaluated in the first task only

@@ -149,7 +149,7 @@ def test_a_reference_is_the_diagonal_of_its_own_matrix() -> None:
     itself = sequence_metrics(matrix(), single_task=baseline(matrix(), "it"), joint=baseline(matrix(), "it"))
     assert itself["fwd_single_task"].value == itself["intransigence"].value == 0
     other = sequence_metrics(matrix(), joint=Baseline((0.5, 0.5)))
-    assert other["intransigence"].reason == "needs 3 baseline scores, 2 were given"
+    assert other["intransigence"].reason == "needs 3 baseline scores, not 2"
 
 
 def test_a_stream_can_declare_a_metric_undefined() -> None:

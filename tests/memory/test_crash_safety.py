@@ -14,6 +14,15 @@ from tests.memory import killed_writer
 from tests.memory.killed_writer import open_bank, record
 
 
+def written_bank(folder: Path, num_records: int) -> Path:
+    """Write a bank of some records and close it; return its manifest."""
+    bank = open_bank(folder)
+    for number in range(num_records):
+        bank.append(record(number))
+    bank.close()
+    return folder / "manifest.jsonl"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_sigkill_at_random_moments_leaves_a_prefix(tmp_path: Path) -> None:
     command = [sys.executable, killed_writer.__file__, str(tmp_path), "25"]
@@ -28,11 +37,7 @@ def test_sigkill_at_random_moments_leaves_a_prefix(tmp_path: Path) -> None:
 
 
 def test_a_truncated_line_is_dropped_and_writing_goes_on(tmp_path: Path) -> None:
-    bank = open_bank(tmp_path)
-    for number in range(3):
-        bank.append(record(number))
-    bank.close()
-    manifest = tmp_path / "manifest.jsonl"
+    manifest = written_bank(tmp_path, 3)
     whole = manifest.read_bytes()
     for length in range(len(whole) - 1, len(whole.rsplit(b"\n", 2)[0]) + 1, -1):
         manifest.write_bytes(whole[:length])
@@ -44,10 +49,7 @@ def test_a_truncated_line_is_dropped_and_writing_goes_on(tmp_path: Path) -> None
 
 
 def test_an_interrupted_removal_is_finished_on_opening(tmp_path: Path) -> None:
-    bank = open_bank(tmp_path)
-    bank.append(record(0))
-    bank.close()
-    with (tmp_path / "manifest.jsonl").open("a") as file:
+    with written_bank(tmp_path, 1).open("a") as file:
         file.write('{"remove":[0]}\n')
     shard = np.load(tmp_path / "memory_00000.npy", mmap_mode="r")
     assert shard[0].any()
@@ -56,11 +58,7 @@ def test_an_interrupted_removal_is_finished_on_opening(tmp_path: Path) -> None:
 
 
 def test_a_damaged_middle_line_is_reported_with_its_number(tmp_path: Path) -> None:
-    bank = open_bank(tmp_path)
-    for number in range(3):
-        bank.append(record(number))
-    bank.close()
-    manifest = tmp_path / "manifest.jsonl"
+    manifest = written_bank(tmp_path, 3)
     lines = manifest.read_bytes().split(b"\n")
     manifest.write_bytes(b"\n".join([lines[0], lines[1][:9], *lines[2:]]))
     with pytest.raises(UserError, match="line 2"):

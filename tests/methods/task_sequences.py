@@ -10,9 +10,10 @@ from torch import Tensor
 
 from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.method import Method
+from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import State
 from cmt_cli.core.stream import Episodes, Example, Task
+from cmt_cli.methods.sequential.finetune import FineTune
 from tests.training.sessions import MemorySession, budget, trainer
 
 SomeMethod = TypeVar("SomeMethod", bound=Method)
@@ -45,6 +46,17 @@ def same(left: State, right: State) -> bool:
         return False
     values = [(left[key], right[key]) for key in left]
     return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in values)
+
+
+def assert_each_task_is_trained_alone(new_learner: Callable[[], Learner], method: Method, trainable: Trainable) -> None:
+    """After each task the model is the base model after fine-tuning on that task alone, bit for bit."""
+    learner = new_learner()
+    started(learner, method)
+    for task in TASKS:
+        learn(learner, method, task)
+        alone = new_learner()
+        learn(alone, started(alone, FineTune(trainable=trainable)), task)
+        assert same(learner.state_dict(), alone.state_dict())
 
 
 def assert_survives_a_kill(new_learner: Callable[[], Learner], new_method: Callable[[], Method]) -> None:

@@ -30,13 +30,7 @@ def write_run(
     settings: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run of three tasks, each with a test `task<j>` of `questions` questions."""
-    num_tests = len(rows[0])
-    tests = tuple(f"task{j}" for j in range(num_tests))
-    matrix = ScoreMatrix("em", tests, tuple(range(num_tests)), tuple(map(tuple, rows)))
-    halves = tuple(tuple(None if v is None else v / 2 for v in row) for row in rows)
-    words = tuple(tuple(None if v is None else v * 3 for v in row) for row in rows)
-    names = {"em": matrix, "f1": ScoreMatrix("f1", tests, matrix.learned_at, halves)}
-    names["answer_words"] = ScoreMatrix("answer_words", tests, matrix.learned_at, words)
+    names = {name: _matrix(name, rows, times) for name, times in (("em", 1), ("f1", 0.5), ("answer_words", 3))}
     data = {"name": "toy", "stream": "toy", "source": source, "split": "test", "license": "none", "note": "three tasks"}
     result = RunResult(
         method=method,
@@ -48,7 +42,7 @@ def write_run(
         primary_metric="em",
         matrices=names,
         metrics={
-            **sequence_metrics(matrix),
+            **sequence_metrics(names["em"]),
             **{f"f1/{k}": v for k, v in sequence_metrics(names["f1"]).items()},
         },
         cost=Cost(train_seconds=10.0 * (seed + 1), tokens=1000),
@@ -66,12 +60,12 @@ def write_run(
     for row in range(len(rows)):
         records = [
             _record(
-                tests[task],
+                test,
                 f"q{task}-{question}",
                 prompt.format(task=task, question=question),
                 answer(row, task, question),
             )
-            for task in range(num_tests)
+            for task, test in enumerate(names["em"].tests)
             for question in range(questions)
         ]
         lines = "".join(json.dumps(record) + "\n" for record in records)
@@ -79,8 +73,15 @@ def write_run(
     return folder
 
 
+def _matrix(metric: str, rows: Sequence[Sequence[float | None]], times: float) -> ScoreMatrix:
+    """Return the scores of a metric that is a multiple of the exact match."""
+    tests = tuple(f"task{j}" for j in range(len(rows[0])))
+    scores = tuple(tuple(None if v is None else v * times for v in row) for row in rows)
+    return ScoreMatrix(metric, tests, tuple(range(len(tests))), scores)
+
+
 def _record(test: str, name: str, prompt: str, answered: tuple[str, float]) -> dict[str, Any]:
     text, score = answered
     scores = {"em": score, "f1": score / 2, "answer_words": 3.0}
-    asked = {"test": test, "id": name, "target": " flute", "prompt": prompt}
-    return {**asked, "references": ["flute"], "prediction": text, "scores": scores, "documents": []}
+    question = {"test": test, "id": name, "target": " flute", "prompt": prompt}
+    return {**question, "references": ["flute"], "prediction": text, "scores": scores, "documents": []}

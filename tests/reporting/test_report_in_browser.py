@@ -131,8 +131,8 @@ def test_a_missing_cell_is_hatched_and_says_why(browser: Browser, report: Path) 
     browser.open(report, "seed=0")
     labels = "[...document.querySelectorAll('.heat td.none')].map((cell) => cell.getAttribute('aria-label'))"
     assert browser.evaluate(labels) == [
-        "task1, after 1 task: no score, this test was not asked at that time",
-        "task2, after 1 task: no score, this test was not asked at that time",
+        "task1, after 1 task: no score, this test was not evaluated at that time",
+        "task2, after 1 task: no score, this test was not evaluated at that time",
     ]
     assert browser.evaluate("getComputedStyle(document.querySelector('.heat td.none')).backgroundImage").startswith(
         "rep"

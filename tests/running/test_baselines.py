@@ -215,6 +215,9 @@ def test_a_baselines_work_is_told_in_trainings_and_examples() -> None:
     assert work("joint", toy_stream(4)).endswith(
         "40 examples per epoch in all (2.5 times those of one pass over the stream)"
     )
+    assert work("single_task", toy_stream(1)) == (
+        "1 training from the base model, 4 examples per epoch in all (as many as one pass over the stream)"
+    )
 
 
 def test_forward_transfer_is_undefined_where_tasks_bring_new_labels(tmp_path: Path) -> None:

@@ -107,4 +107,4 @@ def test_cut_prompts_are_counted_by_test_in_the_record(make_learner: Callable[[s
     assert written["truncated"] == {"batch-0": 1}
     assert RunResult.from_json(written) == result
     assert RunResult.from_json({k: v for k, v in written.items() if k != "truncated"}).truncated == {}
-    assert "1 prompts were longer than model.max_tokens" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 prompt was longer than model.max_tokens" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -54,9 +54,9 @@ def test_nothing_that_is_learned_or_scored_after_tasks_changes(tmp_path: Path) -
 def test_learned_tasks_tests_are_evaluated_every_n_steps(tmp_path: Path) -> None:
     run_toy(tmp_path, evaluator=ToyEvaluator(every_steps=2))
     steps = read_steps(tmp_path)
-    asked = {task: {step: list(scores) for step, scores in cells.items()} for task, cells in steps.items()}
+    scored = {task: {step: list(scores) for step, scores in cells.items()} for task, cells in steps.items()}
     tests = ["batch-0", "batch-1", "batch-2"]
-    assert asked == {task: {2: tests[: task + 1], 4: tests[: task + 1]} for task in range(3)}
+    assert scored == {task: {2: tests[: task + 1], 4: tests[: task + 1]} for task in range(3)}
     result = read_result(tmp_path)
     assert result is not None
     rows = [[present(score) for score in row] for row in result.matrices["em"].rows]
@@ -133,7 +133,7 @@ def test_a_signal_during_evaluation_inside_tasks_loses_no_step(
         run_real(tmp_path / "cut", make_learner("llama"), every_steps=2)
     saved = Slot(tmp_path / "cut" / "checkpoint" / "fit").load("learn:1")
     assert saved is not None and saved.state["step"] == 2
-    assert 1 not in read_steps(tmp_path / "cut")  # not asked yet, and asked first when the run is continued
+    assert 1 not in read_steps(tmp_path / "cut")  # not scored yet, and scored first when the run is continued
     run_real(tmp_path / "cut", make_learner("llama"), every_steps=2)
     assert record_without_times(tmp_path / "cut") == record_without_times(tmp_path / "whole")
     assert read_steps(tmp_path / "cut") == read_steps(tmp_path / "whole")

@@ -20,10 +20,10 @@ from cmt_cli.sweeps import status
 from cmt_cli.sweeps.folder import JobRecord, Plan, RunningJob, SweepFolder, job_key
 from cmt_cli.sweeps.status import find_sweep, read_status
 
-CELLS = (("seed=0", "method=ewc"), ("seed=1", "method=ewc"))
+JOBS = (("seed=0", "method=ewc"), ("seed=1", "method=ewc"))
 
 
-def plan(jobs: tuple[tuple[str, ...], ...] = CELLS) -> Plan:
+def plan(jobs: tuple[tuple[str, ...], ...] = JOBS) -> Plan:
     return Plan(("method=ewc", "seed=0,1"), (), "basic", "basic", jobs, "/somewhere", None, 0.0)
 
 
@@ -51,16 +51,16 @@ def test_a_job_is_known_by_its_unordered_overrides() -> None:
 
 def test_a_cell_goes_from_missing_over_running_to_complete(sweep: SweepFolder) -> None:
     assert states(sweep) == ["missing", "missing"]
-    job = RunningJob(sweep, CELLS[0])
+    job = RunningJob(sweep, JOBS[0])
     job.begin()
     job.note_folder(Path("runs/x"))
     assert states(sweep) == ["running", "missing"]
-    record = sweep.record(CELLS[0])
+    record = sweep.record(JOBS[0])
     assert record is not None and record.pid == os.getpid() and record.folder == str(Path("runs/x").absolute())
     job.end("complete")
     found = read_status(sweep.path)
     assert found.counts == {"complete": 1, "missing": 1}
-    assert [job.overrides for job in found.open] == [CELLS[1]]
+    assert [job.overrides for job in found.open] == [JOBS[1]]
     assert found.varied(found.jobs[1]) == "seed=1"
 
 
@@ -71,19 +71,19 @@ def test_cells_wait_while_somebody_hands_them_out(sweep: SweepFolder) -> None:
 
 
 def test_a_failed_job_keeps_its_errors_first_line(sweep: SweepFolder) -> None:
-    job = RunningJob(sweep, CELLS[0])
+    job = RunningJob(sweep, JOBS[0])
     job.begin()
     job.end("failed", error=ValueError("no such file\nand more"))
-    record = sweep.record(CELLS[0])
+    record = sweep.record(JOBS[0])
     assert states(sweep)[0] == "failed" and record is not None and record.error == "no such file"
 
 
 def test_jobs_of_dead_or_silent_processes_are_stale(sweep: SweepFolder) -> None:
-    here, there = (JobRecord(job, "running", host=socket.gethostname(), pid=dead_pid()) for job in CELLS)
+    here, there = (JobRecord(job, "running", host=socket.gethostname(), pid=dead_pid()) for job in JOBS)
     sweep.write(here)
     sweep.write(dataclasses.replace(there, host="elsewhere"))
     assert states(sweep) == ["stale", "running"]
-    path = sweep.record_path(CELLS[1])
+    path = sweep.record_path(JOBS[1])
     long_ago = path.stat().st_mtime - lock.SILENT_SECONDS - 1
     os.utime(path, (long_ago, long_ago))
     assert states(sweep) == ["stale", "stale"]
@@ -93,7 +93,7 @@ def test_a_run_finished_before_its_processs_death_is_complete(
     sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    sweep.write(JobRecord(CELLS[0], "running", host=socket.gethostname(), pid=dead_pid(), folder=str(folder)))
+    sweep.write(JobRecord(JOBS[0], "running", host=socket.gethostname(), pid=dead_pid(), folder=str(folder)))
     assert states(sweep)[0] == "stale"
     finished = SimpleNamespace(status="complete")
     monkeypatch.setattr(status, "read_result", {folder: finished}.get)
@@ -101,23 +101,23 @@ def test_a_run_finished_before_its_processs_death_is_complete(
 
 
 def test_a_cell_in_the_schedulers_queue_is_not_missing(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep.hand_out(CELLS[0], job_id="7_0")
-    sweep.write(JobRecord(CELLS[1], "interrupted", job_id="7_1"))
+    sweep.hand_out(JOBS[0], job_id="7_0")
+    sweep.write(JobRecord(JOBS[1], "interrupted", job_id="7_1"))
     monkeypatch.setattr(status, "live_jobs", lambda ids: {"7_0", "7_1"})
     assert states(sweep) == ["queued", "queued"]  # the second was preempted and will go on
     monkeypatch.setattr(status, "live_jobs", lambda ids: set())
     assert states(sweep) == ["missing", "interrupted"]
-    monkeypatch.setattr(status, "live_jobs", lambda ids: None)  # not asked from a node of the cluster
+    monkeypatch.setattr(status, "live_jobs", lambda ids: None)  # not queried from a node of the cluster
     assert states(sweep) == ["queued", "queued"]
 
 
 def test_only_the_first_rank_of_a_job_writes(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
-    RunningJob(sweep, CELLS[0]).begin()
-    assert sweep.record(CELLS[0]) is None
+    RunningJob(sweep, JOBS[0]).begin()
+    assert sweep.record(JOBS[0]) is None
     monkeypatch.setenv("SLURM_PROCID", "0")
-    RunningJob(sweep, CELLS[0]).begin()
-    assert sweep.record(CELLS[0]) is not None
+    RunningJob(sweep, JOBS[0]).begin()
+    assert sweep.record(JOBS[0]) is not None
 
 
 def test_a_folder_holds_one_sweep(sweep: SweepFolder) -> None:
@@ -127,7 +127,7 @@ def test_a_folder_holds_one_sweep(sweep: SweepFolder) -> None:
 
 def test_a_sampler_adds_cells_once(sweep: SweepFolder) -> None:
     sweep.add_jobs([("seed=1", "method=ewc"), ("seed=2", "method=ewc")])
-    assert sweep.plan().jobs == (*CELLS, ("seed=2", "method=ewc"))
+    assert sweep.plan().jobs == (*JOBS, ("seed=2", "method=ewc"))
 
 
 def test_the_latest_sweep_is_found_by_that_name(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_latest_sweep_is_found_by_that_name(tmp_path: Path) -> None:
 
 
 def test_the_status_is_plain_json(sweep: SweepFolder) -> None:
-    RunningJob(sweep, CELLS[0]).begin()
+    RunningJob(sweep, JOBS[0]).begin()
     record = json.loads(json.dumps(read_status(sweep.path).to_json()))
     assert record["counts"] == {"running": 1, "missing": 1}
     assert record["jobs"][0]["record"]["num_starts"] == 1 and record["jobs"][1]["record"] is None

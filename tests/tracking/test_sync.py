@@ -98,7 +98,7 @@ def test_nothing_is_begun_without_login_or_server(
 ) -> None:
     waiting(tmp_path / "run")
     found = find_unsent([tmp_path])
-    with pytest.raises(UserError, match=r"does not answer within 10 s. 1 runs wait"):
+    with pytest.raises(UserError, match=r"does not answer within 10 s. 1 run waits"):
         sync(found, address="http://127.0.0.1:9", run_seconds=1)
     monkeypatch.delenv("WANDB_API_KEY")
     with pytest.raises(UserError, match="not logged in"):

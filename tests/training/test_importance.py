@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from cmt_cli.core.batch import Row
 from cmt_cli.core.learner import Learner
@@ -22,6 +25,18 @@ EXAMPLES = TASKS[0].train
 
 def all_rows(learner: Learner) -> list[Row]:
     return [row for example in EXAMPLES for row in learner.rows(example)]
+
+
+def mean_per_row(
+    learner: Learner, rows: list[Row], value: Callable[[Row], Tensor], transform: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Return the mean over the rows of a function of each row's own gradient, by one plain backward pass per row."""
+    names, parameters = zip(*learner.model.named_parameters(), strict=True)
+    totals = [torch.zeros_like(p) for p in parameters]
+    for row in rows:
+        for total, gradient in zip(totals, torch.autograd.grad(value(row), parameters), strict=True):
+            total += transform(gradient) / len(rows)
+    return dict(zip(names, totals, strict=True))
 
 
 def test_examples_do_not_cancel() -> None:
@@ -50,15 +65,14 @@ def test_the_empirical_fisher_averages_squared_gradients(any_learner: Learner) -
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_nll, torch.square)
-    names, parameters = zip(*any_learner.model.named_parameters(), strict=True)
-    expected = [torch.zeros_like(p) for p in parameters]
-    for row in rows:
+
+    def loss(row: Row) -> Tensor:
         batch = any_learner.collate([row])
-        loss = any_learner.model(batch.input_ids, labels=batch.labels).loss  # transformers' own mean over the labels
-        for total, gradient in zip(expected, torch.autograd.grad(loss, parameters), strict=True):
-            total += gradient**2 / len(rows)
-    assert found.keys() == set(names)
-    for name, value in zip(names, expected, strict=True):
+        return any_learner.model(batch.input_ids, labels=batch.labels).loss  # transformers' own mean over the labels
+
+    expected = mean_per_row(any_learner, rows, loss, torch.square)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-7)
         assert not found[name].requires_grad
 
@@ -67,15 +81,13 @@ def test_sensitivity_is_of_the_logits_squared_norm(any_learner: Learner) -> None
     any_learner.unfreeze()
     rows = all_rows(any_learner)
     found = importance(any_learner, rows, mean_squared_norm, torch.abs)
-    names, parameters = zip(*any_learner.model.named_parameters(), strict=True)
-    expected = [torch.zeros_like(p) for p in parameters]
-    for row in rows:
+
+    def squared_norm(row: Row) -> Tensor:
         logits = any_learner.model(torch.tensor([row.input_ids])).logits[0]
         first = max(row.num_prompt_tokens, 1)  # without a prompt and a start token the first token is not predicted
-        norms = torch.stack([logits[t - 1].norm() ** 2 for t in range(first, len(row.input_ids))])
-        for total, gradient in zip(expected, torch.autograd.grad(norms.mean(), parameters), strict=True):
-            total += gradient.abs() / len(rows)
-    for name, value in zip(names, expected, strict=True):
+        return torch.stack([logits[t - 1].norm() ** 2 for t in range(first, len(row.input_ids))]).mean()
+
+    for name, value in mean_per_row(any_learner, rows, squared_norm, torch.abs).items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
 
 

@@ -18,7 +18,8 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, read_csv
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, read_csv
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream

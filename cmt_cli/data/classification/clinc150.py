@@ -16,13 +16,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, json_type
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream, task_stream
@@ -71,8 +72,8 @@ def _domain_order(items: Sequence[Item], seed: int | None) -> list[str]:
     if NO_DOMAIN in domains:
         intents = labels_of(item for item in items if item.task == NO_DOMAIN)
         raise UserError(
-            f"data.tasks=domains, but no domain is known of {len(intents)} intents, '{intents[0]}' among them. Put "
-            "domains.json beside the data and list them in it, or set data.tasks=labels."
+            f"data.tasks=domains, but no domain is known of {counted(len(intents), 'intent')}, '{intents[0]}' among "
+            "them. Put domains.json beside the data and list them in it, or set data.tasks=labels."
         )
     return label_groups(domains, num_tasks=1, labels_per_task=None, seed=seed)[0]
 

@@ -29,7 +29,8 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, json_type
 from cmt_cli.data.labelled.held_out import in_order
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at

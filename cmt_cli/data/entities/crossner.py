@@ -23,7 +23,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.entity_stream import NEEDED, domain_items, domain_stream, first_of, read_sentences, tagged
 from cmt_cli.data.files.conll import write_columns
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits

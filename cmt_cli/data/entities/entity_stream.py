@@ -20,7 +20,8 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.spans import Entity, entity_answer, read_entities, type_name
 from cmt_cli.core.stream import Provenance, Stream
 from cmt_cli.data.files.conll import Sentence, bio_tags, read_columns
-from cmt_cli.data.files.reading import Problem, find
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find
 from cmt_cli.data.files.span_json import read_spans
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, Splits, by_task
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream

@@ -25,7 +25,8 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.entity_stream import NEEDED, Read, domain_items, domain_stream, tagged
 from cmt_cli.data.files.conll import read_columns, read_token_lines, write_columns, write_token_lines
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits

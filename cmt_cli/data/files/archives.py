@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from cmt_cli.data.files.reading import Problem, sha256_of
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import sha256_of
 
 FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
 

@@ -18,8 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.spans import Entity, spans
-from cmt_cli.data.files.reading import Problem, name_row, numbered_lines, read_lines
+from cmt_cli.data.files.problems import Problem, name_row
+from cmt_cli.data.files.reading import numbered_lines, read_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"
@@ -101,7 +103,7 @@ def _column_fault(columns: Sequence[str], num_columns: int) -> str | None:
     if len(columns) < 2:
         return f"has one column, '{columns[0][:40]}'; a token and its tag are needed, with a tab or space between"
     if len(columns) != num_columns:
-        return f"has {len(columns)} columns where the first line has {num_columns}"
+        return f"has {counted(len(columns), 'column')} where the first line has {num_columns}"
     if not columns[0]:
         return "has no token before the tag"
     return None if columns[-1] else f"has no tag after the token '{columns[0][:40]}'"

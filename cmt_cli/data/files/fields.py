@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmt_cli.data.files.reading import Problem, Record, json_type, missing_name
+from cmt_cli.data.files.problems import Problem, Record
+from cmt_cli.data.files.reading import json_type, missing_name
 
 
 def text_field(record: Record, name: str, problems: list[Problem]) -> str | None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.data.files.reading import Problem, end_file, read_lines
+from cmt_cli.data.files.problems import Problem, end_file
+from cmt_cli.data.files.reading import read_lines
 
 Keys = tuple[str | int, ...]
 SPACE = re.compile(r"[ \t\n\r]*")

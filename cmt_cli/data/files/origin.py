@@ -17,8 +17,9 @@ from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.archives import is_archive, unpacked
+from cmt_cli.data.files.problems import Problem, ProblemError, num_rows
 from cmt_cli.data.files.published import PUBLISHED
-from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, sha256_of
+from cmt_cli.data.files.reading import sha256_of
 
 SOURCES = ("auto", "real", "generated")
 MARKER = "GENERATED"  # name of the file that every generated folder holds

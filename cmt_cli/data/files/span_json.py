@@ -11,10 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import Sentence
 from cmt_cli.data.files.fields import text_field
-from cmt_cli.data.files.reading import Problem, Row, json_type, read_jsonl
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import json_type, read_jsonl
 
 Span = tuple[int, int, str]
 
@@ -57,7 +59,9 @@ def _span(value: Any, index: int, units: list[str] | str, row: Row, problems: li
         problems.append(row.problem(f"entities[{index}] has no type"))
         return None
     if not 0 <= begin < end <= len(units) or not _words(units, begin, end):
-        problems.append(row.problem(f"entities[{index}] from {begin} to {end} holds nothing of {len(units)} places"))
+        problems.append(
+            row.problem(f"entities[{index}] from {begin} to {end} holds nothing of {counted(len(units), 'place')}")
+        )
         return None
     return begin, end, kind
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.atomic import note_use, published
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.stored_rows import DamagedFile
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.content_hashes import Listing, listing
@@ -58,7 +59,9 @@ def cached(
     try:
         return _kept(stream, folder, cache)
     except (OSError, DamagedFile) as error:
-        warnings.warn(f"What was read cannot be kept in {folder} ({error}); it is held in memory.", stacklevel=2)
+        warnings.warn(
+            f"What was read cannot be kept in {folder} ({error}); it is held in memory.", CmtWarning, stacklevel=2
+        )
         return stream
 
 
@@ -100,7 +103,7 @@ def _opened(folder: Path, cache: Path) -> Stream | None:
         note_use(folder)
         return found
     except DamagedFile as error:
-        warnings.warn(f"A kept stream is damaged and is read anew from its files: {error}.", stacklevel=2)
+        warnings.warn(f"A kept stream is damaged and is read anew from its files: {error}.", CmtWarning, stacklevel=2)
         shutil.rmtree(folder, ignore_errors=True)
         return None
 

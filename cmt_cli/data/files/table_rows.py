@@ -16,17 +16,8 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
-from cmt_cli.data.files.reading import (
-    CsvForm,
-    Problem,
-    Record,
-    Row,
-    json_type,
-    missing_name,
-    read_csv,
-    read_jsonl,
-    read_lines,
-)
+from cmt_cli.data.files.problems import Problem, Record, Row
+from cmt_cli.data.files.reading import CsvForm, json_type, missing_name, read_csv, read_jsonl, read_lines
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*DELIMITERS, ".jsonl", ".ndjson", ".json", ".parquet")

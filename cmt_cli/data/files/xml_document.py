@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from cmt_cli.data.files.reading import Problem, end_file, read_lines
+from cmt_cli.data.files.problems import Problem, end_file
+from cmt_cli.data.files.reading import read_lines
 
 MAX_DEPTH = 100
 

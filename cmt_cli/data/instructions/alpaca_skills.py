@@ -19,11 +19,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import optional_text_field, text_field
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
@@ -96,7 +97,7 @@ def read(
         drawn = held_out.drawn(task, len(items)) if held_out is not None else frozenset()
         for position, item in enumerate(items):
             splits["test" if position in drawn else "train"].append(item)
-    notes = (f"{unused} instructions of no skill not used",) if unused else ()
+    notes = (f"{counted(unused, 'instruction')} of no skill not used",) if unused else ()
     return LabelledCorpus(splits, (file,), notes), problems
 
 

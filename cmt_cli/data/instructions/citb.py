@@ -17,6 +17,7 @@ from cmt_cli.data.instructions.superni import Shots
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SplitPolicy
+from cmt_cli.data.labelled.labelled_files import clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 LAYOUT = superni.LAYOUT
@@ -41,20 +42,8 @@ def citb(
     generated: Instructions,
 ) -> Stream:
     """Return one of `orders`, named by `stream`."""
-    return superni.superni(
-        name="citb",
-        path=path,
-        default_path=default_path,
-        source=source,
-        auto_may_generate=auto_may_generate,
-        cache=cache,
-        on_bad_row=on_bad_row,
-        order=orders[one_of(stream, tuple(orders), "data.stream")],
-        missing_tasks=missing_tasks,
-        shots=shots,
-        held_out=held_out,
-        split_policy=split_policy,
-        limits=limits,
-        format=format,
-        generated=generated,
-    )
+    order = orders[one_of(stream, tuple(orders), "data.stream")]
+    files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
+    layout = superni.numbered_layout("citb", order, shots, held_out)
+    corpus = clean_corpus(layout, files, generated, split_policy)
+    return superni.numbered_stream(corpus, order, missing_tasks, limits, format)

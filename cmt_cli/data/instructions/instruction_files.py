@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import json_type
 
 
 def records_of(file: Path, problems: list[Problem]) -> Iterator[JsonRecord]:

@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from cmt_cli.core.stream import Stream
+from cmt_cli.core.stream import Provenance, Stream
 from cmt_cli.data.files.fields import answers_field, optional_id_field, text_field
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, folder_with, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, folder_with, json_type
 from cmt_cli.data.instructions.instruction_files import records_in
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
@@ -68,8 +69,20 @@ def superni(
 ) -> Stream:
     """Return the tasks whose numbers are in `order`, as the stream `name`."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    read_order = partial(read, order=order, shots=shots, held_out=held_out)
-    corpus, provenance = clean_corpus(replace(LAYOUT, name=name, read=read_order), files, generated, split_policy)
+    layout = numbered_layout(name, order, shots, held_out)
+    return numbered_stream(clean_corpus(layout, files, generated, split_policy), order, missing_tasks, limits, format)
+
+
+def numbered_layout(name: str, order: Sequence[int], shots: Shots, held_out: HeldOut) -> LabelledLayout:
+    """Return the layout of a stream of that name, of which only the tasks with the numbers of `order` are read."""
+    return replace(LAYOUT, name=name, read=partial(read, order=order, shots=shots, held_out=held_out))
+
+
+def numbered_stream(
+    found: tuple[LabelledCorpus, Provenance], order: Sequence[int], missing_tasks: str, limits: Limits, format: Format
+) -> Stream:
+    """Return the tasks of a corpus with the numbers of `order`, in that order."""
+    corpus, provenance = found
     names = {number_of(item.task): item.task for item in corpus.splits["train"]}
     return text_stream(
         corpus,

@@ -21,7 +21,8 @@ from pathlib import Path
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, folder_with
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, folder_with
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus, SplitPolicy

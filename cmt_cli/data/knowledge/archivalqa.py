@@ -17,7 +17,8 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.fields import date_field, text_field
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout, origin
-from cmt_cli.data.files.reading import Problem, Row, find, read_csv
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import find, read_csv
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream
@@ -106,9 +107,9 @@ def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
     header = ("question", "answer", "ans_paragraph", "doc_id", "para_num", "date")
     for split, name in FILES.items():
         rows = (
-            (asked.question, asked.answers[0], document.text, document.id, "0", document.date or "")
+            (question.question, question.answers[0], document.text, document.id, "0", document.date or "")
             for document, questions in ((article.document, article.questions) for article in articles[split])
-            for asked in questions
+            for question in questions
         )
         write_csv(folder / name, header, rows)
 

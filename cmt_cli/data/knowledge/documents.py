@@ -25,7 +25,8 @@ from cmt_cli.data.files.fields import (
 )
 from cmt_cli.data.files.generated import write_jsonl
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, Row, find, missing_name, read_jsonl
+from cmt_cli.data.files.problems import Problem, Row
+from cmt_cli.data.files.reading import find, missing_name, read_jsonl
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import SPLITS, Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream
@@ -71,13 +72,13 @@ def read(path: Path) -> tuple[QACorpus, list[Problem]]:
     if document_file is None or question_file is None:
         return QACorpus((), ()), problems
     found = _documents(document_file, problems)
-    asked = _questions(question_file, found, problems)
-    parts = _parts(found, asked, problems)
+    question_rows = _questions(question_file, found, problems)
+    parts = _parts(found, question_rows, problems)
     return QACorpus(tuple(parts), (document_file, question_file)), problems
 
 
 Found = Mapping[str, tuple[Row, Document]]
-Asked = Sequence[tuple[Row, Question, str | None]]  # the last is the split
+QuestionRows = Sequence[tuple[Row, Question, str | None]]  # the last is the split
 
 
 def _documents(file: Path, problems: list[Problem]) -> dict[str, tuple[Row, Document]]:
@@ -96,7 +97,7 @@ def _documents(file: Path, problems: list[Problem]) -> dict[str, tuple[Row, Docu
 
 
 def _questions(file: Path, found: Found, problems: list[Problem]) -> list[tuple[Row, Question, str | None]]:
-    asked: list[tuple[Row, Question, str | None]] = []
+    question_rows: list[tuple[Row, Question, str | None]] = []
     for row in read_jsonl(file, problems):
         question_id = optional_id_field(row, "id", problems) or f"question-{row.line}"
         text = text_field(row, "question", problems)
@@ -110,29 +111,29 @@ def _questions(file: Path, found: Found, problems: list[Problem]) -> list[tuple[
             message = f"the document '{document_id}' is not in {DOCUMENT_FILE}.{nearest(document_id, found)}"
             problems.append(row.problem(message))
         elif text and references and document_id:
-            asked.append((row, Question(question_id, text, references, document_id), split))
-    return asked
+            question_rows.append((row, Question(question_id, text, references, document_id), split))
+    return question_rows
 
 
-def _parts(found: Found, asked: Asked, problems: list[Problem]) -> list[Part]:
-    split_of = _split_of_documents(asked, problems)
+def _parts(found: Found, question_rows: QuestionRows, problems: list[Problem]) -> list[Part]:
+    split_of = _split_of_documents(question_rows, problems)
     if split_of is None:
-        return [_part(SPLITS, list(found.values()), asked, problems, Ids())]
+        return [_part(SPLITS, list(found.values()), question_rows, problems, Ids())]
     ids = Ids()
     parts: list[Part] = []
     for split in SPLITS:
         kept = [item for item in found.values() if split_of.get(item[1].id, "test") == split]
-        questions = [item for item in asked if item[2] == split]
+        questions = [item for item in question_rows if item[2] == split]
         parts.append(_part((split,), kept, questions, problems, ids))
     return parts
 
 
-def _split_of_documents(asked: Asked, problems: list[Problem]) -> dict[str, str] | None:
+def _split_of_documents(question_rows: QuestionRows, problems: list[Problem]) -> dict[str, str] | None:
     """Return the split of each document that has questions; None where no question names one."""
-    if all(split is None for _, _, split in asked):
+    if all(split is None for _, _, split in question_rows):
         return None
     split_of: dict[str, str] = {}
-    for row, question, split in asked:
+    for row, question, split in question_rows:
         if split is None:
             message = missing_name("split", list(row.values), kind="key")
             problems.append(row.problem(f"{message} Give it for all questions or for none"))
@@ -144,12 +145,16 @@ def _split_of_documents(asked: Asked, problems: list[Problem]) -> dict[str, str]
 
 
 def _part(
-    splits: tuple[str, ...], found: Sequence[tuple[Row, Document]], asked: Asked, problems: list[Problem], ids: Ids
+    splits: tuple[str, ...],
+    found: Sequence[tuple[Row, Document]],
+    question_rows: QuestionRows,
+    problems: list[Problem],
+    ids: Ids,
 ) -> Part:
     builder = PartBuilder(splits, problems, ids)
     for row, document in found:
         builder.add_document(row, document, document.id)
-    for row, question, _ in asked:
+    for row, question, _ in question_rows:
         kept = builder.kept_id(question.document_id)
         if kept is not None:
             builder.add_question(row, dataclasses.replace(question, document_id=kept))
@@ -167,14 +172,14 @@ def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
         folder / QUESTION_FILE,
         (
             {
-                "id": asked.id,
-                "question": asked.question,
-                "answers": list(asked.answers),
+                "id": question.id,
+                "question": question.question,
+                "answers": list(question.answers),
                 "document_id": article.document.id,
                 "split": split,
             }
             for split, article in every
-            for asked in article.questions
+            for question in article.questions
         ),
     )
 

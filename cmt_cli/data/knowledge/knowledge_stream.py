@@ -193,15 +193,19 @@ def _facts(chosen: dict[str, Part], tests: Sequence[TestSet]) -> list[str]:
     *learned_before, streamed = chosen
     facts = [f"the {streamed.upper()} split is streamed, so this is no test result"] if streamed != "test" else []
     facts += [
-        f"{split} {len(part.documents)} documents, {len(part.questions)} questions, ids {_fingerprint(part.questions)}"
+        f"{split} {counted(len(part.documents), 'document')}, {counted(len(part.questions), 'question')}, "
+        f"ids {_fingerprint(part.questions)}"
         for split, part in chosen.items()
     ]
-    facts.append(f"{sum(len(test.examples) for test in tests)} test questions")
+    facts.append(counted(sum(len(test.examples) for test in tests), "test question"))
     if merged := sum(part.num_duplicates for part in chosen.values()):
-        facts.append(f"{merged} documents of equal text merged")
+        facts.append(f"{counted(merged, 'document')} of equal text merged")
     learned = {document.text for split in learned_before for document in chosen[split].documents}
     if shared := sum(document.text in learned for document in chosen[streamed].documents):
-        facts.append(f"{shared} {streamed} documents also occur in {' or '.join(learned_before)}")
+        facts.append(
+            f"{counted(shared, f'{streamed} document')} also {'occurs' if shared == 1 else 'occur'} in "
+            f"{' or '.join(learned_before)}"
+        )
     return facts
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Document
 from cmt_cli.data.files.origin import Shares
-from cmt_cli.data.files.reading import Problem, Record
+from cmt_cli.data.files.problems import Problem, Record
 
 SPLITS = ("train", "validation", "test")
 
@@ -151,8 +151,8 @@ def divide(part: Part, shares: Shares, if_too_few: str = "") -> list[Part]:
     A group without any question goes to the last split, where it is learned. Every split with a share above 0 gets a
     group; raises UserError where there are fewer groups than that.
     """
-    asked = {part.groups[question.document_id] for question in part.questions}
-    groups = sorted(asked, key=lambda group: _order_key(shares.seed, group))
+    with_questions = {part.groups[question.document_id] for question in part.questions}
+    groups = sorted(with_questions, key=lambda group: _order_key(shares.seed, group))
     wanted = [split for split in part.splits if shares.of(split) > 0]
     if len(groups) < len(wanted):
         raise UserError(
@@ -165,7 +165,7 @@ def divide(part: Part, shares: Shares, if_too_few: str = "") -> list[Part]:
     for split, count in zip(wanted, counts, strict=True):
         chosen, groups = set(groups[:count]), groups[count:]
         if split == wanted[-1]:
-            chosen |= set(part.groups.values()) - asked
+            chosen |= set(part.groups.values()) - with_questions
         documents = [document for document in part.documents if part.groups[document.id] in chosen]
         parts.append(part.restricted_to(documents, (split,)))
     return parts

@@ -29,7 +29,8 @@ from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.fields import id_field, present_answers, text_field
 from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, Keys, read_json
 from cmt_cli.data.files.origin import Layout, Shares, origin
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream
@@ -113,7 +114,7 @@ class _Row:
     paragraph: JsonRecord
     document: Document
     group: str
-    asked: JsonRecord | None
+    question_record: JsonRecord | None
     question: Question | None
 
 
@@ -155,8 +156,8 @@ def _part(splits: tuple[str, ...], rows: Iterable[_Row], problems: list[Problem]
     builder = PartBuilder(splits, problems, ids)
     for row in rows:
         kept = builder.add_document(row.paragraph, row.document, row.group)
-        if kept and row.asked and row.question:
-            builder.add_question(row.asked, dataclasses.replace(row.question, document_id=kept))
+        if kept and row.question_record and row.question:
+            builder.add_question(row.question_record, dataclasses.replace(row.question, document_id=kept))
     return builder.build()
 
 
@@ -173,8 +174,8 @@ def _rows(document: JsonDocument, titles: Counter[str], problems: list[Problem],
             found = Document(f"{group}/{titles[group]}", text, title=title.replace("_", " ") or None)
             titles[group] += 1
             questions = list(_questions(document, record, found.id, problems, how))
-            for asked, question in questions or [(None, None)]:
-                yield _Row(record, found, found.id if how.by_paragraph else group, asked, question)
+            for question_record, question in questions or [(None, None)]:
+                yield _Row(record, found, found.id if how.by_paragraph else group, question_record, question)
 
 
 def _questions(

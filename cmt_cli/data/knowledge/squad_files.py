@@ -39,7 +39,7 @@ def _articles_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     articles: list[dict[str, Any]] = []
     for title, article in groupby(rows, key=lambda row: row["title"]):
         paragraphs = []
-        for context, asked in groupby(article, key=lambda row: row["context"]):
+        for context, same_context in groupby(article, key=lambda row: row["context"]):
             qas = [
                 {
                     "id": row["id"],
@@ -49,7 +49,7 @@ def _articles_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
                         for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
                     ],
                 }
-                for row in asked
+                for row in same_context
             ]
             paragraphs.append({"context": context, "qas": qas})
         articles.append({"title": title, "paragraphs": paragraphs})
@@ -63,11 +63,11 @@ def write(folder: Path, articles: Mapping[str, Sequence[Article]]) -> None:
         for article in articles[split]:
             qas = [
                 {
-                    "id": asked.id,
-                    "question": asked.question,
-                    "answers": [_span(article, text) for text in asked.answers],
+                    "id": question.id,
+                    "question": question.question,
+                    "answers": [_span(article, text) for text in question.answers],
                 }
-                for asked in article.questions
+                for question in article.questions
             ]
             by_topic.setdefault(article.topic, []).append({"context": article.document.text, "qas": qas})
         _write_json(folder / name, [{"title": topic, "paragraphs": found} for topic, found in by_topic.items()])

@@ -28,7 +28,8 @@ from cmt_cli.data.files.fields import (
 )
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout, Progress, origin
-from cmt_cli.data.files.reading import Problem, Record, Row, find, read_csv, read_jsonl
+from cmt_cli.data.files.problems import Problem, Record, Row
+from cmt_cli.data.files.reading import find, read_csv, read_jsonl
 from cmt_cli.data.knowledge import wmt
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question, document_id_of
@@ -125,7 +126,7 @@ def _evidence_day(record: Record, problems: list[Problem]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _OfficialQuestion:
     """A row of the official question files, before its article is known."""
 
     record: Record
@@ -137,7 +138,7 @@ class _Asked:
 
 
 def _read_official(folder: Path, problems: list[Problem]) -> QACorpus:
-    asked: dict[str, list[_Asked]] = {}
+    questions: dict[str, list[_OfficialQuestion]] = {}
     files: list[Path] = []
     for split, names in JSONL_FILES.items():
         file = next(filter(None, (find(folder, name) for name in names)), None)
@@ -145,11 +146,11 @@ def _read_official(folder: Path, problems: list[Problem]) -> QACorpus:
             problems.append(Problem(folder / f"{names[0]}.gz", None, "is missing"))
             continue
         files.append(file)
-        asked[split] = _official_questions(file, problems)
-    articles = _articles(folder, {item.evidence_id for found in asked.values() for item in found}, files, problems)
+        questions[split] = _official_questions(file, problems)
+    articles = _articles(folder, {item.evidence_id for found in questions.values() for item in found}, files, problems)
     ids = Ids()
     parts: list[Part] = []
-    for split, found in asked.items():
+    for split, found in questions.items():
         builder = PartBuilder((split,), problems, ids)
         for item in found if articles is not None else ():
             _add_official(item, articles or {}, builder)
@@ -157,8 +158,8 @@ def _read_official(folder: Path, problems: list[Problem]) -> QACorpus:
     return QACorpus(tuple(parts), tuple(files))
 
 
-def _official_questions(file: Path, problems: list[Problem]) -> list[_Asked]:
-    found: list[_Asked] = []
+def _official_questions(file: Path, problems: list[Problem]) -> list[_OfficialQuestion]:
+    found: list[_OfficialQuestion] = []
     for row in read_jsonl(file, problems):
         question_id = id_field(row, "qa_id", problems)
         text = text_field(row, "question", problems)
@@ -166,11 +167,11 @@ def _official_questions(file: Path, problems: list[Problem]) -> list[_Asked]:
         evidence_id = text_field(row, "evidence_id", problems)
         date = _evidence_day(row, problems)
         if question_id and text and references and evidence_id:
-            found.append(_Asked(row, question_id, text, references, evidence_id, date))
+            found.append(_OfficialQuestion(row, question_id, text, references, evidence_id, date))
     return found
 
 
-def _add_official(item: _Asked, articles: Mapping[str, Row], builder: PartBuilder) -> None:
+def _add_official(item: _OfficialQuestion, articles: Mapping[str, Row], builder: PartBuilder) -> None:
     row = articles.get(item.evidence_id)
     if row is None:
         name = wmt.readable_id(item.evidence_id)

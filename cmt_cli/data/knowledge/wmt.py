@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.data.files.origin import Progress
 from cmt_cli.data.files.reading import open_bytes
 
@@ -53,7 +53,9 @@ def write_documents(target: Path, wanted: set[str], progress: Progress) -> int:
             stream.flush()
             os.fsync(stream.fileno())
         if not found:
-            raise UserError(f"None of the {len(wanted)} articles wanted is in the archives of {target.parent}.")
+            raise UserError(
+                f"None of the {counted(len(wanted), 'article')} wanted is in the archives of {target.parent}."
+            )
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

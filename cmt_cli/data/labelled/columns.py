@@ -12,7 +12,8 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.data.files.fields import plain_field, present_answers
-from cmt_cli.data.files.reading import Problem, Record, json_type
+from cmt_cli.data.files.problems import Problem, Record
+from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.files.table_rows import value_at
 
 KINDS = ("classification", "generation", "choices")

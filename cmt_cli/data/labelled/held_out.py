@@ -46,9 +46,9 @@ def in_order(splits: Splits, order: Sequence[str], missing_tasks: str) -> tuple[
     if absent and (one_of(missing_tasks, MISSING, "data.missing_tasks") == "error" or not kept):
         there = ", ".join(sorted(present)) or "none"
         raise UserError(
-            f"The files have no training rows of {len(absent)} of {len(order)} tasks: {', '.join(absent)}. There are: "
-            f"{there}. Add the files, name other tasks in the order, or leave these out with missing_tasks=skip (`cmt "
-            "data check` shows the place of both settings)."
+            f"The files have no training rows of {len(absent)} of {counted(len(order), 'task')}: {', '.join(absent)}. "
+            f"There are: {there}. Add the files, name other tasks in the order, or leave these out with "
+            "missing_tasks=skip (`cmt data check` shows the place of both settings)."
         )
     note = f"{counted(len(absent), 'task')} without training rows left out: {', '.join(absent)}" if absent else ""
     return by_task(splits, kept), note

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.generated import written
 from cmt_cli.data.files.origin import GENERATED_LICENSE, Layout, Origin, load, origin
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, labels_of
 
 LabelledLayout = Layout[LabelledCorpus, LabelledCorpus]

@@ -10,7 +10,8 @@ from pathlib import Path
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.data.files.origin import is_generated
-from cmt_cli.data.files.reading import Problem, Record, missing_name
+from cmt_cli.data.files.problems import Problem, Record
+from cmt_cli.data.files.reading import missing_name
 from cmt_cli.data.files.table_rows import TableForm, missing_columns, rows_of, value_at
 from cmt_cli.data.labelled.columns import BETWEEN_OPTIONS, Columns, column_text
 from cmt_cli.data.labelled.held_out import HeldOut

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.table_rows import FORMATS, format_of, stem_of
 from cmt_cli.data.labelled.items import SPLITS
 

@@ -30,7 +30,8 @@ from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, json_type
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
@@ -170,7 +171,7 @@ def _fault(row: Any) -> str | None:
         if not isinstance(positions, list) or not positions or any(type(at) is not int for at in positions):
             return f"'{key}' must give the positions of its tokens as a list of whole numbers"
         if not all(0 <= at < len(row["tokens"]) for at in positions):
-            return f"'{key}' stands at {positions}, but there are {len(row['tokens'])} tokens"
+            return f"'{key}' stands at {positions}, but the sentence has {counted(len(row['tokens']), 'token')}"
         if not joined([row["tokens"][at] for at in positions]):
             return f"'{key}' is blank"
     return None

@@ -15,8 +15,9 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.reading import Problem, json_type
+from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus
 
 _TOKEN = re.compile(r"'s\b|\w+|[^\w\s]")
@@ -78,7 +79,7 @@ class RelationSplit:
         note = f"each relation's rows divided into {self.num_train}/{self.num_validation}/{self.num_test}"
         if small:
             test, validation, train = min(small, key=sum)
-            note += f", scaled for {len(small)} of {len(sizes)} relations with fewer rows"
+            note += f", scaled for {len(small)} of {counted(len(sizes), 'relation')} with fewer rows"
             note += f" (the smallest to {train}/{validation}/{test})"
         return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 

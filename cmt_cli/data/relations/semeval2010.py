@@ -19,9 +19,11 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, name_row, numbered_lines
+from cmt_cli.data.files.problems import Problem, name_row
+from cmt_cli.data.files.reading import find, numbered_lines
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
@@ -115,7 +117,10 @@ def _blocks(file: Path, problems: list[Problem]) -> Iterator[_Block]:
 def _fault(lines: Sequence[str], known: Set[str] | None) -> str | None:
     """Return what is wrong with a record, or None."""
     if len(lines) > 3 or (len(lines) == 3 and not lines[2].startswith("Comment")):
-        return f"must be a sentence, a relation and a comment, not {len(lines)} lines; an empty line ends a record"
+        return (
+            f"must be a sentence, a relation and a comment, not {counted(len(lines), 'line')}; an empty line ends "
+            "a record"
+        )
     sentence = _SENTENCE.fullmatch(lines[0])
     if sentence is None:
         return 'must begin with a number and a sentence: 7<tab>"The <e1>ladle</e1> ..."'

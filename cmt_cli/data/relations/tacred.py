@@ -21,11 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.exceptions import counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.fields import text_field
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find, json_type
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find, json_type
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
@@ -137,7 +139,10 @@ def _mention_fault(row: Mapping[str, Any], part: str) -> str | None:
     if type(start) is not int or type(end) is not int:
         return f"'{part}_start' and '{part}_end' must be whole numbers"
     if not 0 <= start <= end < len(row["token"]):
-        return f"the mention from {part}_start {start} to {part}_end {end} is not in the {len(row['token'])} tokens"
+        return (
+            f"the mention from {part}_start {start} to {part}_end {end} is not in the "
+            f"{counted(len(row['token']), 'token')}"
+        )
     return None if joined(row["token"][start : end + 1]) else f"the mention from {part}_start is blank"
 
 

@@ -27,7 +27,7 @@ from xml.sax.saxutils import escape, quoteattr
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.xml_document import Element, read_xml
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, by_task, label_groups
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.data.files.reading import Problem, folder_with, read_lines
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import folder_with, read_lines
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, find
+from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.reading import find
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at

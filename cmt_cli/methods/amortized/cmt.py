@@ -29,7 +29,8 @@ from cmt_cli.core.batch import Predictor
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings
-from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, AmortizerSettings, Documents, Item
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor, Documents
+from cmt_cli.methods.amortized.amortizer import AmortizerSettings, Item
 from cmt_cli.methods.amortized.cmt_objective import CmtObjective, Matching, Techniques, aggregate_top_k
 from cmt_cli.methods.amortized.mac import BankRecall
 

@@ -14,8 +14,9 @@ from cmt_cli.core.batch import Row
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.layers.aggregation import slot_mixture
-from cmt_cli.methods.amortized.amortized_method import EpisodicObjective
-from cmt_cli.methods.amortized.amortizer import Amortizer, EncodedBatch, Item, answer_nll
+from cmt_cli.methods.amortized.amortizer import Amortizer, Item
+from cmt_cli.methods.amortized.encoded_batch import EncodedBatch, answer_nll
+from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,16 +20,11 @@ from cmt_cli.core.batch import Predictor, Row
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.memory.document_bank import DocumentBank
-from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings, EpisodicObjective
-from cmt_cli.methods.amortized.amortizer import (
-    AmortizedPredictor,
-    Amortizer,
-    AmortizerSettings,
-    Documents,
-    EncodedBatch,
-    Item,
-    answer_nll,
-)
+from cmt_cli.methods.amortized.amortized_method import BankedMethod, BankSettings
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor, Documents
+from cmt_cli.methods.amortized.amortizer import Amortizer, AmortizerSettings, Item
+from cmt_cli.methods.amortized.encoded_batch import EncodedBatch, answer_nll
+from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 
 
 class Mac(BankedMethod):

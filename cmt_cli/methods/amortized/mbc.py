@@ -26,15 +26,11 @@ from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.stream import Document, Prompt
 from cmt_cli.layers.lora import LoraLayers
 from cmt_cli.memory.codebook import Codebook
-from cmt_cli.methods.amortized.amortized_method import AmortizedMethod, EpisodicObjective
-from cmt_cli.methods.amortized.amortizer import (
-    AmortizedPredictor,
-    AmortizerSettings,
-    Documents,
-    EncodedBatch,
-    Item,
-    answer_nll,
-)
+from cmt_cli.methods.amortized.amortized_method import AmortizedMethod
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor, Documents
+from cmt_cli.methods.amortized.amortizer import AmortizerSettings, Item
+from cmt_cli.methods.amortized.encoded_batch import EncodedBatch, answer_nll
+from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 
 
 class Mbc(AmortizedMethod):

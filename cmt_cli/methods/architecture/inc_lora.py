@@ -11,15 +11,14 @@ from __future__ import annotations
 from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import num_bytes
-from cmt_cli.core.stream import Episodes, Task
 from cmt_cli.layers import peft_lora
 from cmt_cli.layers.peft_lora import Lora, LowRankPair, checked
-from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.methods.architecture.growing import Growing
 
 
-class IncLora(FineTune):
+class IncLora(Growing):
     """Trains one adapter per task on top of the frozen ones."""
 
     trains_sharded = (Lora,)
@@ -28,7 +27,6 @@ class IncLora(FineTune):
         """`trainable` says what an adapter is; one is added before each task. Raises UserError for anything else."""
         super().__init__(trainable=trainable)
         self._lora = checked(trainable)
-        self._learner: Learner | None = None
         self._adapters: list[list[LowRankPair]] = []
 
     @property
@@ -37,15 +35,17 @@ class IncLora(FineTune):
         return self._adapters
 
     @override
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Keep the learner: no adapter belongs to no task."""
-        self._learner = learner
+    def num_parts(self, learner: Learner) -> int:
+        return len(self._adapters)
 
     @override
-    def before_task(self, learner: Learner, task: Task) -> None:
-        """Add the task's adapter and freeze the older ones."""
-        super().before_task(learner, task)
-        self._grow(learner)
+    def grow(self, learner: Learner) -> None:
+        self._adapters.append(self._lora.grow(learner, len(self._adapters)))
+
+    @override
+    def shrink(self, learner: Learner) -> None:
+        self._adapters.pop()
+        peft_lora.remove(learner, len(self._adapters))
 
     @override
     def state_dict(self) -> State:
@@ -54,18 +54,9 @@ class IncLora(FineTune):
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Add adapters, or take newer ones away, until there are as many as were saved."""
-        assert self._learner is not None, "before_stream comes first"
-        while len(self._adapters) < state["num_adapters"]:
-            self._grow(self._learner)
-        while len(self._adapters) > state["num_adapters"]:
-            self._adapters.pop()
-            peft_lora.remove(self._learner, len(self._adapters))
+        self.resize(state["num_adapters"])
 
     @override
     def storage_bytes(self) -> int:
         """Return the bytes of the frozen adapters of past tasks: all but the newest."""
         return num_bytes(p for pairs in self._adapters[:-1] for p in peft_lora.parameters(pairs))
-
-    def _grow(self, learner: Learner) -> None:
-        self._adapters.append(self._lora.grow(learner, len(self._adapters)))

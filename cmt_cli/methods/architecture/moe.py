@@ -22,17 +22,16 @@ from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
-from cmt_cli.core.objectives import Fit, State
+from cmt_cli.core.objectives import State
 from cmt_cli.core.parameter_values import num_bytes
 from cmt_cli.core.setting_checks import not_negative
-from cmt_cli.core.stream import Episodes, Task
 from cmt_cli.layers import lora_experts
 from cmt_cli.layers.lora_experts import LoraExperts
+from cmt_cli.methods.architecture.growing import Growing
 from cmt_cli.methods.distillation.distillation import softened_divergence
-from cmt_cli.methods.sequential.finetune import FineTune
 
 
-class MixtureOfExperts(FineTune):
+class MixtureOfExperts(Growing):
     """Trains one group of experts per task beside the frozen ones."""
 
     def __init__(self, *, trainable: LoraExperts, output_regularization: float) -> None:
@@ -48,18 +47,18 @@ class MixtureOfExperts(FineTune):
             )
         self._experts = trainable
         self._weight = not_negative(output_regularization, "method.output_regularization")
-        self._learner: Learner | None = None
 
     @override
-    def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:
-        """Keep the learner: no expert belongs to no task."""
-        self._learner = learner
+    def num_parts(self, learner: Learner) -> int:
+        return lora_experts.num_groups(learner)
 
     @override
-    def before_task(self, learner: Learner, task: Task) -> None:
-        """Add the task's experts and freeze the older ones."""
-        super().before_task(learner, task)
+    def grow(self, learner: Learner) -> None:
         self._experts.grow(learner)
+
+    @override
+    def shrink(self, learner: Learner) -> None:
+        lora_experts.shrink(learner)
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
@@ -76,25 +75,15 @@ class MixtureOfExperts(FineTune):
     @override
     def state_dict(self) -> State:
         """Return how often the experts have grown; the learner saves their values."""
-        return {**super().state_dict(), "num_groups": lora_experts.num_groups(self._grown())}
+        return {**super().state_dict(), "num_groups": lora_experts.num_groups(self.grown)}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        """Add experts, or take newer ones away, until there are as many groups as were saved."""
         super().load_state_dict(state)
-        learner = self._grown()
-        while lora_experts.num_groups(learner) < state["num_groups"]:
-            self._experts.grow(learner)
-        while lora_experts.num_groups(learner) > state["num_groups"]:
-            lora_experts.shrink(learner)
+        self.resize(state["num_groups"])
 
     @override
     def storage_bytes(self) -> int:
         """Return the bytes of the frozen experts and router rows of past tasks: all but the newest group."""
-        learner = self._grown()
-        past = range(lora_experts.num_groups(learner) - 1)
-        return super().storage_bytes() + num_bytes(p for index in past for p in lora_experts.group(learner, index))
-
-    def _grown(self) -> Learner:
-        assert self._learner is not None, "before_stream comes first"
-        return self._learner
+        past = range(lora_experts.num_groups(self.grown) - 1)
+        return super().storage_bytes() + num_bytes(p for index in past for p in lora_experts.group(self.grown, index))

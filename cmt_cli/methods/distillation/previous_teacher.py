@@ -11,27 +11,22 @@ from typing_extensions import override
 
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
-from cmt_cli.core.objectives import State
-from cmt_cli.core.parameter_values import (
-    Values,
-    from_state,
-    num_bytes,
-    to_state,
-    trainable_parameters,
-    trainable_values,
-)
+from cmt_cli.core.parameter_values import Values, trainable_parameters, trainable_values
 from cmt_cli.core.stream import Task
-from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.methods.sequential.kept_values import KeepsValues
 
 
-class PreviousTeacher(FineTune):
+class PreviousTeacher(KeepsValues):
     """Keeps the previous task's parameters in `teacher`; its children say what is learned from them."""
-
-    keeps_values_by_name = True
 
     def __init__(self, *, trainable: Trainable) -> None:
         super().__init__(trainable=trainable)
-        self.teacher: Values = {}
+        self.kept = {"teacher": {}}
+
+    @property
+    def teacher(self) -> Values:
+        """Return the previous task's values; none in the first task."""
+        return self.kept["teacher"]
 
     @override
     def before_task(self, learner: Learner, task: Task) -> None:
@@ -41,7 +36,7 @@ class PreviousTeacher(FineTune):
         """
         super().before_task(learner, task)
         if self.teacher:
-            self.teacher = {
+            self.kept["teacher"] = {
                 name: self.teacher[name] if name in self.teacher else parameter.detach().to(torch.float32, copy=True)
                 for name, parameter in trainable_parameters(learner).items()
             }
@@ -49,17 +44,4 @@ class PreviousTeacher(FineTune):
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
         super().after_task(learner, task)
-        self.teacher = trainable_values(learner)
-
-    @override
-    def state_dict(self) -> State:
-        return {**super().state_dict(), **to_state(self.teacher, "teacher.")}
-
-    @override
-    def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
-        self.teacher = from_state(state, "teacher.", self.device)
-
-    @override
-    def storage_bytes(self) -> int:
-        return super().storage_bytes() + num_bytes(self.teacher.values())
+        self.kept["teacher"] = trainable_values(learner)

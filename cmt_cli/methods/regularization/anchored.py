@@ -13,7 +13,6 @@ each task and freezes those of the tasks before, none is left to pull: that is r
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Collection, Mapping
 
 import torch
@@ -22,11 +21,13 @@ from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
 from cmt_cli.core.parameter_values import Values, squared_distance, trainable_parameters
+from cmt_cli.core.setting_checks import not_negative, one_of
 from cmt_cli.core.sharded import full_tensor
 from cmt_cli.core.stream import Episodes, Task
-from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.methods.sequential.kept_values import KeepsValues
 
 MEAN, SUM = "mean", "sum"
 NORMALIZATIONS = (MEAN, SUM)
@@ -51,15 +52,20 @@ def scaled_importance(importance: Values, *, normalize: str) -> Values:
     return {name: value * (count / total) for name, value in importance.items()}
 
 
-class Anchored(FineTune):
-    """Keeps earlier values of what is trained; its children say how strongly they pull."""
+class Anchored(KeepsValues):
+    """Keeps earlier values of what is trained, `kept["anchor"]`; its children say how strongly they pull."""
 
-    keeps_values_by_name = True
+    def __init__(self, *, trainable: Trainable, weight: float, normalize: str) -> None:
+        """`weight` multiplies the mean or sum over all trainable parameters, as `normalize` says."""
+        super().__init__(trainable=trainable)
+        self._weight = not_negative(weight, "method.weight")
+        self._normalize = one_of(normalize, NORMALIZATIONS, "method.normalize")
+        self.kept = {"anchor": {}}
 
     @property
-    @abstractmethod
     def anchored(self) -> Collection[str]:
         """Return the names of the parameters that have an earlier value; none before the end of the first task."""
+        return self.kept["anchor"]
 
     @override
     def before_stream(self, learner: Learner, episodes: Episodes, fit: Fit) -> None:

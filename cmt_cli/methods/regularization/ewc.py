@@ -29,18 +29,11 @@ from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import State
-from cmt_cli.core.parameter_values import (
-    Values,
-    from_state,
-    num_bytes,
-    to_state,
-    trainable_parameters,
-    trainable_values,
-)
+from cmt_cli.core.parameter_values import Values, trainable_parameters, trainable_values
 from cmt_cli.core.setting_checks import not_negative, one_of, positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.regularization.anchored import NORMALIZATIONS, Anchored, anchored_distance, scaled_importance
+from cmt_cli.methods.regularization.anchored import Anchored, anchored_distance, scaled_importance
 from cmt_cli.training.importance import importance, mean_nll, sampled_nll, sampled_rows
 
 PER_TASK, RUNNING_MEAN, ONLINE = "per_task", "running_mean", "online"
@@ -65,43 +58,45 @@ class EWC(Anchored):
         seed: int,
     ) -> None:
         """`num_samples` caps the rows of a task that F is estimated on; `gamma` only counts in `online`."""
-        super().__init__(trainable=trainable)
-        self._weight = not_negative(weight, "method.weight")
-        self._normalize = one_of(normalize, NORMALIZATIONS, "method.normalize")
+        super().__init__(trainable=trainable, weight=weight, normalize=normalize)
         self._accumulation = one_of(accumulation, (PER_TASK, RUNNING_MEAN, ONLINE), "method.accumulation")
         self._gamma = not_negative(gamma, "method.gamma")
         self._labels = one_of(labels, (EMPIRICAL, SAMPLED), "method.labels")
         self._num_samples = int(positive(num_samples, "method.num_samples"))
         self._seed = seed
         self._num_tasks = 0
-        self._terms: list[tuple[Values, Values]] = []  # Fisher and anchor of each term of the sum over k
+        self.kept = {}  # Fisher and anchor of each term k of the sum, as fisher.k and anchor.k
 
     @property
     @override
     def anchored(self) -> Collection[str]:
         return self._terms[-1][1] if self._terms else ()
 
+    @property
+    def _terms(self) -> list[tuple[Values, Values]]:
+        return [(self.kept[f"fisher.{k}"], self.kept[f"anchor.{k}"]) for k in range(len(self.kept) // 2)]
+
+    def _set_term(self, k: int, fisher: Values, anchor: Values) -> None:
+        self.kept |= {f"fisher.{k}": fisher, f"anchor.{k}": anchor}
+
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
         """Estimate the task's Fisher information at the parameters it ended with."""
         super().after_task(learner, task)
         fisher, anchor = self._estimate(learner, task), trainable_values(learner)
-        if self._accumulation == PER_TASK:
-            self._terms.append((fisher, anchor))
-        elif not self._terms:
-            self._terms = [(fisher, anchor)]
+        terms = self._terms
+        if self._accumulation == PER_TASK or not terms:
+            self._set_term(len(terms), fisher, anchor)
+        elif self._accumulation == RUNNING_MEAN:
+            self._set_term(0, running_mean(terms[0][0], fisher, self._num_tasks), anchor)
         else:
-            old = self._terms[0][0]
-            if self._accumulation == RUNNING_MEAN:
-                self._terms = [(running_mean(old, fisher, self._num_tasks), anchor)]
-            else:
-                self._terms = [(decayed_sum(old, fisher, self._gamma), anchor)]
+            self._set_term(0, decayed_sum(terms[0][0], fisher, self._gamma), anchor)
         self._num_tasks += 1
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         terms = super().penalties(learner, batch, outputs)
-        if self._terms:
+        if self.kept:
             parameters = trainable_parameters(learner)
             distances = [
                 anchored_distance(parameters, anchor, fisher, normalize=self._normalize)
@@ -112,23 +107,13 @@ class EWC(Anchored):
 
     @override
     def state_dict(self) -> State:
-        state = {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
-        for k, (fisher, anchor) in enumerate(self._terms):
-            state |= {**to_state(fisher, f"fisher.{k}."), **to_state(anchor, f"anchor.{k}.")}
-        return state
+        return {**super().state_dict(), "num_tasks": self._num_tasks, "num_terms": len(self._terms)}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
         self._num_tasks = state["num_tasks"]
-        self._terms = [
-            (from_state(state, f"fisher.{k}.", self.device), from_state(state, f"anchor.{k}.", self.device))
-            for k in range(state["num_terms"])
-        ]
-
-    @override
-    def storage_bytes(self) -> int:
-        return super().storage_bytes() + sum(num_bytes(values.values()) for term in self._terms for values in term)
+        self.kept = {f"{what}.{k}": {} for k in range(state["num_terms"]) for what in ("fisher", "anchor")}
+        super().load_state_dict(state)
 
     def _estimate(self, learner: Learner, task: Task) -> Values:
         seed = self._seed * 1_000_003 + task.index

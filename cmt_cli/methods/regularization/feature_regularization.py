@@ -21,7 +21,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.batch import Batch, Outputs
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
@@ -53,8 +53,9 @@ class FeatureRegularization(PreviousTeacher):
         num_blocks = learner.model.config.get_text_config().num_hidden_layers
         if not self._layers or not all(-num_blocks - 1 <= layer <= num_blocks for layer in self._layers):
             raise UserError(
-                f"method.layers={list(self._layers)} does not fit a model of {num_blocks} decoder blocks; give a list "
-                f"of numbers from 0 (embeddings) to {num_blocks}, or negative ones from the end (-1: the last block)."
+                f"method.layers={list(self._layers)} does not fit a model of {counted(num_blocks, 'decoder block')}; "
+                f"give a list of numbers from 0 (embeddings) to {num_blocks}, or negative ones from the end (-1: the "
+                "last block)."
             )
 
     @override

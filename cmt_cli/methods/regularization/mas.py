@@ -11,8 +11,6 @@ batch's gradient; here it is that of each example's, as in the paper's equation.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -20,19 +18,11 @@ from typing_extensions import override
 from cmt_cli.core.batch import Batch, Outputs
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
-from cmt_cli.core.objectives import State
-from cmt_cli.core.parameter_values import (
-    Values,
-    from_state,
-    num_bytes,
-    to_state,
-    trainable_parameters,
-    trainable_values,
-)
-from cmt_cli.core.setting_checks import not_negative, one_of, positive
+from cmt_cli.core.parameter_values import trainable_parameters, trainable_values
+from cmt_cli.core.setting_checks import positive
 from cmt_cli.core.stream import Task
 from cmt_cli.layers.peft_lora import Lora
-from cmt_cli.methods.regularization.anchored import NORMALIZATIONS, Anchored, anchored_distance, scaled_importance
+from cmt_cli.methods.regularization.anchored import Anchored, anchored_distance, scaled_importance
 from cmt_cli.training.importance import importance, mean_squared_norm, sampled_rows
 
 
@@ -43,18 +33,10 @@ class MAS(Anchored):
 
     def __init__(self, *, trainable: Trainable, weight: float, normalize: str, num_samples: int, seed: int) -> None:
         """`num_samples` caps the rows of a task that Omega is estimated on; `seed` draws them."""
-        super().__init__(trainable=trainable)
-        self._weight = not_negative(weight, "method.weight")
-        self._normalize = one_of(normalize, NORMALIZATIONS, "method.normalize")
+        super().__init__(trainable=trainable, weight=weight, normalize=normalize)
         self._num_samples = int(positive(num_samples, "method.num_samples"))
         self._seed = seed
-        self._omega: Values = {}
-        self._anchor: Values = {}
-
-    @property
-    @override
-    def anchored(self) -> Collection[str]:
-        return self._anchor
+        self.kept = {"omega": {}, "anchor": {}}
 
     @override
     def after_task(self, learner: Learner, task: Task) -> None:
@@ -64,29 +46,15 @@ class MAS(Anchored):
         rows = sampled_rows(learner, task.train, num_samples=self._num_samples, seed=seed)
         latest = importance(learner, rows, mean_squared_norm, torch.abs)
         latest = scaled_importance(latest, normalize=self._normalize)
-        self._omega = {name: value + self._omega.get(name, 0.0) for name, value in latest.items()}
-        self._anchor = trainable_values(learner)
+        omega = {name: value + self.kept["omega"].get(name, 0.0) for name, value in latest.items()}
+        self.kept = {"omega": omega, "anchor": trainable_values(learner)}
 
     @override
     def penalties(self, learner: Learner, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         terms = super().penalties(learner, batch, outputs)
-        if self._anchor:
+        if anchor := self.kept["anchor"]:
             distance = anchored_distance(
-                trainable_parameters(learner), self._anchor, self._omega, normalize=self._normalize
+                trainable_parameters(learner), anchor, self.kept["omega"], normalize=self._normalize
             )
             terms["mas"] = self._weight * distance
         return terms
-
-    @override
-    def state_dict(self) -> State:
-        return {**super().state_dict(), **to_state(self._omega, "omega."), **to_state(self._anchor, "anchor.")}
-
-    @override
-    def load_state_dict(self, state: State) -> None:
-        super().load_state_dict(state)
-        self._omega = from_state(state, "omega.", self.device)
-        self._anchor = from_state(state, "anchor.", self.device)
-
-    @override
-    def storage_bytes(self) -> int:
-        return super().storage_bytes() + num_bytes([*self._omega.values(), *self._anchor.values()])

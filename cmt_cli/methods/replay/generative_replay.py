@@ -26,6 +26,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from cmt_cli.core.batch import Batch, Outputs, Row
+from cmt_cli.core.exceptions import CmtWarning, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.method import Trainable
@@ -183,8 +184,9 @@ class GenerativeReplay(FineTune):
         if len(kept) < len(found):
             self.num_malformed += len(found) - len(kept)
             warnings.warn(
-                f"{len(found) - len(kept)} of the {len(found)} examples that the model wrote before task "
-                f"'{task.name}' are malformed and left out.",
+                f"{len(found) - len(kept)} of the {counted(len(found), 'example')} that the model wrote before task "
+                f"'{task.name}' {'is' if len(found) - len(kept) == 1 else 'are'} malformed and left out.",
+                CmtWarning,
                 stacklevel=2,
             )
         return kept

@@ -28,7 +28,7 @@ from typing_extensions import override
 
 from cmt_cli.core.batch import Predictor
 from cmt_cli.core.decoding import Decoding
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method, Trainable
 from cmt_cli.core.objectives import Budget, Fit, State
@@ -238,17 +238,17 @@ class LabelPredictor(Predictor):
 
 def labels_of(task: Task, max_labels: int) -> list[str]:
     """Return the distinct targets of a task in their order; raise UserError where they are not a few labels."""
-    unasked = next((example.id for example in task.train if not example.prompt), None)
-    if unasked is not None:
+    without = next((example.id for example in task.train if not example.prompt), None)
+    if without is not None:
         raise UserError(
-            f"seq_star is a classifier of questions, but the example '{unasked}' of task '{task.name}' has no question."
+            f"seq_star is a classifier of questions, but the example '{without}' of task '{task.name}' has no question."
         )
     labels = list(dict.fromkeys(label_of(example.target) for example in task.train))
     if len(labels) > max_labels:
         raise UserError(
-            f"Task '{task.name}' has {len(labels)} distinct answers, more than method.head.max_labels={max_labels}: "
-            "seq_star has one row per answer and is for tasks with few of them. Raise that number if they are classes, "
-            "or use a method that generates, e.g. method=inc_lora."
+            f"Task '{task.name}' has {counted(len(labels), 'distinct answer')}, more than "
+            f"method.head.max_labels={max_labels}: seq_star has one row per answer and is for tasks with few of them. "
+            "Raise that number if they are classes, or use a method that generates, e.g. method=inc_lora."
         )
     return labels
 

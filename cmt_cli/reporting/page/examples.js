@@ -114,7 +114,7 @@ function show(all, names) {
   const chosen = inReach.filter((pair) => fits(pair, changed));
   const pages = Math.max(1, Math.ceil(chosen.length / PAGE)), page = Math.min(pages, Math.max(1, Number(state.page) || 1));
   byId("example-status").textContent = all.length ? `A: ${names.a}. B: ${names.b}. ${chosen.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} questions, ${section().label}.`
-    : "A and B were not asked the same questions: where data are generated for each seed, compare runs of one seed.";
+    : "A and B were not evaluated on the same questions: where data are generated for each seed, compare runs of one seed.";
   byId("example-list").replaceChildren(...chosen.slice((page - 1) * PAGE, page * PAGE).map(exampleCard));
   const turn = (to, label) => h("button", { type: "button", disabled: to < 1 || to > pages, onclick: () => { change({ page: String(to) }); jump("examples"); } }, label);
   byId("pager").replaceChildren(...(pages > 1 ? [turn(page - 1, "← Previous"), `page ${page} of ${pages}`, turn(page + 1, "Next →")] : []));

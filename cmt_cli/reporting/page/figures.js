@@ -158,5 +158,5 @@ function cell(rows, i, j, { learned, tests, dense, low, high }) {
 function whyMissing(rows, i, j) {
   if (rows[i].every((value) => value === null)) return `no test was scored by ${metric()} at that time`;
   if (rows.every((row) => row[j] === null)) return `this test is not scored by ${metric()}`;
-  return "this test was not asked at that time";
+  return "this test was not evaluated at that time";
 }

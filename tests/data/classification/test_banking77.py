@@ -10,7 +10,7 @@ import pytest
 
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.banking77 import banking77, read
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.world.intents import Intents
 from tests.data.labelled_settings import faults, rows, settings, sizes
 

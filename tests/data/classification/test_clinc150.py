@@ -11,7 +11,7 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.clinc150 import clinc150, read
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.world.intents import Intents
 from tests.data.labelled_settings import faults, rows, settings, sizes
 
@@ -74,7 +74,7 @@ def test_an_utterance_under_two_domains_is_in_one_split(tmp_path: Path, tasks: s
 def test_domains_need_to_be_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no domain is known of 3 intents, 'new card' among them"):
         stream(put(tmp_path / "clinc", domains=None), tmp_path, tasks="domains")
-    with pytest.raises(UserError, match="no domain is known of 1 intents, 'book trip'"):
+    with pytest.raises(UserError, match="no domain is known of 1 intent, 'book trip'"):
         stream(put(tmp_path / "less", domains={"cards": DOMAINS["cards"]}), tmp_path, tasks="domains")
 
 

@@ -14,7 +14,7 @@ from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.classification.long_sequence import long_sequence, read
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.judgments import DRAWS, Benchmark
 from tests.data.labelled_settings import faults, rows, settings, sizes

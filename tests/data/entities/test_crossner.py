@@ -13,7 +13,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.entities.crossner import DOMAINS, crossner, read
 from cmt_cli.data.entities.entity_stream import entities_of
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.entities import THEMES, Entities

@@ -20,7 +20,7 @@ from cmt_cli.data.files.conll import Sentence
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
-HYGIENE = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
+POLICY = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
 LIMITS = Limits(stream_split="test", max_train=None, max_validation=None, max_test=None, seed=0)
 FORMAT = Format(prompt_template="{text}\nEntities:", metric="span_f1", gives_task=False)
 PROVENANCE = Provenance("made", "real", "ours")
@@ -92,7 +92,7 @@ def domains() -> Stream:
         "validation": [item("w1", task="wnut")],
         "test": [item("m4", "a=x", task="movie"), item("w2", "a=x", "b=y", task="wnut")],
     }
-    corpus = HYGIENE.applied(LabelledCorpus(splits, ()))
+    corpus = POLICY.applied(LabelledCorpus(splits, ()))
     return domain_stream(corpus, PROVENANCE, order=["wnut", "movie"], limits=LIMITS, format=FORMAT)
 
 

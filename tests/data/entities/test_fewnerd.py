@@ -53,9 +53,9 @@ def test_each_task_is_annotated_with_its_own_types_alone(tmp_path: Path) -> None
         [" art-music: Tin Lamps"],
         [" person-actor: Dale"],
     ]
-    asked = [[e.references[0] for e in test.examples] for test in made.tests]
+    queried = [[e.references[0] for e in test.examples] for test in made.tests]
     actors = ["person-actor: Moor", "person-actor: Dale", "person-actor: Reed"]
-    assert asked == [["art-film: Blue"], ["art-music: Tin Lamps"], actors]
+    assert queried == [["art-film: Blue"], ["art-music: Tin Lamps"], actors]
 
 
 def test_a_sentence_can_train_all_tasks_of_its_types(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_the_stand_in_goes_through_the_same_readers(tmp_path: Path) -> None:
     assert made.provenance.source == "generated"
     assert len(made.tasks) == 3 and all(task.train and task.validation for task in made.tasks)
     items = [item for item in SMALL.corpus().splits["test"] if item.task == "work"]  # the second theme
-    asked = {e.prompt.removesuffix("\nEntities:"): e.references for e in made.tests[1].examples}
-    assert asked == {item.fields["text"]: item.references for item in items}
+    queried = {e.prompt.removesuffix("\nEntities:"): e.references for e in made.tests[1].examples}
+    assert queried == {item.fields["text"]: item.references for item in items}
 
 
 def test_real_files_hold_one_entity_per_begin_tag(real_data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cmt_cli.data.files.archives import extract, folder_of_files, is_archive, unpacked
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 
 
 def put_zip(path: Path, members: dict[str, str]) -> Path:

@@ -19,7 +19,7 @@ from cmt_cli.data.files.conll import (
     write_columns,
     write_token_lines,
 )
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 
 Reader = Callable[[Path, list[Problem]], list[Sentence]]
 MOOR = (Entity("person", "Ada Moor"), Entity("city", "Kelham"), Entity("city", "Norford"))

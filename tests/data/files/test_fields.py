@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cmt_cli.data.files.fields import answers_field, date_field, id_field, iso_date, optional_text_field, text_field
-from cmt_cli.data.files.reading import Problem, Row
+from cmt_cli.data.files.problems import Problem, Row
 
 
 def record(**values: Any) -> Row:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_cli.data.files.json_document import JsonRecord, container_lines, read_json, spelled
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 
 
 def test_a_record_reports_its_path_and_first_line(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files import origin, published
 from cmt_cli.data.files.origin import Layout, Origin, Progress, fetched, load
-from cmt_cli.data.files.reading import Problem, ProblemError, sha256_of
+from cmt_cli.data.files.problems import Problem, ProblemError
+from cmt_cli.data.files.reading import sha256_of
 from cmt_cli.data.knowledge.streamingqa import streamingqa
 from cmt_cli.data.world.stand_in import StandIn
 from tests.data.files.test_archives import put_zip

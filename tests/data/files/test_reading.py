@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.reading import Problem, ProblemError, Row, find, read_csv, read_jsonl, sha256_of
+from cmt_cli.data.files.problems import Problem, ProblemError, Row
+from cmt_cli.data.files.reading import find, read_csv, read_jsonl, sha256_of
 
 
 def csv_rows(content: bytes | str, folder: Path, required: tuple[str, ...] = ("a",)) -> tuple[list[Row], list[Problem]]:

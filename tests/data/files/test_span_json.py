@@ -9,7 +9,7 @@ import pytest
 
 from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import Sentence
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.span_json import read_spans
 from tests.data.written_files import put_jsonl
 
@@ -41,7 +41,7 @@ def test_character_and_token_spans_give_the_same_sentence(tmp_path: Path) -> Non
         ({"text": "a", "entities": [[0, 1]]}, "entities[0] must be {start, end, type}"),
         ({"text": "a", "entities": [["0", 1, "x"]]}, "entities[0] must be {start, end, type}"),
         ({"text": "a", "entities": [[0, 1, ""]]}, "entities[0] has no type"),
-        ({"text": "a", "entities": [[0, 2, "x"]]}, "entities[0] from 0 to 2 holds nothing of 1 places"),
+        ({"text": "a", "entities": [[0, 2, "x"]]}, "entities[0] from 0 to 2 holds nothing of 1 place"),
         ({"text": "a b", "entities": [[1, 2, "x"]]}, "entities[0] from 1 to 2 holds nothing"),
     ],
 )

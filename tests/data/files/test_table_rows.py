@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from pyarrow import parquet
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.table_rows import TableForm, format_of, missing_columns, rows_of, stem_of, value_at
 
 PLAIN = TableForm(has_quotes=True, header=None, delimiter=None)

@@ -51,8 +51,8 @@ def test_the_answer_can_be_had_from_the_text() -> None:
 
 
 def test_other_tasks_cycle_through_kinds_and_vary_on_repeats() -> None:
-    asked = {item.task: item.fields["definition"] for item in items([1572, 2, 363, 4, 5, 6, "count"])}
-    assert list(asked.values()) == [
+    queried = {item.task: item.fields["definition"] for item in items([1572, 2, 363, 4, 5, 6, "count"])}
+    assert list(queried.values()) == [
         "Which pet?", "List what is named.", "Count what is named.", "List it in reverse.", "Rewrite with a pronoun.",
         "Which dish?", "Count what is named.",
     ]  # fmt: skip

@@ -17,9 +17,9 @@ from cmt_cli.data.knowledge.qa_stream import QALayout
 from tests.data.written_files import faults, put_jsonl
 
 
-def put_stream(folder: Path, found: list[dict[str, Any]], asked: list[dict[str, Any]]) -> Path:
+def put_stream(folder: Path, found: list[dict[str, Any]], queried: list[dict[str, Any]]) -> Path:
     put_jsonl(folder / "documents.jsonl", found)
-    put_jsonl(folder / "questions.jsonl", asked)
+    put_jsonl(folder / "questions.jsonl", queried)
     return folder
 
 
@@ -33,8 +33,8 @@ def question(document_id: str, **changes: Any) -> dict[str, Any]:
 
 def test_documents_and_questions_are_joined_by_id(tmp_path: Path) -> None:
     found = [document("a", date="2024-05-17", title="A"), document("b", title=None)]
-    asked = [question("b", split="test"), question("a", id="mine", split="test", answers="one")]
-    corpus, problems = read(put_stream(tmp_path, found, asked))
+    queried = [question("b", split="test"), question("a", id="mine", split="test", answers="one")]
+    corpus, problems = read(put_stream(tmp_path, found, queried))
     assert problems == []
     part = corpus.part("test")
     assert [(item.id, item.date, item.title) for item in part.documents] == [
@@ -49,8 +49,8 @@ def test_documents_and_questions_are_joined_by_id(tmp_path: Path) -> None:
 
 def test_splits_of_the_questions_are_those_of_the_documents(tmp_path: Path) -> None:
     found = [document(name) for name in "abcd"]
-    asked = [question("c", split="train"), question("a", split="test"), question("b", split="validation")]
-    corpus, problems = read(put_stream(tmp_path, found, asked))
+    queried = [question("c", split="train"), question("a", split="test"), question("b", split="validation")]
+    corpus, problems = read(put_stream(tmp_path, found, queried))
     assert problems == []
     ids = {split: [item.id for item in corpus.part(split).documents] for split in ("train", "validation", "test")}
     assert ids == {"train": ["c"], "validation": ["b"], "test": ["a", "d"]}  # nobody asks about d: it is learned
@@ -72,7 +72,7 @@ def test_questions_on_a_repeated_text_join_its_first_document(tmp_path: Path) ->
 
 def test_problems_of_both_files_are_listed_with_lines(tmp_path: Path) -> None:
     found = [document("a"), document("a", text="again"), document("b", text=""), document("c", date="x"), {"id": "d"}]
-    asked = [
+    queried = [
         question("a", id="1", split="test"),
         question("a", id="1", split="test"),
         question("a", split="train"),
@@ -81,7 +81,7 @@ def test_problems_of_both_files_are_listed_with_lines(tmp_path: Path) -> None:
         question("aa", split="test"),
         question("a", answers=[], split="test"),
     ]
-    put_stream(tmp_path, found, asked)
+    put_stream(tmp_path, found, queried)
     with (tmp_path / "questions.jsonl").open("a") as stream:
         stream.write("{\n")
     assert [(name, line, re.split("[;(]", message)[0]) for name, line, message in faults(read, tmp_path)] == [

@@ -156,10 +156,10 @@ def test_random_picks_keep_file_order_and_follow_their_seed() -> None:
 def test_the_note_tells_sizes_merged_texts_and_leaks() -> None:
     shared = Part(("train",), (Document("x", "test text 0"),), num_duplicates=2)
     note = stream(shared, part("test", 2)).provenance.note
-    assert note.startswith("first note; train 1 documents, 0 questions, ids ")
+    assert note.startswith("first note; train 1 document, 0 questions, ids ")
     assert "test 2 documents, 6 questions" in note
     assert "2 documents of equal text merged" in note
-    assert "1 test documents also occur in train or validation" in note
+    assert "1 test document also occurs in train or validation" in note
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Document
 from cmt_cli.data.files.origin import Shares
-from cmt_cli.data.files.reading import Problem, Row
+from cmt_cli.data.files.problems import Problem, Row
 from cmt_cli.data.knowledge.qa_corpus import (
     SPLITS,
     Ids,

@@ -176,10 +176,10 @@ def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: p
         ]
 
     train, dev = [article("A"), article("B")], [article("C")]
-    asked: list[tuple[str, str]] = []
+    queried: list[tuple[str, str]] = []
 
     def load_splits(name: str, revision: str, progress: object) -> dict[str, Any]:
-        asked.append((name, revision))
+        queried.append((name, revision))
         return {"train": rows(train), "validation": rows(dev)}
 
     monkeypatch.setattr(hub, "load_splits", load_splits)
@@ -187,7 +187,7 @@ def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "train-v1.1.json").read_text())["data"] == train
     assert json.loads((tmp_path / "dev-v1.1.json").read_text())["data"] == dev
     assert squad_files.fetch(tmp_path, lambda what, done, total: None) is False
-    assert asked == [("rajpurkar/squad", squad_files.HUB_REVISION)]
+    assert queried == [("rajpurkar/squad", squad_files.HUB_REVISION)]
 
 
 def test_real_dev_file_is_complete_and_divided_by_title(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_rows_about_one_text_share_a_document(tmp_path: Path) -> None:
     corpus, _ = read(put_streamingqa(tmp_path, test=rows))
     part = corpus.part("test")
     assert [document.text for document in part.documents] == ["A", "B"]
-    asked = {id_: [question.text for question in found] for id_, found in part.questions_by_document().items()}
-    assert asked == {document_id_of("A"): ["0?", "2?", "4?"], document_id_of("B"): ["1?", "3?"]}
+    queried = {id_: [question.text for question in found] for id_, found in part.questions_by_document().items()}
+    assert queried == {document_id_of("A"): ["0?", "2?", "4?"], document_id_of("B"): ["1?", "3?"]}
 
 
 def test_documents_are_dated_where_a_column_says_when(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_damaged_archive_is_named_and_leaves_nothing_behind(tmp_path: Path) ->
 
 def test_archives_without_any_wanted_article_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "news-docs.2020.en.filtered.gz").write_bytes(gzip.compress(archive_line("20200224", "One.")[1]))
-    with pytest.raises(UserError, match="None of the 1 articles wanted"):
+    with pytest.raises(UserError, match="None of the 1 article wanted"):
         write_documents(tmp_path / "documents.jsonl", {"20200224000000000000\x00\x01ff\x00\x01"}, nothing)
 
 

@@ -10,14 +10,15 @@ from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.conll import read_columns
 from cmt_cli.data.files.json_document import read_json
 from cmt_cli.data.files.origin import Layout
-from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, read_csv, read_jsonl
+from cmt_cli.data.files.problems import Problem, ProblemError, num_rows
+from cmt_cli.data.files.reading import read_csv, read_jsonl
 from cmt_cli.data.instructions import alpaca_skills
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at, generated_corpus
 from cmt_cli.data.world.intents import Intents
 
 SMALL = Intents(num_train=2, num_validation=1, num_test=1, seed=0)
-HYGIENE = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
+POLICY = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
 
 
 def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
@@ -46,7 +47,7 @@ LAYOUT: LabelledLayout = Layout(name="lines", license="own", how_to_get="Write {
 
 def corpus_of(folder: Path, text: str, on_bad_row: str) -> tuple[LabelledCorpus, Provenance]:
     (folder / "rows.txt").write_text(text, encoding="utf-8")
-    return clean_corpus(LAYOUT, files_at(str(folder), "elsewhere", "auto", False, "cache", on_bad_row), SMALL, HYGIENE)
+    return clean_corpus(LAYOUT, files_at(str(folder), "elsewhere", "auto", False, "cache", on_bad_row), SMALL, POLICY)
 
 
 def test_bad_rows_stop_a_run_or_are_skipped(tmp_path: Path) -> None:
@@ -74,15 +75,15 @@ def test_the_note_tells_what_was_done_for_splits(tmp_path: Path) -> None:
 
 def test_stand_in_is_read_and_depends_on_its_settings(tmp_path: Path) -> None:
     files = files_at("here", "here", "generated", True, str(tmp_path), "error")
-    corpus, provenance = clean_corpus(LAYOUT, files, SMALL, HYGIENE)
+    corpus, provenance = clean_corpus(LAYOUT, files, SMALL, POLICY)
     assert provenance.source == "generated" and len(corpus.splits["test"]) == 32
-    clean_corpus(LAYOUT, files, SMALL, HYGIENE)
-    clean_corpus(LAYOUT, files, Intents(num_train=2, num_validation=1, num_test=1, seed=1), HYGIENE)
+    clean_corpus(LAYOUT, files, SMALL, POLICY)
+    clean_corpus(LAYOUT, files, Intents(num_train=2, num_validation=1, num_test=1, seed=1), POLICY)
     assert len(list((tmp_path / "generated").iterdir())) == 2
 
 
 def test_a_generated_corpus_needs_no_files() -> None:
-    corpus, provenance = generated_corpus("world", SMALL, HYGIENE)
+    corpus, provenance = generated_corpus("world", SMALL, POLICY)
     assert [len(corpus.splits[split]) for split in ("train", "validation", "test")] == [64, 32, 32]
     assert (provenance.name, provenance.source, provenance.files) == ("world", "generated", {})
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from cmt_cli.config import catalog, compose, targets
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.labelled.labelled_tables import LAYOUT
 from tests.data.labelled_settings import sizes
 from tests.data.written_files import put_csv, put_jsonl
@@ -60,8 +60,8 @@ def test_one_file_becomes_label_groups_with_held_out_rows(stream: Any, one_file:
 
 def test_held_out_rows_are_reproducible_and_not_learned(stream: Any, one_file: Path) -> None:
     made, again, other = stream(one_file), stream(one_file), stream(one_file, "data.held_out.seed=1")
-    asked = {example.prompt for test in made.tests for example in test.examples}
-    assert not asked & set(prompts(made))
+    queried = {example.prompt for test in made.tests for example in test.examples}
+    assert not queried & set(prompts(made))
     assert prompts(made) == prompts(again) != prompts(other)
 
 

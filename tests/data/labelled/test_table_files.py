@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.reading import Problem
+from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.table_files import SplitNames, table_files
 
 USUAL = SplitNames(None)

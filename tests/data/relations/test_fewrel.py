@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import Problem, ProblemError
+from cmt_cli.data.files.problems import Problem, ProblemError
 from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.fewrel import fewrel, read, write
@@ -95,7 +95,7 @@ def test_byte_order_marks_crlf_and_gzip_change_nothing(tmp_path: Path) -> None:
         (row(h=["ann lee", "Q1"]), "'h' must be [name, id, [[positions of tokens], ...]]"),
         (row(t=["bo", "Q2", [[]]]), "'t' must give the positions of its tokens as a list of whole numbers"),
         (row(t=["bo", "Q2", [["3"]]]), "'t' must give the positions of its tokens as a list of whole numbers"),
-        (row(t=["bo", "Q2", [[7]]]), "'t' stands at [7], but there are 7 tokens"),
+        (row(t=["bo", "Q2", [[7]]]), "'t' stands at [7], but the sentence has 7 tokens"),
         (row(t=["bo", "Q2", [[4]]]), "'t' is blank"),
     ],
 )

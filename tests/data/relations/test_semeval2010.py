@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.reading import ProblemError
+from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.relations.semeval2010 import read, semeval2010, write

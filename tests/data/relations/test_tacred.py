@@ -74,7 +74,7 @@ def test_rows_give_text_mentions_and_the_relation_in_words(tmp_path: Path) -> No
 
 def test_rows_of_all_files_are_pooled_without_no_relation(tmp_path: Path) -> None:
     made = stream(put(tmp_path / "tacred" / "data" / "json").parents[2], tmp_path)
-    # 20 rows: 3 asked, 17 left, a quarter of them carved; 10 rows: a fifth is 2
+    # 20 rows: 3 queried, 17 left, a quarter of them carved; 10 rows: a fifth is 2
     assert [len(task.train) + len(task.validation) for task in made.tasks] == [17, 8]
     assert [len(test.examples) for test in made.tests] == [3, 2]
     assert {e.target for task in made.tasks for e in task.train} == {" person: title", " organization: founded by"}

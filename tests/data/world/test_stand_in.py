@@ -33,9 +33,9 @@ def test_what_was_generated_is_what_is_read(layout: QALayout, small_world: Stand
         texts = {document.id: document.text for document in part.documents}
         read = {(texts[question.document_id], question.text, question.references[0]) for question in part.questions}
         written = {
-            (article.document.text, asked.question, asked.answers[0])
+            (article.document.text, question.question, question.answers[0])
             for article in articles[split]
-            for asked in article.questions
+            for question in article.questions
         }
         assert read == written
 
@@ -111,8 +111,8 @@ def test_validation_documents_get_as_many_questions_as_test_documents(
         for split in ("test", "validation")
     }
     for split, count in (("test", 9), ("validation", 4)):
-        asked = Counter(e.document_ids[0] for test in built[split].tests for e in test.examples)
-        assert list(asked.values()) == [expected] * count
+        queried = Counter(e.document_ids[0] for test in built[split].tests for e in test.examples)
+        assert list(queried.values()) == [expected] * count
     assert built["test"].provenance.files == built["validation"].provenance.files
 
 

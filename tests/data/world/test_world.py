@@ -103,12 +103,12 @@ def test_each_relation_has_many_about_equally_frequent_answers() -> None:
 
 def test_a_changing_world_revises_facts_and_dates_the_questions() -> None:
     articles = changing_world().articles("stream", 600)
-    asked: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]] = {}
+    queried: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]] = {}
     for article in articles:
         for question in article.questions:
             key = (subject(article), question.id.split("/")[1])
-            asked.setdefault(key, []).append((question.question, question.answers))
-    revised = [versions for versions in asked.values() if len(versions) > 1]
+            queried.setdefault(key, []).append((question.question, question.answers))
+    revised = [versions for versions in queried.values() if len(versions) > 1]
     assert len(revised) > 80
     for (old_question, old_answers), (new_question, new_answers) in revised:
         assert old_answers != new_answers

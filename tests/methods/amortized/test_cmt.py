@@ -11,8 +11,9 @@ import torch
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt, Task
-from cmt_cli.methods.amortized.amortizer import AmortizedPredictor, encode_batch, make_items
+from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor
 from cmt_cli.methods.amortized.cmt_objective import PastKeys, inner_products, matching_loss
+from cmt_cli.methods.amortized.encoded_batch import encode_batch, make_items
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
 from tests.present import present
 

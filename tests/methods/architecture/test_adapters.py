@@ -11,8 +11,15 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.bottleneck import Bottleneck
 from cmt_cli.methods.architecture.adapters import Adapters, as_text
-from cmt_cli.methods.sequential.finetune import FineTune
-from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.methods.task_sequences import (
+    TASKS,
+    assert_each_task_is_trained_alone,
+    assert_survives_a_kill,
+    learn,
+    logits,
+    same,
+    started,
+)
 
 BLOCKS = Bottleneck(width=4, places=["block"], layer_norm=True, seed=0)
 HOULSBY = Bottleneck(width=4, places=["attention", "mlp"], layer_norm=False, seed=0)
@@ -26,13 +33,8 @@ def adapters(trainable: Bottleneck = BLOCKS, *, learns_questions: bool = True) -
 def test_a_tasks_adapter_equals_training_one_alone(
     make_learner: Callable[[str], Learner], trainable: Bottleneck
 ) -> None:
-    learner = make_learner("llama")
-    method = started(learner, adapters(trainable, learns_questions=False))
-    for task in TASKS:
-        learn(learner, method, task)
-        alone = make_learner("llama")
-        learn(alone, started(alone, FineTune(trainable=trainable)), task)
-        assert same(learner.state_dict(), alone.state_dict())
+    method = adapters(trainable, learns_questions=False)
+    assert_each_task_is_trained_alone(lambda: make_learner("llama"), method, trainable)
 
 
 def test_a_new_adapter_preserves_logits_and_trains_alone(any_learner: Learner) -> None:

@@ -111,8 +111,8 @@ def test_the_answer_does_not_change_which_prompts_are_chosen(any_learner: Learne
         batch = any_learner.collate(any_learner.rows(Example("a", TASKS[0].train[0].prompt, target)))
         chosen.append(method.pool.choice(batch.input_ids, batch.is_prompt).tolist())
     ids = torch.tensor([any_learner.prompt_ids(TASKS[0].train[0].prompt)])
-    asked = method.pool.choice(ids, torch.ones_like(ids).bool()).tolist()  # as in generation
-    assert chosen == [asked, asked]
+    queried = method.pool.choice(ids, torch.ones_like(ids).bool()).tolist()  # as in generation
+    assert chosen == [queried, queried]
 
 
 def test_batches_of_questions_are_answered_as_single_ones(any_learner: Learner) -> None:

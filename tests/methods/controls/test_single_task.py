@@ -19,8 +19,15 @@ from cmt_cli.methods.architecture.inc_lora import IncLora
 from cmt_cli.methods.combination import Combination
 from cmt_cli.methods.controls.per_task import text_nll
 from cmt_cli.methods.controls.single_task import NewestTask, SingleTask
-from cmt_cli.methods.sequential.finetune import FineTune
-from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
+from tests.methods.task_sequences import (
+    TASKS,
+    assert_each_task_is_trained_alone,
+    assert_survives_a_kill,
+    learn,
+    logits,
+    same,
+    started,
+)
 
 LORA = Lora(rank=2, alpha=8.0, targets="query_value", seed=0)
 FULL = Full(num_frozen_blocks=0)
@@ -33,13 +40,7 @@ QUESTION = "Question: Where?\nAnswer:"
 def test_every_tasks_model_equals_fine_tuning_on_it_alone(
     make_learner: Callable[[str], Learner], trainable: Trainable
 ) -> None:
-    learner = make_learner("gpt2")
-    method = started(learner, SingleTask(trainable=trainable))
-    for task in TASKS:
-        learn(learner, method, task)
-        alone = make_learner("gpt2")
-        learn(alone, started(alone, FineTune(trainable=trainable)), task)
-        assert same(learner.state_dict(), alone.state_dict())
+    assert_each_task_is_trained_alone(lambda: make_learner("gpt2"), SingleTask(trainable=trainable), trainable)
 
 
 def test_a_new_task_starts_from_the_base_model(any_learner: Learner) -> None:

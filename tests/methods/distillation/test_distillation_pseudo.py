@@ -66,11 +66,11 @@ def test_loss_and_gradient_average_separate_forward_passes(any_learner: Learner,
     terms, gradients = backward(any_learner, method, 100)
     parts = parts_by_hand(any_learner)
     expected = torch.cat(parts["qa_new"]).mean() + 0.25 * torch.cat(parts["lm_new"]).mean()
-    asked, text = PSEUDO
-    marked = (asked.marker, asked.prompt + asked.target, True), (text.marker, text.target, False)
+    question, text = PSEUDO
+    marked = (question.marker, question.prompt + question.target, True), (text.marker, text.target, False)
     qa = torch.cat(
         [
-            divergences(any_learner, teacher, asked.prompt, asked.target, ends=True),
+            divergences(any_learner, teacher, question.prompt, question.target, ends=True),
             divergences(any_learner, teacher, "", text.target, ends=False),
         ]
     )

@@ -74,10 +74,10 @@ def nll_of(learner: Learner, read: str, target: str, *, ends: bool = True) -> Te
 
 def parts_by_hand(learner: Learner) -> dict[str, list[Tensor]]:
     """Return the nlls of the second task's rows and of PSEUDO's: QA and LM, new and pseudo."""
-    asked, text = TASKS[1].train
+    question, text = TASKS[1].train
     return {
-        "qa_new": [nll_of(learner, asked.prompt, asked.target), nll_of(learner, "", text.target)],
-        "lm_new": [nll_of(learner, "Task south:\n", e.prompt + e.target) for e in (asked, text)],
+        "qa_new": [nll_of(learner, question.prompt, question.target), nll_of(learner, "", text.target)],
+        "lm_new": [nll_of(learner, "Task south:\n", e.prompt + e.target) for e in (question, text)],
         "qa_pseudo": [nll_of(learner, PSEUDO[0].prompt, " Ada"), nll_of(learner, "", PSEUDO[1].target, ends=False)],
         "lm_pseudo": [
             nll_of(learner, "Task north:\n", PSEUDO[0].prompt + " Ada"),

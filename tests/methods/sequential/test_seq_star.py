@@ -242,8 +242,8 @@ def test_a_killed_run_continues_bit_for_bit(
 
 def answers(method: Method, learner: Learner) -> tuple[list[Answer], list[float]]:
     predictor = method.predictor(learner, 1)
-    asked = [prompt for one in TASKS for prompt in prompts(one)]
-    return predictor.generate(asked, DECODING), predictor.loglikelihood(asked, ["Irish"] * len(asked))
+    queried = [prompt for one in TASKS for prompt in prompts(one)]
+    return predictor.generate(queried, DECODING), predictor.loglikelihood(queried, ["Irish"] * len(queried))
 
 
 def test_it_answers_with_the_labels_that_it_learned(any_learner: Learner) -> None:
