@@ -27,7 +27,7 @@ def by_size(*values: Any, _root_: DictConfig) -> Any:
     """Return the value for the base model's size: `${by_size:EMBEDDED,SMALL,LARGE}` in a yaml."""
     if len(values) != len(catalog.SIZES):
         names = ", ".join(catalog.SIZES)
-        raise ValueError(f"by_size takes {len(catalog.SIZES)} values, for {names}, and has {len(values)}")
+        raise ValueError(f"by_size takes a value for each of {names}, and has {len(values)}")
     return values[catalog.SIZES.index(_root_["size"]["name"])]
 
 

@@ -74,5 +74,5 @@ def test_settings_and_not_their_size_name_a_run() -> None:
 
 
 def test_a_value_for_each_size_is_needed() -> None:
-    with pytest.raises(UserError, match="3 values, for embedded, small, large"):
+    with pytest.raises(UserError, match="a value for each of embedded, small, large, and has 2"):
         config("method=finetune", "trainer.task.learning_rate=${by_size:1,2}", "data=world_skills")
