@@ -159,7 +159,7 @@ def _run_stream(
     with _store(job, folder, processes) as store:
         learner = _learner(job, processes)
         if processes.rank == 0 and (warning := size_warning(job, learner)):
-            console.print(f"Warning: {warning}", markup=False, highlight=False)
+            paragraph(console, "Warning: ", warning)
         if too_long := evaluator.check_lengths(learner, stream.tests):
             stream = replace(stream, provenance=stream.provenance.noted(too_long))
             if processes.rank == 0:
