@@ -34,7 +34,7 @@ def note(prompt_id: str) -> None:
 def refuse_no_room(max_new_tokens: int, room: int, max_tokens: int) -> None:
     """Raise UserError where `max_new_tokens` of the `room` for prompt and answer leave too few tokens for a prompt."""
     if room - max_new_tokens < MIN_PROMPT_TOKENS:
-        taken = f", {max_tokens - room} of them for start and virtual tokens," if room < max_tokens else ""
+        taken = f", {max_tokens - room} of them for start, template and virtual tokens," if room < max_tokens else ""
         raise UserError(
             f"evaluator.decoding.max_new_tokens (or data.format.max_new_tokens, or the longest choice) takes "
             f"{max_new_tokens} tokens, and model.max_tokens={max_tokens}{taken} leaves no room for a prompt. Set it to "
