@@ -28,6 +28,13 @@ AROUND = " \n", " <b>&amp;</b> {{ 'x' }}\n\n\"y\" \n"  # what a template may str
 AS_WRITTEN: tuple[Callable[[str], str], ...] = (str, str.strip, str.lstrip, str.rstrip)
 ADVICE = "Set model.chat_template=none, or mend the template in the model's folder."
 
+# A definition of the function that templates get the date from; the line break behind a block is no output.
+_FIXED_DATE = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{code}', '{TODAY.strftime(f'%{code}')}')" for code in "aAbBdmyYjHMS")
+    + " }}{% endmacro %}\n"
+)
+
 Messages = list[dict[str, str]]
 
 
@@ -162,7 +169,7 @@ class _Template:
                 list(messages),
                 tokenize=False,
                 add_generation_prompt=messages[-1]["role"] == "user",
-                strftime_now=TODAY.strftime,
+                chat_template=_FIXED_DATE + self._source,
             )
         )
 
