@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
 
 _GIB = 1024**3
+_END_CHARACTERS = 100  # of a long prompt's text, at either end
 
 
 def report(request: check.Request) -> None:
@@ -49,6 +51,7 @@ def _print(console: Console, current: Job, stream: Stream) -> None:
         "note": stream.provenance.note,
         "fits": f"{current.names['method']} has what it needs of {current.names['data']}",
         "memory": memory_estimate(current),
+        "prompt": prompt_example(current, stream),
         "folder": f"{folder} ({_state(folder)})",
     }.items():
         if text:
@@ -78,6 +81,26 @@ def _state(folder: Path) -> str:
     if result is None:
         return "new"
     return "complete: it would be printed" if result.status == "complete" else f"{result.status}: it would be continued"
+
+
+def prompt_example(current: Job, stream: Stream) -> str:
+    """Return the first prompt of the stream as the chat template writes it, "" where there is none.
+
+    Raises UserError for a template that could not be used.
+    """
+    model = current.config["model"]
+    if model.get("name_or_path") is None or "chat_template" not in model:
+        return ""
+    from cmt_cli.models.huggingface import local_prompt_format
+
+    keys = ("revision", "chat_template", "system_text", "max_tokens", "trust_remote_code")
+    found = local_prompt_format(model["name_or_path"], **{key: model[key] for key in keys})
+    parts = [*(task.train for task in stream.tasks), *(test.examples for test in stream.tests)]
+    text = next((example.prompt for part in parts for example in part if example.prompt), "")
+    if found is None or not text:
+        return ""
+    shown = text if len(text) <= 2 * _END_CHARACTERS else f"{text[:_END_CHARACTERS]} ... {text[-_END_CHARACTERS:]}"
+    return json.dumps(found.prompt(shown), ensure_ascii=False)
 
 
 def memory_estimate(current: Job) -> str:

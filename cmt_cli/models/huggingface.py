@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, prompt_format
@@ -75,6 +76,26 @@ def load(
         revision=commit_of(folder),
         max_tokens=max_tokens,
         prompt_format=written_as,
+    )
+
+
+def local_prompt_format(
+    name_or_path: str,
+    *,
+    revision: str,
+    chat_template: str,
+    system_text: str | None,
+    max_tokens: int,
+    trust_remote_code: bool,
+) -> PromptFormat | None:
+    """Return how a model whose files are here has its prompts, without its weights; None: plain text, or not here."""
+    folder = config_folder(name_or_path, revision)
+    if folder is None or (chat_template == NONE and system_text is None):
+        return None
+    config = _config(folder, trust_remote_code)
+    tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
+    return prompt_format(
+        tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
     )
 
 
