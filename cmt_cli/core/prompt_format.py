@@ -51,6 +51,7 @@ class PromptFormat:
     """What is written around a prompt and its answer; see the module's first lines.
 
     `end_ids` holds the last token of `end`; where both are empty, the model's end token closes an answer.
+    `head_ids` and `tail_ids` are the tokens of head and tail which no text of a usual prompt changes.
     `prompt_text` and `answer_text` return a text as it stands between the others. `record` is what a run's record
     says of the template, None for plain text.
     """
@@ -70,6 +71,11 @@ class PromptFormat:
     def num_fixed(self) -> int:
         """Return the tokens of every prompt that are not of its text."""
         return len(self.start_ids) + len(self.head_ids) + len(self.tail_ids)
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether nothing is written around prompts and answers."""
+        return not (self.head or self.tail or self.end)
 
     def prompt(self, text: str) -> str:
         """Return a prompt as it is written up to the answer."""

@@ -20,6 +20,7 @@ from cmt_cli.core.cut_prompts import MIN_PROMPT_TOKENS
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.core.tokens import common_length
 
 NONE, AUTO = "none", "auto"
 TODAY = datetime.date(2024, 7, 26)  # the day that Llama 3.1's template names by default
@@ -100,13 +101,14 @@ class _Template:
         padded = ANSWER.join(AROUND)
         given = self._rendered([*question, {"role": "assistant", "content": padded}])
         answer_text = self._as_written(padded, given, (front, closing), "answer")
+        head_ids, tail_ids = self._around(head, tail)
         return PromptFormat(
             head=head,
             tail=tail,
             end=end,
             end_ids=tuple(self._encoded(front + ANSWER + end)[-1:] if end else ()),
-            head_ids=tuple(self._encoded(head)),
-            tail_ids=tuple(self._encoded(tail)),
+            head_ids=head_ids,
+            tail_ids=tail_ids,
             prompt_text=prompt_text,
             answer_text=OPENING[answer_text],
             record={
@@ -172,6 +174,12 @@ class _Template:
                 chat_template=_FIXED_DATE + self._source,
             )
         )
+
+    def _around(self, head: str, tail: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the tokens in front of and behind a prompt; a space may belong to its first word instead."""
+        whole, front, behind = (self._encoded(text) for text in (head + PROMPT + tail, head, tail))
+        num_behind = common_length(whole[::-1], behind[::-1])
+        return tuple(front[: common_length(whole, front)]), tuple(behind[len(behind) - num_behind :])
 
     def _encoded(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

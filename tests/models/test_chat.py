@@ -20,7 +20,8 @@ from cmt_cli.layers.prompts import SoftPrompt
 from cmt_cli.methods.controls.per_task import text_nll
 from cmt_cli.methods.replay.pseudo_examples import PseudoExample, marked_row
 from cmt_cli.models.chat import prompt_format
-from tests.models.checkpoints import CHAT_TEMPLATE, TURN_TOKENS, byte_level_tokenizer
+from tests.models.chat_learners import chat_learner, tokenizer_with
+from tests.models.checkpoints import CHAT_TEMPLATE, TURN_TOKENS
 
 GREEDY = Decoding(max_new_tokens=4, batch_size=4, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
 QUESTION = Example("q", "Where does Ada Lovelace work?\nAnswer:", " London", choices=(" London", " Lagos", " Turin"))
@@ -55,20 +56,6 @@ TEMPLATES = {
     "thinking": THINKING,
     "words": WORDS,
 }
-
-
-def tokenizer_with(template: str | None, *, adds_bos: bool = True) -> Any:
-    return byte_level_tokenizer(adds_bos=adds_bos, chat_template=template, turn_tokens=TURN_TOKENS)
-
-
-def chat_learner(
-    base: Learner, template: str = CHAT_TEMPLATE, *, system_text: str | None = None, max_tokens: int = 128
-) -> Learner:
-    tokenizer = tokenizer_with(template)
-    written_as = prompt_format(
-        tokenizer, chat_template="auto", system_text=system_text, name="tiny", max_tokens=max_tokens
-    )
-    return Learner(base.model, tokenizer, name="tiny", revision="test", max_tokens=max_tokens, prompt_format=written_as)
 
 
 def plain_learner(base: Learner) -> Learner:
