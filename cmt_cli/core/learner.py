@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core import cut_prompts
 from cmt_cli.core.batch import Batch, Outputs, Predictor, Row, right_padded
 from cmt_cli.core.decoding import Decoding, decode, listed_end_ids
 from cmt_cli.core.device_memory import MemoryParts
@@ -30,7 +29,7 @@ from cmt_cli.core.losses import kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
-from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, plain_text
+from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, note_cut, plain_text, refuse_no_room
 from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
@@ -180,7 +179,7 @@ class Learner(Predictor):
     def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
         if num_tokens > max_tokens:
             self.num_truncated += 1
-            cut_prompts.note(id)
+            note_cut(id)
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
@@ -285,7 +284,7 @@ class Learner(Predictor):
     def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
         """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""
         room = self.num_positions - reserve - self.prompt_format.num_fixed
-        cut_prompts.refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
+        refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
 
     @override
     @torch.no_grad()

@@ -4,18 +4,26 @@
 
 Plain text has no head, tail or end: a start token stands in front where the tokenizer adds one, the end token behind.
 With a template head, tail and end are what it writes around the two turns, its own start token included. Whatever
-reads a prompt (training rows, answers, choices, classifiers) has its tokens from here.
+reads a prompt (training rows, answers, choices, classifiers) has its tokens from here. Of a prompt that does not fit
+into the model the middle of its own text is left out; such prompts are noted, and none is cut to a few tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.tokens import common_length, cut_middle, split_prompt, start_ids
 
+MIN_PROMPT_TOKENS = 8  # of a prompt that is cut, without a start token; fewer hold no question
+
 Encode = Callable[[str], list[int]]  # text to tokens, without special ones
+
+_CUT: ContextVar[set[str] | None] = ContextVar("ids of cut prompts", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +121,32 @@ class PromptFormat:
 def plain_text(tokenizer: Any) -> PromptFormat:
     """Return the format of running text, in front of which a start token stands where the tokenizer adds one."""
     return PromptFormat(start_ids=tuple(start_ids(tokenizer)))
+
+
+@contextmanager
+def collected_cuts() -> Iterator[set[str]]:
+    """Collect the ids of the prompts that are cut inside, however many predictors wrap the learner that cuts them."""
+    ids: set[str] = set()
+    token = _CUT.set(ids)
+    try:
+        yield ids
+    finally:
+        _CUT.reset(token)
+
+
+def note_cut(prompt_id: str) -> None:
+    """Add a prompt to the innermost collection, if there is one."""
+    ids = _CUT.get()
+    if ids is not None:
+        ids.add(prompt_id)
+
+
+def refuse_no_room(max_new_tokens: int, room: int, max_tokens: int) -> None:
+    """Raise UserError where `max_new_tokens` of the `room` for prompt and answer leave too few tokens for a prompt."""
+    if room - max_new_tokens < MIN_PROMPT_TOKENS:
+        taken = f", {max_tokens - room} of them for start, template and virtual tokens," if room < max_tokens else ""
+        raise UserError(
+            f"evaluator.decoding.max_new_tokens (or data.format.max_new_tokens, or the longest choice) takes "
+            f"{max_new_tokens} tokens, and model.max_tokens={max_tokens}{taken} leaves no room for a prompt. Set it to "
+            f"at most {max(room - MIN_PROMPT_TOKENS, 1)}, or choose a model with more positions."
+        )

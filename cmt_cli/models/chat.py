@@ -16,9 +16,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from cmt_cli.core.cut_prompts import MIN_PROMPT_TOKENS
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.prompt_format import PromptFormat
+from cmt_cli.core.prompt_format import MIN_PROMPT_TOKENS, PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.tokens import common_length
 

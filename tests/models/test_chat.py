@@ -10,11 +10,11 @@ import torch
 
 import cmt_cli.core.learner as learner_module
 from cmt_cli.core.batch import Row
-from cmt_cli.core.cut_prompts import collected
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import Prefix
+from cmt_cli.core.prompt_format import collected_cuts
 from cmt_cli.core.stream import Document, Example, Prompt
 from cmt_cli.layers.prompts import SoftPrompt
 from cmt_cli.methods.controls.per_task import text_nll
@@ -142,12 +142,12 @@ def test_white_space_around_a_text_is_the_templates_choice(tiny_llama: Learner, 
     assert list(row.input_ids) == whole[: len(row.input_ids)]
 
 
-def test_a_long_prompt_loses_the_middle_of_the_users_text(tiny_llama: Learner) -> None:
+def test_a_long_prompt_loses_no_part_of_the_template(tiny_llama: Learner) -> None:
     whole = chat_learner(tiny_llama, system_text=SYSTEM, max_tokens=512)
     learner = chat_learner(tiny_llama, system_text=SYSTEM, max_tokens=64)
     text = "First the instruction. " + "filler " * 60 + "Last the question?"
     head, tail = learner.prompt_format.head_ids, learner.prompt_format.tail_ids
-    with collected() as cut:
+    with collected_cuts() as cut:
         answers = learner.generate([Prompt("long", text)], GREEDY)
     assert (len(answers), cut) == (1, {"long"})
     ids = learner.prompt_ids(text, reserve=4)
@@ -184,7 +184,7 @@ def test_documents_are_read_as_plain_text(tiny_llama: Learner) -> None:
     assert learner.loglikelihood(prompts, texts) == plain.loglikelihood(prompts, texts)
 
 
-def test_what_a_model_writes_as_examples_is_plain_and_learned_in_turns(tiny_llama: Learner) -> None:
+def test_pseudo_examples_are_plain_when_written(tiny_llama: Learner) -> None:
     learner, plain = chat_learner(tiny_llama), plain_learner(tiny_llama)
     example = replace(QUESTION, choices=())
     assert marked_row(learner, "places: ", example) == marked_row(plain, "places: ", example)
@@ -203,7 +203,7 @@ def test_a_questions_perplexity_leaves_the_template_out(tiny_llama: Learner) -> 
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
-def test_behind_a_prefix_answers_do_not_depend_on_the_batch(make_learner: Any, family: str) -> None:
+def test_answers_behind_a_prefix_equal_those_alone(make_learner: Any, family: str) -> None:
     base = make_learner(family)
     prompts = [Prompt(str(i), text) for i, text in enumerate(("Who?", QUESTION.prompt, "Where is Mara Oduya now?"))]
     for system_text in (None, SYSTEM):
