@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ def prompt_example(current: Job, stream: Stream) -> str:
     if found is None or not text:
         return ""
     shown = text if len(text) <= 2 * _END_CHARACTERS else f"{text[:_END_CHARACTERS]} ... {text[-_END_CHARACTERS:]}"
-    return json.dumps(found.prompt(shown), ensure_ascii=False)
+    return repr(found.prompt(shown))
 
 
 def memory_estimate(current: Job) -> str:

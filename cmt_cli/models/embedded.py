@@ -34,12 +34,12 @@ def load(
             f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
             "them with the recipe that the README names under 'model=tiny'."
         )
-    where = resolve_device(device)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
     positions = AutoConfig.from_pretrained(FOLDER, local_files_only=True).max_position_embeddings
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name="tiny", max_tokens=positions
     )
+    where = resolve_device(device)
     logging.disable_progress_bar()  # a second of loading needs none
     model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
     logging.enable_progress_bar()

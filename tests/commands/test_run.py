@@ -169,8 +169,8 @@ def test_prompts_are_chat_turns_where_the_model_says_so(
     model = ("model=huggingface", f"model.name_or_path={path}", "model.max_tokens=128", "data.source=generated")
     chat = ("method=frozen", *SMALL, *model, "model.chat_template=auto", "model.system_text=Be brief.\\nBe right.")
     assert cmt("run", "--dry-run", *chat) == 0
-    written = r'prompt  "<|turn|>system\nBe brief.\nBe right.<|end|>\n<|turn|>user\nQuestion: '
-    assert written in capsys.readouterr().out
+    written = r"prompt '<|turn|>system\nBe brief.\nBe right.<|end|>\n<|turn|>user\nQuestion: "
+    assert written in " ".join(capsys.readouterr().out.split())
     assert cmt("run", *chat) == 0
     shown = " ".join(capsys.readouterr().out.split())
     (folder,) = run_folders()

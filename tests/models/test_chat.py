@@ -13,13 +13,17 @@ from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
 from cmt_cli.core.prompt_format import collected_cuts
-from cmt_cli.core.stream import Document, Example, Prompt
+from cmt_cli.core.stream import Document, Example, Prompt, Task
+from cmt_cli.layers.bottleneck import Bottleneck
 from cmt_cli.layers.prompts import SoftPrompt
+from cmt_cli.methods.architecture.adapters import Adapters, with_prompts
 from cmt_cli.methods.controls.per_task import text_nll
 from cmt_cli.methods.replay.pseudo_examples import PseudoExample, marked_row
 from cmt_cli.models.chat import prompt_format
+from tests.methods.task_sequences import learn, same, started
 from tests.models.chat_learners import chat_learner, tokenizer_with
 from tests.models.checkpoints import CHAT_TEMPLATE, TURN_TOKENS
 
@@ -27,6 +31,7 @@ GREEDY = Decoding(max_new_tokens=4, batch_size=4, num_beams=1, num_beam_groups=1
 QUESTION = Example("q", "Where does Ada Lovelace work?\nAnswer:", " London", choices=(" London", " Lagos", " Turin"))
 PROMPT = Prompt("q", QUESTION.prompt, QUESTION.choices)
 SYSTEM = "Be brief."
+BLOCKS = Bottleneck(width=4, places=["block"], layer_norm=True, seed=0)
 
 # As published templates are: with a start token and stripped texts, with the system text inside the user's turn and
 # spaces around the answer, with an opening of the answer that a generation prompt leaves out, without special tokens.
@@ -200,6 +205,22 @@ def test_a_questions_perplexity_leaves_the_template_out(tiny_llama: Learner) -> 
     scored = range(head, head + inner)
     expected = -sum(float(logits[i - 1, ids[i]]) for i in scored) / inner
     assert text_nll(learner, [QUESTION.prompt]).tolist() == pytest.approx([expected])
+
+
+def test_adapters_learn_questions_without_the_template(make_learner: Any) -> None:
+    learner = chat_learner(make_learner("qwen2"))
+    rows = [learner.rows(Example(text, text, " Oslo"))[0] for text in ("Where does Ada work?", "Who?")]
+    learned = with_prompts(learner.collate(rows), learner.prompt_format).labels
+    for row, labels in zip(rows, learned.tolist(), strict=True):
+        inner, answer = learner.encode(row.id), list(row.input_ids[row.num_prompt_tokens :])
+        assert [token for token in labels if token != IGNORED] == [*inner, *answer]
+        start = len(learner.prompt_format.head_ids)
+        assert labels[start : start + len(inner)] == inner
+    task = Task("t", 0, [Example("a", "Where does Ada work?", " Oslo")])
+    learn(learner, started(learner, Adapters(trainable=BLOCKS, learns_questions=True)), task)
+    others = chat_learner(make_learner("qwen2"))
+    learn(others, started(others, Adapters(trainable=BLOCKS, learns_questions=False)), task)
+    assert not same(learner.state_dict(), others.state_dict())
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])

@@ -8,13 +8,11 @@ import pytest
 import torch
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.stream import Example, Prompt, Task
 from cmt_cli.layers.bottleneck import Bottleneck
-from cmt_cli.methods.architecture.adapters import Adapters, as_text, with_prompts
+from cmt_cli.methods.architecture.adapters import Adapters, as_text
 from cmt_cli.methods.sequential.finetune import FineTune
 from tests.methods.task_sequences import TASKS, assert_survives_a_kill, learn, logits, same, started
-from tests.models.chat_learners import chat_learner
 
 BLOCKS = Bottleneck(width=4, places=["block"], layer_norm=True, seed=0)
 HOULSBY = Bottleneck(width=4, places=["attention", "mlp"], layer_norm=False, seed=0)
@@ -58,22 +56,6 @@ def test_questions_are_learned_with_their_answers(make_learner: Callable[[str], 
     for learner, task, learns_questions in zip(learners, tasks, (True, False), strict=True):
         learn(learner, started(learner, adapters(learns_questions=learns_questions)), task)
     assert same(learners[0].state_dict(), learners[1].state_dict())
-
-
-def test_in_a_chat_template_questions_are_learned_without_it(make_learner: Callable[[str], Learner]) -> None:
-    learner = chat_learner(make_learner("qwen2"))
-    rows = [learner.rows(Example(text, text, " Oslo"))[0] for text in ("Where does Ada work?", "Who?")]
-    learned = with_prompts(learner.collate(rows), learner.prompt_format).labels
-    for row, labels in zip(rows, learned.tolist(), strict=True):
-        inner, answer = learner.encode(row.id), list(row.input_ids[row.num_prompt_tokens :])
-        assert [token for token in labels if token != IGNORED] == [*inner, *answer]
-        start = len(learner.prompt_format.head_ids)
-        assert labels[start : start + len(inner)] == inner
-    task = Task("t", 0, [Example("a", "Where does Ada work?", " Oslo")])
-    learn(learner, started(learner, adapters()), task)
-    others = chat_learner(make_learner("qwen2"))
-    learn(others, started(others, adapters(learns_questions=False)), task)
-    assert not same(learner.state_dict(), others.state_dict())
 
 
 def test_untold_questions_get_the_adapter_of_similar_ones(any_learner: Learner) -> None:
