@@ -22,6 +22,7 @@ from cmt_cli.running.terminal import paragraph
 Line = tuple[str, str]  # a label and a text
 
 _GIB = 1024**3
+_END_CHARACTERS = 100  # of a long prompt's text, at either end
 
 
 def report(request: check.Request) -> None:
@@ -78,6 +79,7 @@ def _checked(request: check.Request, streams: dict[str, Stream]) -> list[Line]:
         ("note", stream.provenance.note),
         ("fits", f"{current.names['method']} has what it needs of {current.names['data']}"),
         ("memory", memory_estimate(current)),
+        ("prompt", prompt_example(current, stream)),
         ("folder", f"{folder} ({_state(folder)})"),
         *(("needs", _baseline_line(current, run, stream)) for run in find_baselines(current, stream, folder).values()),
     ]
@@ -110,6 +112,26 @@ def _state(folder: Path) -> str:
     if result is None:
         return "new"
     return "complete: it would be printed" if result.status == "complete" else f"{result.status}: it would be continued"
+
+
+def prompt_example(current: Job, stream: Stream) -> str:
+    """Return the first prompt of the stream as the chat template writes it, "" where there is none.
+
+    Raises UserError for a template that could not be used.
+    """
+    model = current.config["model"]
+    if model.get("name_or_path") is None or "chat_template" not in model:
+        return ""
+    from cmt_cli.models.huggingface import local_prompt_format
+
+    keys = ("revision", "chat_template", "system_text", "max_tokens", "trust_remote_code")
+    found = local_prompt_format(model["name_or_path"], **{key: model[key] for key in keys})
+    parts = [*(task.train for task in stream.tasks), *(test.examples for test in stream.tests)]
+    text = next((example.prompt for part in parts for example in part if example.prompt), "")
+    if found is None or not text:
+        return ""
+    shown = text if len(text) <= 2 * _END_CHARACTERS else f"{text[:_END_CHARACTERS]} ... {text[-_END_CHARACTERS:]}"
+    return repr(found.prompt(shown))
 
 
 def memory_estimate(current: Job) -> str:

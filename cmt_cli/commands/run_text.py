@@ -5,6 +5,7 @@ Made for 80 columns and up; on anything but a terminal it is plain text.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,7 +76,14 @@ def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, 
     files = ", ".join(f"{name} {digest[:8]}" for name, digest in data.get("sha256", {}).items())
     if files:
         paragraph(console, "      ", f"files (sha256): {files}; license: {data['license']}")
+    if model.get("chat_template"):
+        paragraph(console, "Chat template: ", template_line(model["chat_template"]))
     console.print(f"Run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def template_line(record: Mapping[str, Any]) -> str:
+    """Return how prompts were written, from the record of a chat template."""
+    return f"{json.dumps(record['form'], ensure_ascii=False)} (sha256 {record['sha256'][:8]})"
 
 
 def matrix_table(matrix: ScoreMatrix, width: int) -> Table:

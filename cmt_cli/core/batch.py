@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from cmt_cli.core.decoding import Decoding
@@ -37,6 +38,21 @@ class Batch:
     def is_prompt(self) -> Tensor:
         """Return which tokens are read and not scored, `[batch, seq]`; padding is neither."""
         return (self.labels == IGNORED) & self.attention_mask.bool()
+
+
+def right_padded(rows: Sequence[Row], *, pad_id: int, device: torch.device) -> Batch:
+    """Return rows as a batch, padded on the right to the longest one."""
+    length = max(len(row.input_ids) for row in rows)
+    ids = torch.full((len(rows), length), pad_id)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    labels = torch.full((len(rows), length), IGNORED)
+    for i, row in enumerate(rows):
+        tokens = torch.tensor(row.input_ids)
+        ids[i, : len(tokens)] = tokens
+        mask[i, : len(tokens)] = 1
+        labels[i, row.num_prompt_tokens : len(tokens)] = tokens[row.num_prompt_tokens :]
+    replayed = torch.tensor([row.replayed for row in rows])
+    return Batch(tuple(row.id for row in rows), *(tensor.to(device) for tensor in (ids, mask, labels, replayed)))
 
 
 @dataclass(frozen=True, slots=True)

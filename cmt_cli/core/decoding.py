@@ -146,6 +146,14 @@ def continued(
     return [until(row, eos_id) for row in tokens.tolist()]
 
 
+def listed_end_ids(model: Any) -> list[int]:
+    """Return the tokens that end a text by the model's generation settings, such as the end of a turn."""
+    settings = model.generation_config  # None where transformers' own `generate` cannot run the model
+    known = settings.eos_token_id if settings is not None else None
+    listed = known if isinstance(known, list) else [known]
+    return [int(i) for i in listed if i is not None]
+
+
 def ended_alike(tokens: Tensor, end_ids: Sequence[int]) -> Tensor:
     """Return tokens with the first of `end_ids` in place of each of them."""
     for end_id in end_ids[1:]:

@@ -4,8 +4,9 @@ The base weights are frozen when a learner is made; a method unfreezes or adds w
 model as a `Prefix`: soft tokens at the input, or keys and values in front of every layer (P-tuning v2).
 Prompt and target are tokenized together, so that no token appears at the boundary which the model would not see in
 running text, and split once per prompt: where the first of its choices departs from the prompt's own tokens. A choice
-that shares a token with the prompt ("Answer:" + " Ca") is then scored over the same text as all others. A model in half
-precision runs under autocast, because methods keep what they train in float32.
+that shares a token with the prompt ("Answer:" + " Ca") is then scored over the same text as all others. What is written
+around them, a chat template or nothing, is the learner's `PromptFormat`. A model in half precision runs under autocast,
+because methods keep what they train in float32.
 """
 
 from __future__ import annotations
@@ -20,28 +21,19 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core import cut_prompts
-from cmt_cli.core.batch import Batch, Outputs, Predictor, Row
-from cmt_cli.core.decoding import Decoding, decode
+from cmt_cli.core.batch import Batch, Outputs, Predictor, Row, right_padded
+from cmt_cli.core.decoding import Decoding, decode, listed_end_ids
 from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.losses import IGNORED, kept_positions, token_nll
+from cmt_cli.core.losses import kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
+from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, note_cut, plain_text, refuse_no_room
 from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
-from cmt_cli.core.tokens import (
-    cut_middle,
-    left_padded,
-    length_batches,
-    like_lengths,
-    split_prompt,
-    start_ids,
-    text_windows,
-    windows,
-)
+from cmt_cli.core.tokens import left_padded, length_batches, like_lengths, text_windows, windows
 
 PREFIX_SOURCE = "prefix_source"  # name of the submodule that `Learner.add_prefix` adds
 SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
@@ -59,8 +51,20 @@ class _Read:
 class Learner(Predictor):
     """A causal LM and its tokenizer; base weights frozen until a method unfreezes them."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, revision: str, max_tokens: int) -> None:
-        """Wrap `model` and `tokenizer`; sequences longer than `max_tokens` are split or cut (see `rows`)."""
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        revision: str,
+        max_tokens: int,
+        prompt_format: PromptFormat | None = None,
+    ) -> None:
+        """Wrap `model` and `tokenizer`; sequences longer than `max_tokens` are split or cut (see `rows`).
+
+        Prompts and answers are written in `prompt_format`, None for plain text; texts without a prompt are plain.
+        """
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
@@ -70,7 +74,8 @@ class Learner(Predictor):
         self.dtype: torch.dtype = model.dtype
         self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
         self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does
-        self._bos = start_ids(tokenizer)
+        self._plain = plain_text(tokenizer)
+        self.prompt_format = prompt_format if prompt_format is not None else self._plain
         self._unfrozen: list[nn.Parameter] = []
 
     @property
@@ -90,11 +95,8 @@ class Learner(Predictor):
 
     @property
     def end_ids(self) -> tuple[int, ...]:
-        """Return the tokens that end an answer: the end token, then the model's others, such as the end of a turn."""
-        settings = self.model.generation_config  # None where transformers' own `generate` cannot run the model
-        known = settings.eos_token_id if settings is not None else None
-        listed = known if isinstance(known, list) else [known]
-        others = {int(i) for i in listed if i is not None and i != self.eos_id}
+        """Return the tokens that end an answer: the end token, then the others of the model and of the format."""
+        others = {*listed_end_ids(self.model), *self.prompt_format.end_ids} - {self.eos_id}
         return (self.eos_id, *sorted(others))
 
     @property
@@ -132,30 +134,52 @@ class Learner(Predictor):
         """Return the text of token ids, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def encode_answer(self, text: str) -> list[int]:
+        """Tokenize an answer as the prompt format writes it, without the end token of plain text."""
+        return self.encode(self.prompt_format.answer(text))
+
+    def prompt_length(self, text: str) -> int:
+        """Return the most tokens that a prompt takes before it is cut, a start token counted in any case."""
+        return len(self.encode(self.prompt_format.prompt(text))) + 1
+
     def prompt_ids(self, text: str, *, choices: Sequence[str] = (), reserve: int = 0) -> list[int]:
         """Tokenize a prompt up to where its choices depart from it.
 
-        An over-long one loses its middle, so that `reserve` positions stay free behind it.
+        The text of an over-long one loses its middle, so that `reserve` positions stay free behind it.
         """
-        ids, _, _ = split_prompt(self.encode, text, (), choices)
-        self._note_length("", len(self._bos) + len(ids), self.num_positions - reserve)
-        return cut_middle(self._bos, ids, self.num_positions - reserve) or [self.eos_id]
+        return self._fitted(self._tokens(text, choices=choices), self.num_positions - reserve)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Tokenize a text to be continued as it is: `prompt_ids` of plain text."""
+        return self._fitted(self._plain.tokens(self.encode, text, eos_id=self.eos_id), self.num_positions)
+
+    def question_ids(self, text: str) -> tuple[list[int], int]:
+        """Tokenize a prompt up to the end of its text; return how many tokens stand in front of it, too, at least 1."""
+        found = self._tokens(text)
+        return self._fitted(replace(found, tail=[]), self.num_positions), max(len(found.head), 1)
+
+    def _tokens(self, text: str, targets: Sequence[str] = (), choices: Sequence[str] = ()) -> PromptTokens:
+        written_as = self.prompt_format if text else self._plain
+        return written_as.tokens(self.encode, text, targets, choices, eos_id=self.eos_id)
+
+    def _fitted(self, found: PromptTokens, max_tokens: int) -> list[int]:
+        self._note_length("", len(found), max_tokens)
+        return found.cut(max_tokens) or [self.eos_id]
 
     def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> _Read:
         """Return what is read before an answer to be generated; its new tokens suffice for each of the choices."""
-        choices = prompt.choices
-        ids, rest, tails = split_prompt(self.encode, prompt.text, choices, choices)
-        own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *(len(tail) + 1 for tail in tails), 1))
+        found = self._tokens(prompt.text, prompt.choices, prompt.choices)
+        own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *map(len, found.answers), 1))
         room = max_tokens - own.max_new_tokens
-        if len(self._bos) + len(ids) > room:
+        if len(found) > room:
             self.refuse_no_room(own, reserve=self.num_positions - max_tokens)
-        self._note_length(prompt.id, len(self._bos) + len(ids), room)
-        return _Read(cut_middle(self._bos, ids, room) or [self.eos_id], self.decode(rest).strip(), own)
+        self._note_length(prompt.id, len(found), room)
+        return _Read(found.cut(room) or [self.eos_id], self.decode(found.rest).strip(), own)
 
     def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
         if num_tokens > max_tokens:
             self.num_truncated += 1
-            cut_prompts.note(id)
+            note_cut(id)
 
     def segments(self, text: str, *, max_tokens: int, stride: int) -> list[list[int]]:
         """Split a text into overlapping windows of at most `max_tokens` tokens that start every `stride` tokens."""
@@ -164,11 +188,11 @@ class Learner(Predictor):
     def rows(self, example: Example) -> list[Row]:
         """Tokenize one example; an over-long text without prompt becomes several rows, a long prompt loses its middle.
 
-        The end token closes every target. A text's first token is scored only where a start token precedes it.
+        An end token closes every target. A text's first token is scored only where a start token precedes it.
         """
         if not example.prompt:
             whole = [*self.encode(example.target), self.eos_id]
-            pieces = text_windows(whole, start=self._bos, max_tokens=self.num_positions)
+            pieces = text_windows(whole, start=self._plain.start_ids, max_tokens=self.num_positions)
             return [Row(example.id, tuple(ids), num_context) for ids, num_context in pieces]
         return self._answer_rows([example.id], example.prompt, [example.target], example.choices, self.num_positions)
 
@@ -177,31 +201,20 @@ class Learner(Predictor):
     ) -> list[Row]:
         """Return one row for each target of a prompt, which leaves room for the longest of its choices."""
         answers = list(dict.fromkeys((*targets, *choices)))
-        prompt, _, tails = split_prompt(self.encode, text, answers, choices)
-        tail_of = {answer: [*tail, self.eos_id] for answer, tail in zip(answers, tails, strict=True)}
-        start, longest_choice = len(self._bos), max((len(tail_of[choice]) for choice in choices), default=0)
-        rows, most = [], max_tokens - start - 1
+        found = self._tokens(text, answers, choices)
+        tail_of = dict(zip(answers, found.answers, strict=True))
+        longest_choice = max((len(tail_of[choice]) for choice in choices), default=0)
+        rows, most = [], max_tokens - found.num_fixed - 1
         for id, target in zip(ids, targets, strict=True):
             reserve = max(len(tail_of[target]), longest_choice)
-            self._note_length(id, start + len(prompt) + reserve, max_tokens)
-            read = cut_middle(self._bos, prompt, max_tokens - min(reserve, most)) or [self.eos_id]
+            self._note_length(id, len(found) + reserve, max_tokens)
+            read = found.cut(max_tokens - min(reserve, most)) or [self.eos_id]
             rows.append(Row(id, (*read, *tail_of[target][:most]), len(read)))
         return rows
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Right-pad rows to a batch on the model's device."""
-        length = max(len(row.input_ids) for row in rows)
-        ids = torch.full((len(rows), length), self.pad_id)
-        mask = torch.zeros(len(rows), length, dtype=torch.long)
-        labels = torch.full((len(rows), length), IGNORED)
-        for i, row in enumerate(rows):
-            tokens = torch.tensor(row.input_ids)
-            ids[i, : len(tokens)] = tokens
-            mask[i, : len(tokens)] = 1
-            labels[i, row.num_prompt_tokens : len(tokens)] = tokens[row.num_prompt_tokens :]
-        replayed = torch.tensor([row.replayed for row in rows])
-        tensors = (tensor.to(self.device) for tensor in (ids, mask, labels, replayed))
-        return Batch(tuple(row.id for row in rows), *tensors)
+        return right_padded(rows, pad_id=self.pad_id, device=self.device)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Return the autocast of a half-precision model or of a mixed-precision fit, or a context that does nothing."""
@@ -270,8 +283,8 @@ class Learner(Predictor):
 
     def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
         """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""
-        room = self.num_positions - reserve - len(self._bos)
-        cut_prompts.refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
+        room = self.num_positions - reserve - self.prompt_format.num_fixed
+        refuse_no_room(decoding.max_new_tokens, room, self.max_tokens)
 
     @override
     @torch.no_grad()

@@ -28,7 +28,8 @@ class Document:
 class Example:
     """One item to learn from or to score.
 
-    `prompt` is the complete model input, `target` what follows it (a leading space belongs to the target).
+    `prompt` is the complete model input, or a user turn where there is a chat template; `target` is what follows it
+    (a leading space belongs to the target).
     `references` are all accepted answers, without a leading space. Non-empty `choices` are scored by log-likelihood.
     `document_ids` name the gold documents. `source` is the part of the prompt that is to be rewritten, which SARI
     compares with; where it is empty, that is the whole prompt.

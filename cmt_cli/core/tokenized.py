@@ -1,9 +1,9 @@
 """The token rows of many examples: in memory, or for stored examples in a file that later runs find again.
 
 Tokenizing a million examples takes minutes and gigabytes. The rows of `StoredRows` are therefore written below their
-`cache`, under a name made of all that decides them: the examples' content, the tokenizer, the room for tokens and the
-code of this package that splits and cuts. A folder may be deleted at any time, and is made anew with a warning where
-its files are not those that were written.
+`cache`, under a name made of all that decides them: the examples' content, the tokenizer, the format of prompts, the
+room for tokens and the code of this package that splits and cuts. A folder may be deleted at any time, and is made anew
+with a warning where its files are not those that were written.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from typing_extensions import override
 
 from cmt_cli.core import learner as learner_module
+from cmt_cli.core import prompt_format as format_module
 from cmt_cli.core import tokens as tokens_module
 from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.batch import Row
@@ -131,13 +132,15 @@ def _key(learner: Learner, examples: StoredRows[Example]) -> str | None:
     backend = learner.tokenizer.backend_tokenizer if learner.tokenizer.is_fast else None
     if backend is None or type(learner) is not Learner:
         return None
-    code = [Path(str(module.__file__)).read_bytes() for module in (learner_module, tokens_module)]
+    modules = learner_module, format_module, tokens_module
+    code = [Path(str(module.__file__)).read_bytes() for module in modules]
     facts = {
         "examples": examples.sha256,
         "tokenizer": hashlib.sha256(backend.to_str().encode()).hexdigest(),
         "settings": sorted((key, str(value)) for key, value in learner.tokenizer.init_kwargs.items()),
         "library": version("tokenizers"),
         "special": [*tokens_module.start_ids(learner.tokenizer), learner.eos_id],
+        "format": learner.prompt_format.facts(),
         "num_positions": learner.num_positions,
         "code": [hashlib.sha256(source).hexdigest() for source in (*code, Path(__file__).read_bytes())],
     }

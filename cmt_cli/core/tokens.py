@@ -76,17 +76,17 @@ def text_windows(ids: Sequence[int], *, start: Sequence[int], max_tokens: int) -
     return pieces
 
 
-def cut_middle(start: Sequence[int], ids: Sequence[int], max_tokens: int) -> list[int]:
-    """Return `start` and as many `ids` as fit into `max_tokens` together, the first half of them and the last.
+def cut_middle(start: Sequence[int], ids: Sequence[int], max_tokens: int, end: Sequence[int] = ()) -> list[int]:
+    """Return `start`, `ids` without the middle that does not fit into `max_tokens` with the other two, and `end`.
 
     Instructions stand at the front and questions at the end, so that the middle is left out, as LongBench does (Bai et
     al. 2023, arXiv 2308.14508). One token of `ids` is kept in any case.
     """
-    room = max(max_tokens - len(start), 1)
+    room = max(max_tokens - len(start) - len(end), 1)
     if len(ids) <= room:
-        return [*start, *ids]
+        return [*start, *ids, *end]
     front = room // 2
-    return [*start, *ids[:front], *ids[len(ids) - (room - front) :]]
+    return [*start, *ids[:front], *ids[len(ids) - (room - front) :], *end]
 
 
 def left_padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[list[list[int]], list[list[int]]]:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
 
 FOLDER = Path(__file__).parent / "tiny"
 
 
-def load(*, device: str, dtype: str, embedded: bool) -> Learner:
+def load(
+    *, device: str, dtype: str, embedded: bool, chat_template: str = NONE, system_text: str | None = None
+) -> Learner:
     """Return the embedded learner on `device` ("auto", "cpu", "cuda"); raise UserError where its files are missing.
 
-    `embedded` tells the data configuration that generated data may stand in for missing real data.
+    `embedded` tells the data configuration that generated data may stand in for missing real data. The tokenizer has
+    no chat template, so that another `chat_template` than "none" is refused.
     """
     weights = FOLDER / "model.safetensors"
     if not weights.is_file():
@@ -30,6 +34,11 @@ def load(*, device: str, dtype: str, embedded: bool) -> Learner:
             f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
             "them with the recipe that the README names under 'model=tiny'."
         )
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+    positions = AutoConfig.from_pretrained(FOLDER, local_files_only=True).max_position_embeddings
+    written_as = prompt_format(
+        tokenizer, chat_template=chat_template, system_text=system_text, name="tiny", max_tokens=positions
+    )
     where = resolve_device(device)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
@@ -38,8 +47,9 @@ def load(*, device: str, dtype: str, embedded: bool) -> Learner:
         logging.enable_progress_bar()
     return Learner(
         model.to(where),
-        AutoTokenizer.from_pretrained(FOLDER, local_files_only=True),
+        tokenizer,
         name="tiny",
         revision=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
-        max_tokens=model.config.max_position_embeddings,
+        max_tokens=positions,
+        prompt_format=written_as,
     )

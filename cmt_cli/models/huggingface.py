@@ -16,8 +16,10 @@ from transformers.pytorch_utils import Conv1D
 
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
+from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,10 +37,13 @@ def load(
     max_tokens: int,
     trust_remote_code: bool,
     embedded: bool,
+    chat_template: str = NONE,
+    system_text: str | None = None,
 ) -> Learner:
     """Return a learner around a hub id or local folder; raise UserError for every mistake of the user.
 
     `max_tokens` bounds a sequence in tokens. `embedded` is read by the data configuration and is false here.
+    `chat_template` says whether prompts are written as chat turns, behind `system_text` where there is one.
     """
     where = resolve_device(device)
     kind = resolve_dtype(dtype, where)
@@ -49,6 +54,9 @@ def load(
     _check_length(name_or_path, config, max_tokens)
     _check_attention(name_or_path, config, attention)
     tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
+    written_as = prompt_format(
+        tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
+    )
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
@@ -67,6 +75,27 @@ def load(
         name=name_or_path,
         revision=commit_of(folder),
         max_tokens=max_tokens,
+        prompt_format=written_as,
+    )
+
+
+def local_prompt_format(
+    name_or_path: str,
+    *,
+    revision: str,
+    chat_template: str,
+    system_text: str | None,
+    max_tokens: int,
+    trust_remote_code: bool,
+) -> PromptFormat | None:
+    """Return how a model whose files are here has its prompts, without its weights; None: plain text, or not here."""
+    folder = config_folder(name_or_path, revision)
+    if folder is None or (chat_template == NONE and system_text is None):
+        return None
+    config = _config(folder, trust_remote_code)
+    tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
+    return prompt_format(
+        tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
     )
 
 

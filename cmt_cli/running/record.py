@@ -55,6 +55,8 @@ class Facts:
             "revision": learner.revision,
             "num_parameters": sum(p.numel() for p in learner.model.parameters()),
         }
+        if learner.prompt_format.record is not None:
+            model["chat_template"] = learner.prompt_format.record
         return Facts(identity, data, model, git_commit(), versions())
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cmt_cli.core import cut_prompts
+from cmt_cli.core.prompt_format import collected_cuts
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
@@ -94,7 +94,7 @@ def evaluate(session: Session, evaluator: Evaluator, task_index: int) -> None:
         return
     with session.phase(evaluate_phase(task_index)) as record:
         predictor = session.method.predictor(session.learner, task_index)
-        with cut_prompts.collected() as own_cut:
+        with collected_cuts() as own_cut:
             scores = evaluator.evaluate(
                 predictor,
                 session.stream.tests,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.methods.controls.frozen import Frozen
 from tests.command_line import SMALL, cmt
 from tests.data.written_files import put_streamingqa
+from tests.models.checkpoints import CHAT_TEMPLATE, TURN_TOKENS, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -171,6 +173,37 @@ def test_a_dry_run_estimates_the_memory_of_the_weights(
     model = ("model=huggingface", f"model.name_or_path={checkpoints['llama']}", "data.source=generated")
     assert cmt("run", "--dry-run", "method=frozen", *model, *SMALL) == 0
     assert "weights 0.00 GiB (auto)" in capsys.readouterr().out
+
+
+def test_prompts_are_chat_turns_where_the_model_says_so(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_checkpoint(
+        tmp_path_factory.mktemp("chat"), "qwen2", chat_template=CHAT_TEMPLATE, turn_tokens=TURN_TOKENS
+    )
+    model = ("model=huggingface", f"model.name_or_path={path}", "model.max_tokens=128", "data.source=generated")
+    chat = ("method=frozen", *SMALL, *model, "model.chat_template=auto", "model.system_text=Be brief.\\nBe right.")
+    assert cmt("run", "--dry-run", *chat) == 0
+    written = r"prompt '<|turn|>system\nBe brief.\nBe right.<|end|>\n<|turn|>user\nQuestion: "
+    assert written in " ".join(capsys.readouterr().out.split())
+    assert cmt("run", *chat) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    (folder,) = run_folders()
+    record = json.loads((folder / "result.json").read_text())["model"]["chat_template"]
+    assert record["system_text"] == "Be brief.\nBe right."
+    assert record["sha256"] == hashlib.sha256(CHAT_TEMPLATE.encode()).hexdigest()
+    assert f'{{answer}}<|end|>" (sha256 {record["sha256"][:8]})' in shown
+
+
+@pytest.mark.parametrize("flags", [("--dry-run",), ()])
+def test_a_model_without_a_chat_template_is_refused(
+    checkpoints: dict[str, Path], flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("model=huggingface", f"model.name_or_path={checkpoints['llama']}", "data.source=generated")
+    chat = ("method=frozen", *SMALL, *model, "model.max_tokens=128", "model.chat_template=auto")
+    assert cmt("run", *flags, *chat) == 2
+    assert "Error: model.chat_template=auto, but the tokenizer of" in capsys.readouterr().err
+    assert not run_folders()
 
 
 def test_cfg_prints_the_resolved_configuration(capsys: pytest.CaptureFixture[str]) -> None:

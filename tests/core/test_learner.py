@@ -10,12 +10,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cmt_cli.core.batch import Row
-from cmt_cli.core.cut_prompts import collected
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import IGNORED
 from cmt_cli.core.prefix import Prefix
+from cmt_cli.core.prompt_format import collected_cuts
 from cmt_cli.core.stream import Document, Example, Prompt
 from tests.models.checkpoints import byte_level_tokenizer, sentencepiece_like_tokenizer, spanning_tokenizer
 
@@ -287,7 +287,7 @@ def test_an_instruction_survives_a_long_prompt(tiny_gpt2: Learner) -> None:
 
 def test_cut_prompts_are_named_to_who_collects_them(tiny_gpt2: Learner) -> None:
     long = "word " * 200
-    with collected() as ids:
+    with collected_cuts() as ids:
         tiny_gpt2.generate([Prompt("a", long), Prompt("b", "Who?")], GREEDY)
         tiny_gpt2.loglikelihood([Prompt("c", long), Prompt("d", "Who?")], [" a", " a"])
     tiny_gpt2.generate([Prompt("e", long)], GREEDY)

@@ -13,6 +13,7 @@ class Recorder:
     def __init__(self, learner: Learner) -> None:
         self.learner, self.max_tokens = learner, learner.max_tokens
         self.encode, self.decode = learner.encode, learner.decode
+        self.encode_answer, self.prompt_length = learner.encode_answer, learner.prompt_length
         self.seen: list[str] = []
 
     def generate(self, prompts: list[Prompt], decoding: Decoding) -> list[Answer]:

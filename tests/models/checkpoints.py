@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -62,14 +63,24 @@ FAMILIES: dict[str, PretrainedConfig] = {
 }
 
 
-def byte_level_tokenizer(*, adds_bos: bool) -> PreTrainedTokenizerFast:
+TURN_TOKENS = ("<|turn|>", "<|end|>")
+# Head, tail and end of a chat template: "<|turn|>user\n", "<|end|>\n<|turn|>assistant\n", "<|end|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|turn|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+)
+
+
+def byte_level_tokenizer(
+    *, adds_bos: bool, chat_template: str | None = None, turn_tokens: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE on the corpus: any text passes; with `adds_bos` a start token opens every sequence."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<s>", "</s>"],
+        special_tokens=["<s>", "</s>", *turn_tokens],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -78,7 +89,9 @@ def byte_level_tokenizer(*, adds_bos: bool) -> PreTrainedTokenizerFast:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
         )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=chat_template
+    )
 
 
 def sentencepiece_like_tokenizer() -> PreTrainedTokenizerFast:
@@ -94,10 +107,12 @@ def sentencepiece_like_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
-def save_checkpoint(folder: Path, family: str) -> Path:
+def save_checkpoint(
+    folder: Path, family: str, *, chat_template: str | None = None, turn_tokens: Sequence[str] = ()
+) -> Path:
     """Save a random model of a family with its tokenizer; only Llama's adds a start token. Return the folder."""
     torch.manual_seed(0)
-    tokenizer = byte_level_tokenizer(adds_bos=family == "llama")
+    tokenizer = byte_level_tokenizer(adds_bos=family == "llama", chat_template=chat_template, turn_tokens=turn_tokens)
     config = type(FAMILIES[family]).from_dict(
         {**FAMILIES[family].to_dict(), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     )

@@ -17,6 +17,7 @@ from torch import nn
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss
 from cmt_cli.core.objectives import ParamGroup
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
+from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.stream import Document, Episodes, Example, Provenance, Stream, Task, TestSet
 from cmt_cli.running.identity import Identity, config_hash
 from cmt_cli.running.signals import StoppedBySignal
@@ -29,6 +30,7 @@ NUM_STEPS = 6
 class ToyLearner:
     name, revision, device = "toy-8", "main", torch.device("cpu")
     processes = SINGLE_PROCESS
+    prompt_format = PromptFormat()
 
     def __init__(self) -> None:
         self.model = nn.Linear(8, 1, bias=False)

@@ -10,18 +10,22 @@ cost no device memory. Before the first task the base model answers, and every n
 
 The authors' loss covers the question's tokens like the answer's, and their choice of a task rests on it: an adapter
 that never learned to predict questions has no say about them. `learns_questions` does that; it changes nothing on
-documents. Deviations: up-projections and biases start at exactly 0, and every task's adapter at the same W_down.
+documents. Of a chat template's tokens none is learned but the end of the answer.
+Deviations: up-projections and biases start at exactly 0, and every task's adapter at the same W_down.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from typing_extensions import override
 
+from cmt_cli.core.batch import Batch
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Trainable
 from cmt_cli.core.objectives import Fit
+from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.stream import Example, Task
 from cmt_cli.methods.controls.single_task import SingleTask
 
@@ -37,9 +41,26 @@ class Adapters(SingleTask):
     @override
     def learn(self, learner: Learner, task: Task, fit: Fit) -> None:
         """Learn the examples, their prompts as well if set so."""
-        fit.on_examples([as_text(example) for example in task.train] if self._learns_questions else task.train)
+        is_text = self._learns_questions and learner.prompt_format.is_plain
+        fit.on_examples([as_text(example) for example in task.train] if is_text else task.train)
+
+    @override
+    def mix_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Return the batch with the texts of prompts as labels where they are learned and stand in a template."""
+        batch = super().mix_batch(learner, batch)
+        in_turns = self._learns_questions and not learner.prompt_format.is_plain
+        return with_prompts(batch, learner.prompt_format) if in_turns else batch
 
 
 def as_text(example: Example) -> Example:
     """Return an example whose prompt is a part of what is learned."""
     return replace(example, prompt="", target=example.prompt + example.target)
+
+
+def with_prompts(batch: Batch, prompt_format: PromptFormat) -> Batch:
+    """Return a batch whose labels are the prompts' own texts, too, without the tokens of a template around them."""
+    num_read = batch.is_prompt.sum(dim=1, keepdim=True)
+    place = torch.arange(batch.labels.shape[1], device=batch.labels.device)
+    first, last = len(prompt_format.head_ids), num_read - len(prompt_format.tail_ids)
+    is_text = batch.is_prompt & (place >= first) & (place < last)
+    return replace(batch, labels=torch.where(is_text, batch.input_ids, batch.labels))

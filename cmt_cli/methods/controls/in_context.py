@@ -5,8 +5,9 @@
 Few-shot prompting (Brown et al. 2020, arXiv 2005.14165). Demonstrations come from the question's task, where the stream
 tells it and it has been learned, else from all tasks: drawn at random for each question, or those most similar to it
 (Liu et al. 2022, arXiv 2101.06804) by BM25, which stands in for the paper's sentence encoder. The most similar one
-stands next to the question. What does not fit is left out by whole demonstrations from the front: one without its
-answer would teach the model to leave questions open. A control without training that a trained method should beat.
+stands next to the question; where there is a chat template, all of it is one user turn. What does not fit is left out
+by whole demonstrations from the front: one without its answer would teach the model to leave questions open. A control
+without training that a trained method should beat.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ class DemonstrationPredictor(Predictor):
 
     @override
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
-        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], [""] * len(prompts))
+        reserves = longest_answers(
+            self._learner.encode_answer, [prompt.choices for prompt in prompts], [""] * len(prompts)
+        )
         most = decoding.max_new_tokens
         extended = [self._extended(p, max(reserve, most)) for p, reserve in zip(prompts, reserves, strict=True)]
         return self._learner.generate(extended, decoding)
@@ -131,14 +134,14 @@ class DemonstrationPredictor(Predictor):
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | demonstrations, prompt) in nats, summed over the target's tokens and the end token."""
         # Room for the longest choice, so that all choices of a question are read behind the same text.
-        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], targets)
+        reserves = longest_answers(self._learner.encode_answer, [prompt.choices for prompt in prompts], targets)
         pairs = list(zip(prompts, reserves, strict=True))
         extended = {pair: self._extended(*pair) for pair in dict.fromkeys(pairs)}
         return self._learner.loglikelihood([extended[pair] for pair in pairs], targets)
 
     def _extended(self, prompt: Prompt, reserve: int) -> Prompt:
-        room = self._learner.num_positions - reserve - 1  # one for a start token
+        room = self._learner.num_positions - reserve
         pieces = [*self._choose(prompt), prompt.text]
-        while len(pieces) > 1 and len(self._learner.encode(self._separator.join(pieces))) > room:
+        while len(pieces) > 1 and self._learner.prompt_length(self._separator.join(pieces)) > room:
             pieces.pop(0)
         return replace(prompt, text=self._separator.join(pieces))

@@ -76,7 +76,9 @@ class PassagePredictor(Predictor):
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Answer]:
         """Answer each prompt; the answers name the documents read."""
         passages = [self._retrieve(prompt) for prompt in prompts]
-        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], [""] * len(prompts))
+        reserves = longest_answers(
+            self._learner.encode_answer, [prompt.choices for prompt in prompts], [""] * len(prompts)
+        )
         rooms = [self._learner.max_tokens - max(reserve, decoding.max_new_tokens) for reserve in reserves]
         extended = [self._extended(*triple) for triple in zip(prompts, passages, rooms, strict=True)]
         answers = self._learner.generate(extended, decoding)
@@ -86,7 +88,7 @@ class PassagePredictor(Predictor):
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
         """Return log p(target | passages, prompt) in nats, summed over the target's tokens and the end token."""
         # Room for the longest choice, so that all choices of a question are read behind the same passages.
-        reserves = longest_answers(self._learner.encode, [prompt.choices for prompt in prompts], targets)
+        reserves = longest_answers(self._learner.encode_answer, [prompt.choices for prompt in prompts], targets)
         pairs = list(zip(prompts, reserves, strict=True))
         extended = {
             (prompt, reserve): self._extended(prompt, self._retrieve(prompt), self._learner.max_tokens - reserve)
@@ -105,7 +107,7 @@ def fitted(learner: Learner, template: str, context: str, prompt: str, *, room: 
     """Return the filled template, its context cut at the end until all of it takes at most `room` tokens."""
     text = template.format(document=context, prompt=prompt)
     kept = learner.encode(context)
-    while kept and (excess := len(learner.encode(text)) + 1 - room) > 0:  # one more for a start token
+    while kept and (excess := learner.prompt_length(text) - room) > 0:
         kept = kept[: max(0, len(kept) - excess)]
         text = template.format(document=learner.decode(kept), prompt=prompt)
     return text

@@ -75,11 +75,20 @@ class PerTaskPredictor(Predictor):
 
 @torch.no_grad()
 def text_nll(learner: Learner, texts: Sequence[str]) -> Tensor:
-    """Return the mean nll in nats per token of each text, `[texts]`; the first token is only read."""
-    rows = [Row(str(i), tuple(learner.prompt_ids(text)), 1) for i, text in enumerate(texts)]
+    """Return the mean nll in nats per token of each text, `[texts]`; a start token or a template is only read."""
+    rows = [_question_row(learner, str(i), text) for i, text in enumerate(texts)]
     found = torch.zeros(len(rows), dtype=torch.float64)
     for chosen in length_batches([len(row.input_ids) for row in rows], max_tokens=SCORING_TOKENS):
         nll = learner.forward(learner.collate([rows[i] for i in chosen])).token_nll
         sums = nll.double().sum(dim=1).cpu()
-        found[chosen] = sums / torch.tensor([max(len(rows[i].input_ids) - 1, 1) for i in chosen])
+        found[chosen] = sums / torch.tensor([_num_scored(rows[i]) for i in chosen])
     return found
+
+
+def _question_row(learner: Learner, name: str, text: str) -> Row:
+    ids, num_in_front = learner.question_ids(text)
+    return Row(name, tuple(ids), num_in_front)
+
+
+def _num_scored(row: Row) -> int:
+    return max(len(row.input_ids) - row.num_prompt_tokens, 1)

@@ -1,6 +1,7 @@
 """Pseudo-examples: what a model writes behind the marker of a task that it has learned (LAMOL, arXiv 1909.03329).
 
-For this the model is trained on marker, prompt, target, end token of each example as one text. A sample is taken apart
+For this the model is trained on marker, prompt, target, end token of each example as one plain text; only when it is
+learned as a question again does a chat template stand around its prompt. A sample is taken apart
 again at the separator with which every prompt ends. A sample is malformed where the separator does not occur, or more
 often than in any prompt, or has no text on both sides, or where it did not end within the length of the longest text
 learned; of a task of plain texts only an empty sample is malformed, and one that did not end is a text that goes on.
@@ -145,7 +146,7 @@ def marked_row(learner: Learner, marker: str, example: Example) -> Row:
     marker_ids = learner.encode(marker)
     whole = learner.encode(marker + example.prompt + example.target)
     shared = common_length(whole, marker_ids)
-    front = learner.prompt_ids(marker)  # with a start token where the model has one
+    front = learner.text_ids(marker)  # with a start token where the model has one
     front = front[: len(front) - len(marker_ids) + shared]
     ids = [*front, *whole[shared:], learner.eos_id][: learner.num_positions]
     return Row(example.id, tuple(ids), len(front))
@@ -159,7 +160,7 @@ def sampled_texts(
 
     A text depends on its seed and not on the batch.
     """
-    marker_ids = learner.prompt_ids(marker)
+    marker_ids = learner.text_ids(marker)
     length = min(max_new_tokens, learner.num_positions - len(marker_ids))
     for start in range(0, len(seeds), generation.batch_size):
         numbers = [random.Random(seed) for seed in seeds[start : start + generation.batch_size]]

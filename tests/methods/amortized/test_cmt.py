@@ -15,6 +15,7 @@ from cmt_cli.methods.amortized.amortized_predictor import AmortizedPredictor
 from cmt_cli.methods.amortized.cmt_objective import PastKeys, inner_products, matching_loss
 from cmt_cli.methods.amortized.encoded_batch import encode_batch, make_items
 from tests.methods.amortized_parts import Steps, cmt, document, episodes, mac, question, task
+from tests.models.chat_learners import chat_learner
 from tests.present import present
 
 GREEDY = Decoding(max_new_tokens=3, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
@@ -135,6 +136,27 @@ def test_questions_of_one_document_share_its_memory(tiny_llama: Learner) -> None
     batch = encode_batch(method.amortizer, [items[0], items[1], items[0]], micro_batch_size=8)
     assert len(batch.memories) == 2
     assert batch.gold.tolist() == [0, 1, 0]
+
+
+def test_memories_are_looked_up_by_the_bare_question(tiny_llama: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, method = chat_learner(tiny_llama), cmt()
+    method.before_stream(learner, episodes(), Steps(0))
+    (item, *_) = make_items(learner, method.amortizer, episodes().train, 0)
+    example = episodes().train[0].query[0]
+    assert list(item.question) == learner.encode(example.prompt)  # in meta-training
+    assert item.row.input_ids == learner.rows(example)[0].input_ids  # a turn of the template
+    assert item.row.input_ids[: len(learner.prompt_format.head_ids)] == learner.prompt_format.head_ids
+    method.learn(learner, task(0, 1, 2), Steps(0))
+    seen: list[list[int]] = []
+    encode = method.amortizer.encode_questions
+
+    def recorded(sequences: list[list[int]]) -> torch.Tensor:
+        seen.extend(sequences)
+        return encode(sequences)
+
+    monkeypatch.setattr(method.amortizer, "encode_questions", recorded)
+    method.predictor(learner, 0).generate([Prompt("q", example.prompt)], GREEDY)
+    assert seen == [list(item.question)]  # and in answering
 
 
 def test_state_round_trips_and_drops_newer_memories(tiny_llama: Learner, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class Recorder:
     """A learner that keeps the prompts it is given."""
 
     def __init__(self, learner: Learner, num_positions: int = 10_000) -> None:
-        self.encode, self.num_positions = learner.encode, num_positions
+        self.encode_answer, self.prompt_length = learner.encode_answer, learner.prompt_length
+        self.num_positions = num_positions
         self.seen: list[str] = []
 
     def generate(self, prompts: list[Prompt], decoding: Decoding) -> list[Answer]:
