@@ -11,6 +11,7 @@ from cmt_cli.core.device_memory import MemoryParts, is_out_of_memory
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
+from cmt_cli.methods.replay.pseudo_examples import Generation, sampled_texts
 from cmt_cli.training.gradient_projection import reference_gradient
 from cmt_cli.training.importance import importance, mean_nll
 from tests.methods.amortized_parts import Steps, cmt, episodes, task
@@ -112,6 +113,19 @@ def test_scores_do_not_depend_on_the_memory(any_learner: Learner, targets: list[
     seen = limited(any_learner, 2)
     assert any_learner.loglikelihood(prompts, targets) == pytest.approx(whole, abs=1e-4)
     assert max(seen) > 2
+
+
+def test_sampled_texts_do_not_depend_on_the_memory(any_learner: Learner) -> None:
+    generation = Generation(ratio=1.0, top_k=20, batch_size=6, marker="Task a:\n", separator=None)
+
+    def sampled() -> list[tuple[str, bool]]:
+        seeds = [str(i) for i in range(6)]
+        return list(sampled_texts(any_learner, "Task a:\n", seeds, max_new_tokens=5, generation=generation))
+
+    whole = sampled()
+    seen = limited(any_learner, 2)
+    assert sampled() == whole
+    assert seen[:3] == [6, 3, 1] and set(seen[3:]) == {1}
 
 
 def test_the_reference_gradient_does_not_depend_on_the_memory(any_learner: Learner) -> None:

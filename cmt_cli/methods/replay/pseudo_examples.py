@@ -17,6 +17,7 @@ import torch
 
 from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import continued, top_k_choice
+from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prefix import model_inputs
@@ -158,12 +159,14 @@ def sampled_texts(
 ) -> Iterator[tuple[str, bool]]:
     """Yield for each seed a text that the model writes behind the marker, and whether it ended.
 
-    A text depends on its seed and not on the batch.
+    A text depends on its seed and not on the batch, which is halved where memory runs out.
     """
     marker_ids = learner.text_ids(marker)
     length = min(max_new_tokens, learner.num_positions - len(marker_ids))
-    for start in range(0, len(seeds), generation.batch_size):
-        numbers = [random.Random(seed) for seed in seeds[start : start + generation.batch_size]]
+    parts = MemoryParts()
+
+    def written(chosen: Sequence[str]) -> list[tuple[str, bool]]:
+        numbers = [random.Random(seed) for seed in chosen]
         uniforms = torch.tensor([[number.random() for _ in range(length)] for number in numbers], device=learner.device)
         ids = torch.tensor([marker_ids] * len(numbers), device=learner.device)
         source = learner.prefix_source
@@ -176,4 +179,8 @@ def sampled_texts(
                 end_ids=learner.end_ids,
                 choose=top_k_choice(uniforms, generation.top_k),
             )
-        yield from ((learner.decode(tokens), len(tokens) < length) for tokens in samples)
+        return [(learner.decode(tokens), len(tokens) < length) for tokens in samples]
+
+    for start in range(0, len(seeds), generation.batch_size):
+        for texts in parts.run(written, seeds[start : start + generation.batch_size]):
+            yield from texts
