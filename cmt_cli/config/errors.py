@@ -73,6 +73,11 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
     if not parent:
         names = sorted({*names, *catalog.group_names(dirs)})
     allowed = [name for name in names if name != "hydra" and not name.startswith("_")]
+    if not parent and leaf in catalog.group_names(dirs):
+        return UserError(
+            f"{leaf}: nothing that was chosen takes it there. `cmt list methods NAME` shows the parts of a method "
+            "and how to exchange them."
+        )
     if not allowed and parent:
         return UserError(f"{key}: there is no '{parent}' with keys of its own in this configuration.")
     other = OTHER_NAMES.get(leaf)

@@ -16,7 +16,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.prompt_format import MIN_PROMPT_TOKENS, PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.tokens import common_length
@@ -57,8 +57,8 @@ def prompt_format(
     found = template.format()
     if found.num_fixed + MIN_PROMPT_TOKENS >= max_tokens:
         raise UserError(
-            f"The chat template of '{name}' takes {found.num_fixed} tokens of every prompt, its system text included, "
-            f"and model.max_tokens={max_tokens} leaves no room for the prompt. Raise model.max_tokens, or shorten "
+            f"The chat template of '{name}' takes {counted(found.num_fixed, 'token')} of every prompt, its system text "
+            f"included, and model.max_tokens={max_tokens} leaves no room for the prompt. Raise model.max_tokens, or shorten "
             "model.system_text."
         )
     return found

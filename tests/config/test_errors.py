@@ -27,7 +27,10 @@ def message(*overrides: str, multirun: bool = False, config_dir: Path | None = N
     [
         ("method=frozn", "method=frozn: there is no such method. Did you mean 'frozen'?"),
         ("trainer=smok", "Did you mean 'smoke'? Allowed: default,"),
-        ("trainable@method.trainable=loar", "Did you mean 'lora'? Allowed: bottleneck, full, lora, lora_experts,"),
+        (
+            "trainable@method.trainable=lora",
+            "trainable: nothing that was chosen takes it there. `cmt list",
+        ),
         ("size=huge", "size=huge: there is no such size. Allowed: embedded, large, small."),
         ("experiment=llama2_streaming", "Did you mean 'llama2_streamingqa'?"),
         ("hydra/launcher=slurm", "hydra/launcher=slurm: there is no such hydra/launcher."),
@@ -51,6 +54,11 @@ def message(*overrides: str, multirun: bool = False, config_dir: Path | None = N
 )
 def test_mistakes(override: str, expected: str) -> None:
     assert expected in message(override)
+
+
+def test_parts_of_options_are_not_offered() -> None:
+    text = message("method=replay", "trainable@method.trainable=loar")
+    assert "Did you mean 'lora'? Allowed: bottleneck, full, lora, lora_experts," in text
 
 
 def test_a_wrong_seed_is_named_as_it_was_given() -> None:

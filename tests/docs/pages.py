@@ -28,11 +28,13 @@ def links(page: Path) -> Iterator[str]:
 
 
 def code_lines(page: Path) -> Iterator[str]:
-    """Yield the lines of a page's code blocks, indented or fenced, continued lines joined."""
-    fenced, kept = False, ""
+    """Yield the lines of a page's code blocks, continued lines joined, without what commands print."""
+    fenced, printed, kept = False, False, ""
     for line in page.read_text(encoding="utf-8").splitlines():
         if line.startswith("```"):
-            fenced = not fenced
+            fenced, printed = not fenced, line == "```console"
+            continue
+        if printed:
             continue
         match = _CODE.match(line)
         if fenced or match:
