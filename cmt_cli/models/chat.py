@@ -58,8 +58,8 @@ def prompt_format(
     if found.num_fixed + MIN_PROMPT_TOKENS >= max_tokens:
         raise UserError(
             f"The chat template of '{name}' takes {counted(found.num_fixed, 'token')} of every prompt, its system text "
-            f"included, and model.max_tokens={max_tokens} leaves no room for the prompt. Raise model.max_tokens, or shorten "
-            "model.system_text."
+            f"included, and model.max_tokens={max_tokens} leaves no room for the prompt. Raise model.max_tokens, or "
+            "shorten model.system_text."
         )
     return found
 
