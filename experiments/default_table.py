@@ -23,7 +23,7 @@ from cmt_cli.core.result import RunResult
 STREAM = "world_skills"
 FLOOR = "frozen"
 METRICS = ("aa", "fgt", "fwd_zero_shot")
-HEAD = ("method", "family", "seeds", "AA", "FGT", "FWD", "trained", "training")
+HEAD = ("method", "family", "seeds", "AA", "FGT", "FWD", "trained")
 
 
 def methods() -> list[catalog.Option]:
@@ -45,7 +45,6 @@ def table(rows: Mapping[str, Sequence[RunResult]]) -> str:
                 str(len(results)),
                 *(shown([result.metrics[metric].value for result in results], "{:.3f}") for metric in METRICS),
                 f"{results[0].cost.trainable_parameters:,}",
-                shown([result.cost.train_seconds for result in results], "{:.0f}") + " s",
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
