@@ -9,6 +9,7 @@ from typing import Any
 
 from cmt_cli.config import targets
 from cmt_cli.config.settings import Settings, check_targets
+from cmt_cli.config.trust import refuse_untrusted
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.setting_checks import one_of
@@ -99,7 +100,8 @@ def _note(text: str) -> None:
 def load(folder: Path, trusted: Sequence[str]) -> Job:
     """Read a run folder's configuration as a job.
 
-    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it.
+    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it:
+    names of packages, and of models whose repositories hold code. Raises UserError for what is not named.
     """
     import yaml
 
@@ -107,12 +109,7 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     hydra = config.pop("hydra")
     names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())
     refuse_moved(folder, config, overrides)
-    unnamed = [package for package in config["trusted_targets"] if package not in trusted]
-    if unnamed:
-        raise UserError(
-            f"{folder}/config.yaml uses code of {', '.join(unnamed)}. If you trust it, repeat the command with "
-            f"{' '.join(f'--trust {package}' for package in unnamed)}."
-        )
+    refuse_untrusted(config, trusted, path=folder / "config.yaml")
     job = Job(config, names, tuple(overrides))
     check_targets(job)
     return job
