@@ -25,7 +25,7 @@ class MarkedModel(LlamaForCausalLM):
 def finished(*overrides: str) -> Path:
     """Make a run of seconds in the current folder; return its folder."""
     before = set(Path("runs").glob("*/result.json"))
-    assert cmt("run", *(overrides or ("method=bm25",)), *SMALL) == 0
+    assert cmt("run", *SMALL, *(overrides or ("method=bm25",))) == 0
     (record,) = set(Path("runs").glob("*/result.json")) - before
     return record.parent
 

@@ -7,6 +7,7 @@ path that the user named must exist. A folder written by the generator stays mar
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,6 +198,7 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
             )
         return None
     if is_present(chosen.path):
+        refuse_special(chosen.path)
         return _readable(layout, chosen)
     if named:
         raise UserError(f"data.path={chosen.path} does not exist or is empty. {_steps(layout, chosen)}")
@@ -204,6 +206,16 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
         return None
     hint = "" if chosen.source == "real" else " To try things out on generated data instead, set data.source=generated."
     raise UserError(f"data={layout.name} has no files at {chosen.path}. {_steps(layout, chosen)}{hint}")
+
+
+def refuse_special(path: Path) -> None:
+    """Raise UserError where a pipe, a socket or a device lies in a folder: opening one hangs, or reads without end."""
+    if not path.is_dir():
+        return
+    for folder, _, names in os.walk(path):
+        for file in (Path(folder) / name for name in names):
+            if file.exists() and not file.is_file() and not file.is_dir():
+                raise UserError(f"'{file}' is a pipe, a socket or a device. Data are read from regular files only.")
 
 
 def _readable(layout: Layout[C, G], chosen: Origin) -> Path:
