@@ -17,6 +17,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
+from cmt_cli.running.places import refuse_links
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     """
     import yaml
 
+    refuse_links(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     hydra = config.pop("hydra")
     names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())

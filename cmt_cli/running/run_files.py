@@ -10,6 +10,7 @@ import yaml
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
+from cmt_cli.running.places import inside
 
 # The same safe subset in C, where libyaml is there: ten times as fast.
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -17,7 +18,7 @@ _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLo
 
 def read_result(folder: Path) -> RunResult | None:
     """Return a folder's `result.json`, or None where there is none. Raises UserError for another schema version."""
-    path = folder / "result.json"
+    path = inside(folder, "result.json")
     if not path.exists():
         return None
     try:
@@ -31,7 +32,7 @@ def read_result(folder: Path) -> RunResult | None:
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """Return what was logged; a torn last line, as a killed process leaves it, is skipped."""
-    path = folder / "events.jsonl"
+    path = inside(folder, "events.jsonl")
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     return [json.loads(line) for line in lines[:-1]]
 
@@ -44,12 +45,12 @@ def read_predictions(folder: Path, row: int) -> list[dict[str, Any]]:
 
 def predictions_path(folder: Path, row: int) -> Path:
     """Return the file of one row's predictions."""
-    return folder / "predictions" / f"row_{row:03d}.jsonl"
+    return inside(folder, "predictions", f"row_{row:03d}.jsonl")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's resolved config; raise UserError for a file that is none."""
-    path = folder / "config.yaml"
+    path = inside(folder, "config.yaml")
     try:
         return dict(yaml.load(path.read_text(encoding="utf-8"), _LOADER))
     except (ValueError, TypeError, yaml.YAMLError) as error:
@@ -59,5 +60,5 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_error(folder: Path) -> str | None:
     """Return the first line of the error that ended a failed run."""
-    error = json.loads((folder / "result.json").read_text(encoding="utf-8")).get("error")
+    error = json.loads(inside(folder, "result.json").read_text(encoding="utf-8")).get("error")
     return None if error is None else str(error)
