@@ -28,8 +28,7 @@ from cmt_cli.evaluation.span_metrics import LabelSpace
 from cmt_cli.evaluation.triple_metrics import read_triples
 from cmt_cli.running.identity import git_commit, versions
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.places import refuse_links
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
 from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 ADDED = "added_metrics.json"

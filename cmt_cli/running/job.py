@@ -17,7 +17,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
-from cmt_cli.running.places import refuse_links
+from cmt_cli.running.run_files import refuse_links
 
 
 @dataclass(frozen=True, slots=True)

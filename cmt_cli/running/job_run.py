@@ -20,9 +20,8 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
 from cmt_cli.running.job import Job
-from cmt_cli.running.places import refuse_links
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
-from cmt_cli.running.run_files import read_result
+from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.result import SEEN, ScoreMatrix, StepRow
 from cmt_cli.core.stream import TestSet
-from cmt_cli.running.places import inside
+from cmt_cli.running.run_files import inside
 
 Cells = dict[int, dict[str, dict[str, float | None]]]  # row, or steps inside a task -> test -> metric -> value
 

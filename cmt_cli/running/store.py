@@ -28,8 +28,7 @@ from cmt_cli.core.objectives import State
 from cmt_cli.running.checkpoint import Checkpoint, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.places import refuse_links
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
 from cmt_cli.running.scores import Cells, read_cells, read_steps, write_cells
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.sweeps.folder import Plan, is_for_hydra
+from cmt_cli.sweeps.folder import is_for_hydra
+from cmt_cli.sweeps.status import SweepStatus
 
 _CODE = ("trust", "_target_")  # trusted_targets, trust_remote_code, and targets given by hand
 _PLACES = ("logger.path", "paths.runs", "paths.cache")
@@ -33,12 +34,18 @@ _HARMLESS = {
 _PLAIN = re.compile(r"['\"\w.,+-]*")  # a number, a name or a few of them
 
 
-def refuse_untrusted(folder: Path, plan: Plan, trusted: Sequence[str]) -> None:
-    """Raise UserError for entries of a sweep's plan that need consent and are not among `trusted`, word for word."""
+def refuse_untrusted(found: SweepStatus, trusted: Sequence[str]) -> None:
+    """Raise UserError for entries of a sweep's plan that need consent and are not among `trusted`, word for word.
+
+    The storage of a study that a job's record names is one of them where it lies elsewhere than the runs.
+    """
+    folder, plan = found.path, found.plan
     lines = dict.fromkeys([*plan.overrides, *plan.hydra, *(line for job in plan.jobs for line in job)])
     entries = [line for line in lines if _needs_consent(line, folder)]
     if plan.config_dir is not None:
         entries.append(plan.config_dir)  # its yaml files can set anything
+    trials = [job.record.trial for job in found.jobs if job.record is not None and job.record.trial is not None]
+    entries += dict.fromkeys(trial.storage for trial in trials if not _is_beside(trial.storage, folder))
     named = {*trusted, *(str(Path(name).resolve()) for name in trusted if Path(name).is_dir())}
     missing = [entry for entry in entries if entry not in named]
     if missing:
@@ -59,6 +66,12 @@ def _needs_consent(line: str, folder: Path) -> bool:
     if key == "paths.runs":
         return Path(value.strip("'\"")).resolve() != _runs_of(folder)
     return key in _PLACES or key.endswith(".cache") or ("{" in value and key.partition(".")[0] in ("logger", "paths"))
+
+
+def _is_beside(storage: str, folder: Path) -> bool:
+    """Say whether a study is kept where studies are by default, `<runs>/.studies/`."""
+    runs = _runs_of(folder)
+    return runs is not None and "://" not in storage and Path(storage).resolve().parent == runs / ".studies"
 
 
 def _runs_of(folder: Path) -> Path | None:

@@ -26,7 +26,7 @@ from typing import Any
 from cmt_cli.core.atomic import write_json
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
-from cmt_cli.running.places import refuse_links
+from cmt_cli.running.run_files import refuse_links
 
 JOBS = "jobs"  # the folder of records; Hydra is told to use it as every job's output folder
 _SCHEDULER_IDS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")

@@ -64,7 +64,7 @@ def repeated(found: SweepStatus, overrides: Sequence[str], trusted: Sequence[str
                 "`cmt sweep repeat` takes hydra/launcher=... and hydra.launcher.KEY=VALUE."
             )
     keys = {line.partition("=")[0] for line in overrides}
-    refuse_untrusted(found.path, found.plan, [*overrides, *trusted])
+    refuse_untrusted(found, [*overrides, *trusted])
     kept = [line for line in found.plan.overrides if line.partition("=")[0] not in keys]
     config_dir = Path(found.plan.config_dir) if found.plan.config_dir else None
     request = Request((*kept, *overrides), True, config_dir)

@@ -20,8 +20,7 @@ from pathlib import Path
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.lock import HEARTBEAT_SECONDS
-from cmt_cli.running.places import refuse_links
-from cmt_cli.running.run_files import read_result
+from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.tracking.connection import unreachable
 
 _UNSENT = "unsent.txt"

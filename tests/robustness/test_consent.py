@@ -116,6 +116,18 @@ def test_a_sweep_repeats_nothing_foreign_unnamed(line: str, capsys: pytest.Captu
     assert line in error and "--trust" in error and not MARKER.exists()
 
 
+def test_a_study_elsewhere_is_not_opened_unnamed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = sweep()
+    (path,) = (folder / "jobs").glob("*.json")
+    record = json.loads(path.read_text())
+    elsewhere = str(tmp_path / "elsewhere" / "mine.journal")
+    record["trial"] = {"storage": elsewhere, "study": "mine", "number": 0, "id": 0, "metric": "aa"}
+    path.write_text(json.dumps(record))
+    assert cmt("sweep", "repeat", str(folder)) == 2
+    assert f"--trust {elsewhere}" in capsys.readouterr().err
+    assert not Path(elsewhere).parent.exists()
+
+
 def test_a_sweeps_folder_of_settings_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     folder = sweep(config_dir=str(tmp_path / "mine"))

@@ -11,7 +11,7 @@ import pytest
 
 import cmt_cli
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.places import inside, refuse_links
+from cmt_cli.running.run_files import inside, refuse_links
 from cmt_cli.sweeps.folder import SweepFolder
 from tests.command_line import SMALL, cmt
 from tests.robustness.folders import finished, unfinished
