@@ -14,6 +14,13 @@ from cmt_cli.config.value_types import returned, signature
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
+TRUST = re.compile(r"^\s*(?:trust_remote_code|trusted_targets):\s*(\S+)", re.MULTILINE)
+
+
+def test_no_yaml_of_the_package_trusts_anybody() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in catalog.conf_dir().rglob("*.yaml")]
+    given = {value for text in texts for value in TRUST.findall(text)}
+    assert given == {"false", "[]"}
 
 
 def named(*folders: Path) -> set[str]:
