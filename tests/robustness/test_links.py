@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cmt_cli
+from cmt_cli.analysis.run_index import list_runs
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import inside, refuse_links
 from cmt_cli.sweeps.folder import SweepFolder
@@ -101,6 +102,14 @@ def test_reading_commands_refuse_what_they_read(place: str, run: Path, capsys: p
     reads = {"result.json": "show", "config.yaml": "show"}.get(place, "report")
     assert cmt(reads, str(run)) == 2
     assert "is a link that leads out" in capsys.readouterr().err
+
+
+def test_lists_leave_out_a_run_behind_a_link(run: Path) -> None:
+    assert [entry.folder for entry in list_runs(run.parent)] == [run]
+    (run.parent / ".index").unlink()
+    lead_out(run, "result.json")
+    with pytest.warns(UserWarning, match="leads out"):
+        assert list_runs(run.parent) == []
 
 
 def test_python_refuses_as_the_command_line_does(run: Path) -> None:
