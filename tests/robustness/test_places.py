@@ -68,6 +68,17 @@ def test_data_are_read_from_regular_files_only(tmp_path: Path) -> None:
         refuse_special(tmp_path / "data")
 
 
+def test_folders_behind_links_are_looked_at_once(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "data" / "train").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "back").symlink_to(tmp_path / "data")
+    refuse_special(tmp_path / "data")
+    os.mkfifo(tmp_path / "other" / "test.csv")
+    with pytest.raises(UserError, match="regular files only"):
+        refuse_special(tmp_path / "data")
+
+
 def test_a_link_to_a_device_is_no_regular_file(tmp_path: Path) -> None:
     (tmp_path / "train.csv").symlink_to("/dev/null")
     with pytest.raises(UserError, match="regular files only"):

@@ -7,7 +7,6 @@ path that the user named must exist. A folder written by the generator stays mar
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.archives import is_archive, unpacked
+from cmt_cli.data.files.content_hashes import entries
 from cmt_cli.data.files.published import PUBLISHED
 from cmt_cli.data.files.reading import Problem, ProblemError, num_rows, sha256_of
 
@@ -210,12 +210,9 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
 
 def refuse_special(path: Path) -> None:
     """Raise UserError where a pipe, a socket or a device lies in a folder: opening one hangs, or reads without end."""
-    if not path.is_dir():
-        return
-    for folder, _, names in os.walk(path):
-        for file in (Path(folder) / name for name in names):
-            if file.exists() and not file.is_file() and not file.is_dir():
-                raise UserError(f"'{file}' is a pipe, a socket or a device. Data are read from regular files only.")
+    for file in entries(path):
+        if file.exists() and not file.is_file():
+            raise UserError(f"'{file}' is a pipe, a socket or a device. Data are read from regular files only.")
 
 
 def _readable(layout: Layout[C, G], chosen: Origin) -> Path:
