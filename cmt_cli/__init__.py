@@ -31,9 +31,10 @@ def run(*overrides: str, config_dir: str | Path | None = None) -> Run:
 
 
 def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
-    """Return the run in a folder; `trust` names packages whose classes its configuration may use.
+    """Return the run in a folder; `trust` names what its configuration may execute.
 
-    Raises UserError where the folder holds no run.
+    That is packages whose classes it uses, and models (`name_or_path`) whose repositories hold code. Raises UserError
+    where the folder holds no run.
     """
     from cmt_cli.running.loaded_run import Run
 

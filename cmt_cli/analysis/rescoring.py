@@ -28,7 +28,7 @@ from cmt_cli.evaluation.span_metrics import LabelSpace
 from cmt_cli.evaluation.triple_metrics import read_triples
 from cmt_cli.running.identity import git_commit, versions
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
 from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 ADDED = "added_metrics.json"
@@ -88,6 +88,7 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
     writes the run.
     """
     _refuse(name)
+    refuse_links(folder)
     with RunLock(folder):
         result = _complete(folder)
         cells = read_cells(folder / "scores.csv")

@@ -11,7 +11,14 @@ from cmt_cli.commands import completion
 
 ConfigDir = Annotated[Path | None, typer.Option(help="A folder with further method/, data/, ... files.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
-Trust = Annotated[list[str] | None, typer.Option(help="A package whose classes the run's config.yaml may name.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Execute code that the folder names: a package, or a model's repository."),
+]
+TrustSweep = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ENTRY", help="An entry of sweep.json that executes code or says where to write."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 RunName = Annotated[str, typer.Argument(help="A run folder, or its name in runs/.", autocompletion=completion.runs)]
 NumProcesses = Annotated[

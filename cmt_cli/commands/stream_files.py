@@ -14,6 +14,7 @@ from rich.progress import Progress, TaskID
 from cmt_cli.config import catalog, targets
 from cmt_cli.config.check import Request, composed
 from cmt_cli.config.check import settings_of as resolved
+from cmt_cli.config.value_types import TARGET
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
@@ -48,17 +49,18 @@ def settings_of(
 
 def layout_of(settings: StreamSettings) -> Layout[Any, Any] | None:
     """Return the file layout that the stream's module declares as LAYOUT; None for a stream without files."""
-    build = targets.resolve(settings.data[targets.TARGET], settings.trusted)
+    build = targets.resolve(settings.data[TARGET], settings.trusted)
     return getattr(sys.modules[build.__module__], "LAYOUT", None)
 
 
 def check(settings: StreamSettings) -> None:
     """Build the stream from its files and print what is in them; raise UserError with every problem otherwise."""
     name, data = settings.name, settings.data
-    targets.check_trust(data, settings.trusted)
+    targets.check_trust({"data": data}, settings.trusted)
     if "path" in data and layout_of(settings) is None and "source" not in data:
         raise UserError(f"data={name} is generated and reads no files; leave --path {data['path']} out.")
-    targets.check_arguments(data, settings.trusted)
+    targets.check_arguments({"data": data}, settings.trusted)
+    targets.check_parts({"data": data}, settings.trusted)
     console = Console(highlight=False)
     try:
         stream: Stream = targets.instantiate(data, settings.trusted)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmt_cli.commands.options import AsJson, Debug, SweepName
+from cmt_cli.commands.options import AsJson, Debug, SweepName, TrustSweep
 from cmt_cli.commands.run_folders import RUNS
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running.terminal import paragraph, say
@@ -50,6 +50,7 @@ def repeat(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="hydra.launcher.KEY=VALUE...", help="Other settings of the launcher.")
     ] = None,
+    trust: TrustSweep = None,
     debug: Debug = False,
 ) -> None:
     """Run only the jobs that a sweep lacks; those that were interrupted go on where they stopped."""
@@ -58,7 +59,7 @@ def repeat(
 
     path = find_sweep(sweep, RUNS).resolve()
     found = read_status(path)
-    request = plan.repeated(found, overrides or ())
+    request = plan.repeated(found, overrides or (), trust or ())
     if found.plan.cwd != str(Path.cwd()):
         raise UserError(f"The sweep's paths count from another folder: `cd {found.plan.cwd}` first.")
     if not found.open and not found.plan.is_sampled:

@@ -24,6 +24,7 @@ class Settings:
 
 
 def check_targets(settings: Settings) -> None:
-    """Raise UserError for a `_target_` that may not be called, and for keys and types that it does not take."""
+    """Raise UserError for a `_target_` that may not be called, and for keys, types and parts that do not fit."""
     targets.check_trust(settings.config, settings.trusted)
     targets.check_arguments(settings.config, settings.trusted)
+    targets.check_parts(settings.config, settings.trusted)

@@ -1,26 +1,24 @@
-"""Instantiate a plain mapping with `_target_`: allow-list, keyword check, call.
+"""Instantiate a plain mapping with `_target_`: allow-list, keyword and type check, call.
 
-A target must lie in this package or in a package that the user trusts by name, and must be defined there: a name that a
-trusted module merely imported (`cmt_cli.data.files.reading.os`) is refused. Values arrive resolved, so no interpolation
-can change a target after the check, and the special keys of other instantiation schemes (`_args_`, `_partial_`, ...)
-are refused.
+A target is one of the package's constructors (`constructors.py`), or a public name of a package that the user trusts,
+and must be defined there: what a trusted module merely imported (`my_package.os`) is refused. Values arrive resolved,
+so no interpolation can change a target after the check, and the special keys of other instantiation schemes
+(`_args_`, `_partial_`, ...) are refused.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import types
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cmt_cli.config.constructors import CONSTRUCTORS, METHODS, PARTS
+from cmt_cli.config.value_types import TARGET, accepts, misfits, readable, returned, signature
 from cmt_cli.core.exceptions import UserError, nearest
 
-TARGET = "_target_"
+_OWN = "cmt_cli"
 _QUOTE = " A yaml file reads no, yes, on, off and 010 as false, true and 8: put such words in quotation marks."
-_GROUPS = ("core", "layers", "memory", "training", "evaluation", "methods", "data", "models", "running", "tracking")
-_OWN = tuple(f"cmt_cli.{group}" for group in _GROUPS)  # not the command line itself, which could lift its own checks
 
 
 def instantiate(node: Any, trusted: Sequence[str] = ()) -> Any:
@@ -34,8 +32,8 @@ def instantiate(node: Any, trusted: Sequence[str] = ()) -> Any:
 
 
 def resolve(target: str, trusted: Sequence[str]) -> Callable[..., Any]:
-    """Import what a target names; raise UserError where it is not trusted, absent, or defined elsewhere."""
-    check_prefix(target, trusted)
+    """Import what a target names; raise UserError where it is not allowed, absent, or defined elsewhere."""
+    check_name(target, trusted)
     module_name, _, name = target.rpartition(".")
     try:
         found = vars(importlib.import_module(module_name)).get(name)
@@ -45,23 +43,34 @@ def resolve(target: str, trusted: Sequence[str]) -> Callable[..., Any]:
         raise UserError(f"{target} needs the package '{error.name}', which is not installed.") from error
     if not isinstance(found, type | types.FunctionType):
         raise UserError(f"_target_ {target}: {module_name} defines no class or function '{name}'.")
-    if not _trusted(found.__module__, trusted):
+    if f"{found.__module__}.{found.__qualname__}" not in CONSTRUCTORS and not _trusted(found.__module__, trusted):
         raise UserError(f"_target_ {target} is defined in '{found.__module__}', which is not trusted.")
     return found
 
 
-def check_prefix(target: Any, trusted: Sequence[str]) -> None:
-    """Raise UserError unless a target lies in this package or in a trusted one."""
+def check_name(target: Any, trusted: Sequence[str]) -> None:
+    """Raise UserError unless a target is one of this package's constructors, or public in a trusted package."""
+    if isinstance(target, str) and target in CONSTRUCTORS:
+        return
+    if isinstance(target, str) and target.partition(".")[0] == _OWN:
+        raise UserError(
+            f"_target_ {target!r} is none of the classes and functions of {_OWN} that configurations may name."
+            f"{nearest(target, CONSTRUCTORS)}"
+        )
     if not isinstance(target, str) or not _trusted(target, trusted):
         raise UserError(
-            f"_target_ {target!r} is outside the trusted packages ({', '.join(['cmt_cli', *trusted])}). Configuration "
+            f"_target_ {target!r} is outside the trusted packages ({', '.join([_OWN, *trusted])}). Configuration "
             "files can name any code, so only trusted packages are imported: if this one is yours, add it with "
             "trusted_targets=[its_package]."
         )
+    if any(part.startswith("_") for part in target.split(".")):
+        raise UserError(f"_target_ {target!r} is private: configurations name public classes and functions.")
 
 
 def _trusted(name: str, trusted: Sequence[str]) -> bool:
-    return any(name == prefix or name.startswith(prefix.rstrip(".") + ".") for prefix in (*_OWN, *trusted))
+    if name.partition(".")[0] == _OWN:
+        return False  # its constructors are listed, and nobody's word adds to them
+    return any(name == prefix or name.startswith(prefix.rstrip(".") + ".") for prefix in trusted)
 
 
 def nodes(tree: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -79,16 +88,23 @@ def nodes(tree: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
 def check_trust(tree: Any, trusted: Sequence[str]) -> None:
     """Check every `_target_` of a plain tree against the allow-list, without importing anything."""
     for where, node in nodes(tree):
-        check_prefix(node[TARGET], trusted)
+        check_name(node[TARGET], trusted)
         special = [key for key in node if str(key).startswith("_") and key != TARGET]
         if special:
             raise UserError(f"{where}.{special[0]}: the only key with a leading underscore is {TARGET}.")
 
 
 def check_arguments(tree: Any, trusted: Sequence[str]) -> None:
-    """Compare every mapping that has `_target_` with its constructor's signature; imports the targets' modules."""
+    """Compare every mapping that has `_target_` with its constructor's signature; imports the targets' modules.
+
+    What a nested target returns must be what the parameter declares.
+    """
+
+    def made(target: str) -> Any:
+        return returned(resolve(target, trusted))
+
     for where, node in nodes(tree):
-        parameters = _parameters(resolve(node[TARGET], trusted))
+        parameters = signature(resolve(node[TARGET], trusted)).parameters
         for key, value in node.items():
             if key == TARGET:
                 continue
@@ -97,12 +113,8 @@ def check_arguments(tree: Any, trusted: Sequence[str]) -> None:
                     f"{where}.{key}: {node[TARGET]} takes no '{key}'.{nearest(str(key), parameters)} "
                     f"Allowed: {', '.join(parameters) or 'nothing'}."
                 )
-            hint = parameters[key].annotation
-            if not accepts(hint, value):
-                raise UserError(
-                    f"{where}.{key}={value!r} is a {type(value).__name__}; allowed: {_readable(hint)}."
-                    f"{_QUOTE if _has_word(value) and 'str' in str(hint) else ''}"
-                )
+            for misfit in misfits(parameters[key].annotation, value, made, f"{where}.{key}"):
+                raise UserError(_misfit(*misfit))
         missing = [name for name, p in parameters.items() if p.default is p.empty and name not in node]
         if missing:
             raise UserError(
@@ -110,43 +122,28 @@ def check_arguments(tree: Any, trusted: Sequence[str]) -> None:
             )
 
 
-def _parameters(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(call, eval_str=True).parameters
-    except NameError:  # a trusted package may import the names of its annotations for type checkers only
-        return inspect.signature(call).parameters
+def check_parts(tree: Mapping[str, Any], trusted: Sequence[str]) -> None:
+    """Raise UserError where a group of a run's configuration builds another part than the run takes from it."""
+    groups = [(group, tree[group], part) for group, part in PARTS.items() if group in tree]
+    groups += [(f"{METHODS}.{name}", node, PARTS["method"]) for name, node in (tree.get(METHODS) or {}).items()]
+    for where, node, part in groups:
+        module, _, name = part.rpartition(".")
+        wanted = getattr(importlib.import_module(module), name)
+        if not isinstance(node, Mapping) or not accepts(
+            wanted, node, lambda target: returned(resolve(target, trusted))
+        ):
+            raise UserError(_misfit(where, node, wanted))
 
 
-def accepts(hint: Any, value: Any) -> bool:
-    """Say whether a plain value can stand for a type; whole numbers pass as floats, nested targets as anything."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(value, Mapping) or hint in (Any, inspect.Parameter.empty) or isinstance(hint, str):
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(accepts(argument, value) for argument in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if isinstance(value, list | tuple):
-        collection = origin or hint
-        element = arguments[0] if arguments else Any
-        return _is_collection(collection) and all(accepts(element, item) for item in value)
-    if hint in (int, float):
-        return isinstance(value, hint if hint is int else int | float) and not isinstance(value, bool)
-    if hint in (str, bool, types.NoneType):
-        return isinstance(value, hint)
-    return hint is None and value is None
+def _misfit(place: str, value: Any, wanted: Any) -> str:
+    """Return the sentence that says which key it is, what it holds and what is wanted."""
+    if isinstance(value, Mapping):
+        kind = value.get(TARGET, f"mapping without {TARGET}")
+        return f"{place} is a {kind}; allowed: {readable(wanted)}."
+    hint = _QUOTE if _has_word(value) and "str" in str(wanted) else ""
+    return f"{place}={value!r} is a {type(value).__name__}; allowed: {readable(wanted)}.{hint}"
 
 
 def _has_word(value: Any) -> bool:
     """Say whether a value holds what yaml may have made of a word: a truth value or a whole number."""
     return isinstance(value, bool | int) or (isinstance(value, list | tuple) and any(map(_has_word, value)))
-
-
-def _is_collection(hint: Any) -> bool:
-    return isinstance(hint, type) and hint is not str and issubclass(hint, Sequence)
-
-
-def _readable(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return ", ".join(repr(argument) for argument in typing.get_args(hint))
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.config import targets
+from cmt_cli.config import own_places, targets
 from cmt_cli.config.settings import Settings, check_targets
+from cmt_cli.config.trust import refuse_untrusted
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.process_group import DISTRIBUTED
 from cmt_cli.core.setting_checks import one_of
@@ -17,12 +18,18 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
+from cmt_cli.running.run_files import refuse_links
 from cmt_cli.running.terminal import say
 
 
 @dataclass(frozen=True, slots=True)
 class Job(Settings):
-    """The settings of a run, and the parts that are built from them."""
+    """The settings of a run, and the parts that are built from them.
+
+    `own_paths` are a loaded run's `paths.runs` and `paths.cache`, in the place of those that its config.yaml names.
+    """
+
+    own_paths: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Job:
@@ -58,7 +65,7 @@ class Job(Settings):
         if "trainable" in self.config["method"]:
             settings["trainable"] = self.config["method"]["trainable"]
         config = {**self.config, "method": settings, "baselines": "none"}
-        return Job(config, {**self.names, "method": method})
+        return Job(config, {**self.names, "method": method}, own_paths=self.own_paths)
 
     @property
     def identity(self) -> Identity:
@@ -74,7 +81,7 @@ class Job(Settings):
         from cmt_cli.data.files.problems import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
-        cache = Path(self.config["paths"]["cache"]).expanduser()
+        cache = Path(self._place("cache")).expanduser()
         try:
             return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
         except ProblemError as error:
@@ -85,11 +92,14 @@ class Job(Settings):
 
         Raises UserError where `paths.runs` is a file, or lies below one.
         """
-        runs = Path(self.config["paths"]["runs"])
+        runs = Path(self._place("runs"))
         there = next(path for path in (runs, *runs.parents, Path()) if path.exists())
         if not there.is_dir():
             raise UserError(f"paths.runs={runs}: {there} is a file. Name the folder that run folders are made in.")
         return runs / folder_name(self.identity, stream.provenance)
+
+    def _place(self, name: str) -> str:
+        return str(self.own_paths[name] if name in self.own_paths else self.config["paths"][name])
 
 
 def _note(text: str) -> None:
@@ -99,20 +109,26 @@ def _note(text: str) -> None:
 def load(folder: Path, trusted: Sequence[str]) -> Job:
     """Read a run folder's configuration as a job.
 
-    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it.
+    A folder may come from somebody else, so what its file calls trusted counts only as far as `trusted` repeats it:
+    names of packages, and of models whose repositories hold code. Raises UserError for what is not named. The job
+    writes beside its folder and in the user's cache, wherever the file says; a note tells what is not used of it.
     """
     import yaml
 
+    refuse_links(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     hydra = config.pop("hydra")
     names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())
     refuse_moved(folder, config, overrides)
-    unnamed = [package for package in config["trusted_targets"] if package not in trusted]
-    if unnamed:
-        raise UserError(
-            f"{folder}/config.yaml uses code of {', '.join(unnamed)}. If you trust it, repeat the command with "
-            f"{' '.join(f'--trust {package}' for package in unnamed)}."
-        )
-    job = Job(config, names, tuple(overrides))
+    refuse_untrusted(config, trusted, path=folder / "config.yaml")
+    paths = own_places.own_paths(folder)
+    config, replaced = own_places.confined(config, paths)
+    job = Job(config, names, tuple(overrides), own_paths=paths)
     check_targets(job)
+    if replaced:
+        unused = ", ".join(f"{key}={value}" for key, value in replaced.items())
+        _note(
+            f"Places that {folder}/config.yaml names are not written to: {unused}. The run stays in its folder, and "
+            f"what can be made again goes to {paths['cache']} (CMT_CACHE)."
+        )
     return job

@@ -21,7 +21,7 @@ from cmt_cli.distributed.environment import check_environment, distributed_envir
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
 from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
-from cmt_cli.running.run_files import read_result
+from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.terminal import paragraph
 
@@ -46,7 +46,7 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     processes = _processes(job)
     stream = _stream(job, processes)
     folder = folder or job.folder(stream)
-    result = processes.run_on_rank_zero(lambda: read_result(folder))
+    result = processes.run_on_rank_zero(lambda: _result(folder))
     if result is not None:
         refuse_other_data(result, stream)
     if job.baselines == "auto":
@@ -82,6 +82,11 @@ def _stream(job: Job, processes: ProcessGroup) -> Stream:
 
     processes.run_on_rank_zero(build)
     return job.stream() if stream is None else stream
+
+
+def _result(folder: Path) -> RunResult | None:
+    refuse_links(folder)
+    return read_result(folder)
 
 
 def _update(job: Job, stream: Stream, folder: Path, result: RunResult) -> None:

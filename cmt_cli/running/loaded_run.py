@@ -23,7 +23,8 @@ class Run:
     def __init__(self, folder: Path, *, trust: Sequence[str] = ()) -> None:
         """Read the record of `folder`; raise UserError where there is none.
 
-        `trust` names packages whose classes the configuration may use, besides this one.
+        `trust` names what the configuration may execute besides this package: other packages, and models whose
+        repositories hold code.
         """
         self.folder = folder
         self._trust = tuple(trust)

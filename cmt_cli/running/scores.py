@@ -10,6 +10,7 @@ from pathlib import Path
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.result import SEEN, ScoreMatrix, StepRow
 from cmt_cli.core.stream import TestSet
+from cmt_cli.running.run_files import inside
 
 Cells = dict[int, dict[str, dict[str, float | None]]]  # row, or steps inside a task -> test -> metric -> value
 
@@ -27,8 +28,9 @@ def read_cells(path: Path, *, time: str = "row") -> Cells:
 
 def read_steps(folder: Path) -> dict[int, Cells]:
     """Read a run folder's scores inside tasks, by task (index from 0) and number of steps."""
-    paths = sorted((folder / "steps").glob("task_*.csv"))
-    return {int(path.stem.removeprefix("task_")) - 1: read_cells(path, time="step") for path in paths}
+    names = sorted(path.name for path in inside(folder, "steps").glob("task_*.csv"))
+    files = {int(name.removeprefix("task_").removesuffix(".csv")) - 1: inside(folder, "steps", name) for name in names}
+    return {task: read_cells(path, time="step") for task, path in files.items()}
 
 
 def write_cells(path: Path, cells: Cells, *, time: str = "row") -> None:

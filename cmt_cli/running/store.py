@@ -28,7 +28,7 @@ from cmt_cli.core.objectives import State
 from cmt_cli.running.checkpoint import Checkpoint, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
 from cmt_cli.running.scores import Cells, read_cells, read_steps, write_cells
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ class RunStore:
     """One run folder. Writing needs the lock: `with RunStore(...) as store`; reading does not."""
 
     def __init__(self, folder: Path, identity: Identity, config: Mapping[str, Any]) -> None:
-        """Name the folder, which is made when the store is entered; `config` is the resolved config."""
+        """Name the folder, which is made when the store is entered; `config` is the resolved config.
+
+        Raises UserError where a link in the folder leads out of it.
+        """
+        refuse_links(folder)
         self.folder = folder
         self.identity = identity
         self.config = config
@@ -70,6 +74,7 @@ class RunStore:
 
     def __enter__(self) -> RunStore:
         """Take the folder's lock, write the config and mend the event log's end."""
+        refuse_links(self.folder)
         (self.folder / "predictions").mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:

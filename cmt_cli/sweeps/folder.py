@@ -26,6 +26,7 @@ from typing import Any
 from cmt_cli.core.atomic import write_json
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running import lock
+from cmt_cli.running.run_files import refuse_links
 
 JOBS = "jobs"  # the folder of records; Hydra is told to use it as every job's output folder
 _SCHEDULER_IDS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
@@ -108,7 +109,8 @@ class SweepFolder:
         write_json(self.path / "sweep.json", dataclasses.asdict(plan))
 
     def plan(self) -> Plan:
-        """Read the plan; raise UserError where the folder holds no sweep."""
+        """Read the plan; raise UserError where the folder holds no sweep, or a link leads out of it."""
+        refuse_links(self.path)
         try:
             record = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
         except OSError:

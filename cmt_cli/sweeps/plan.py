@@ -13,6 +13,7 @@ from cmt_cli.config import catalog, compose
 from cmt_cli.config.check import Request, check, composed
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.job import Job
+from cmt_cli.sweeps.consent import refuse_untrusted
 from cmt_cli.sweeps.folder import Plan, SweepFolder, is_for_hydra
 from cmt_cli.sweeps.status import SweepStatus
 
@@ -51,8 +52,11 @@ def new_sweep(request: Request) -> Path:
     return folder
 
 
-def repeated(found: SweepStatus, overrides: Sequence[str]) -> Request:
-    """Return the request that runs what a sweep lacks, with other settings of its launcher; UserError for any other."""
+def repeated(found: SweepStatus, overrides: Sequence[str], trusted: Sequence[str] = ()) -> Request:
+    """Return the request that runs what a sweep lacks, with other settings of its launcher; UserError for any other.
+
+    `trusted` are the entries of sweep.json that may execute code or choose where is written, see `refuse_untrusted`.
+    """
     for line in overrides:
         if not is_for_hydra(line):
             raise UserError(
@@ -60,6 +64,7 @@ def repeated(found: SweepStatus, overrides: Sequence[str]) -> Request:
                 "`cmt sweep repeat` takes hydra/launcher=... and hydra.launcher.KEY=VALUE."
             )
     keys = {line.partition("=")[0] for line in overrides}
+    refuse_untrusted(found, [*overrides, *trusted])
     kept = [line for line in found.plan.overrides if line.partition("=")[0] not in keys]
     config_dir = Path(found.plan.config_dir) if found.plan.config_dir else None
     request = Request((*kept, *overrides), True, config_dir)

@@ -20,7 +20,7 @@ from pathlib import Path
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running.lock import HEARTBEAT_SECONDS
-from cmt_cli.running.run_files import read_result
+from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.tracking.connection import unreachable
 
 _UNSENT = "unsent.txt"
@@ -60,6 +60,7 @@ def find_unsent(folders: Sequence[Path]) -> list[Unsent]:
             if "wandb" in names:
                 names.clear()  # no runs inside runs
                 run = Path(path).resolve()
+                refuse_links(run)
                 parts = _parts(run)
                 if parts:
                     found[run] = Unsent(Path(path), parts, _is_running(run))
@@ -106,7 +107,8 @@ def _parts(run: Path) -> tuple[Path, ...]:
 
 def _noted(run: Path) -> list[str]:
     path = run / "wandb" / _UNSENT
-    return path.read_text(encoding="utf-8").split() if path.is_file() else []
+    names = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    return [name for name in names if name == Path(name).name]  # of folders in wandb/, never a way out of it
 
 
 def _is_sent(part: Path) -> bool:

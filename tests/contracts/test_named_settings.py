@@ -54,7 +54,7 @@ def named(module: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_that_messages_name_are_those_of_the_stream(name: str) -> None:
     settings = settings_of(name)
-    own = targets.resolve(settings.data[targets.TARGET], settings.trusted).__module__
+    own = targets.resolve(settings.data["_target_"], settings.trusted).__module__
     modules = [own, *(module for module, key in SHARED.items() if key in settings.data and module in sys.modules)]
     assert {(m, key) for m in modules for key in named(m) if not has(settings.data, key)} == set()
 

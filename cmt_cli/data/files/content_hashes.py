@@ -61,7 +61,7 @@ def listing(root: Path) -> Listing | None:
     """Return the files at a path; None where there are none, more than `MAX_FILES`, or some that cannot be listed."""
     try:
         stamps: dict[str, Stamp] = {}
-        for file in _files(root):
+        for file in filter(Path.is_file, entries(root)):
             state = file.stat()
             name = str(file.relative_to(root))
             stamps[name] = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino]
@@ -72,8 +72,9 @@ def listing(root: Path) -> Listing | None:
     return Listing(root, stamps) if stamps else None
 
 
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
+def entries(root: Path) -> Iterator[Path]:
+    """Yield what lies at a path, itself or all below it, but for folders; links are followed, each folder once."""
+    if not root.is_dir():
         yield root
         return
     entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
@@ -83,7 +84,7 @@ def _files(root: Path) -> Iterator[Path]:
             inner.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
-        yield from (file for name in sorted(names) if (file := Path(folder) / name).is_file())
+        yield from (Path(folder) / name for name in sorted(names))
         inner.sort()
 
 

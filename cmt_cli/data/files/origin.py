@@ -17,6 +17,7 @@ from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
 from cmt_cli.data.files.archives import is_archive, unpacked
+from cmt_cli.data.files.content_hashes import entries
 from cmt_cli.data.files.problems import Problem, ProblemError, num_rows
 from cmt_cli.data.files.published import PUBLISHED
 from cmt_cli.data.files.reading import sha256_of
@@ -198,6 +199,7 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
             )
         return None
     if is_present(chosen.path):
+        refuse_special(chosen.path)
         return _readable(layout, chosen)
     if named:
         raise UserError(f"data.path={chosen.path} does not exist or is empty. {_steps(layout, chosen)}")
@@ -205,6 +207,13 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
         return None
     hint = "" if chosen.source == "real" else " To try things out on generated data instead, set data.source=generated."
     raise UserError(f"data={layout.name} has no files at {chosen.path}. {_steps(layout, chosen)}{hint}")
+
+
+def refuse_special(path: Path) -> None:
+    """Raise UserError where a pipe, a socket or a device lies in a folder: opening one hangs, or reads without end."""
+    for file in entries(path):
+        if file.exists() and not file.is_file():
+            raise UserError(f"'{file}' is a pipe, a socket or a device. Data are read from regular files only.")
 
 
 def _readable(layout: Layout[C, G], chosen: Origin) -> Path:

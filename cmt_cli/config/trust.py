@@ -1,0 +1,49 @@
+"""Names what a saved configuration would execute besides this package, and refuses what the user has not named.
+
+A run folder may come from somebody else, so consent lies on the command line (`--trust NAME`), never in the folder:
+packages of `trusted_targets` are named as they stand there, code of a model's repository by the model's `name_or_path`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cmt_cli.core.exceptions import UserError
+
+REMOTE_CODE = "trust_remote_code"
+
+
+def refuse_untrusted(config: Mapping[str, Any], trusted: Sequence[str], *, path: Path) -> None:
+    """Raise UserError where the configuration in the file `path` executes code that `trusted` does not name."""
+    missing = {name: what for name, what in executed(config).items() if name not in trusted}
+    if missing:
+        options = shlex.join(word for name in [*trusted, *missing] for word in ("--trust", name))
+        raise UserError(
+            f"{path} uses code that is not cmt's: {'; '.join(missing.values())}. Nothing of it was executed. If you "
+            f"trust it, repeat the command with {options}."
+        )
+
+
+def executed(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a configuration executes besides this package: in words, by the name that `--trust` takes."""
+    packages = config.get("trusted_targets") or ()
+    if not isinstance(packages, list | tuple):
+        raise UserError(f"trusted_targets={packages!r} is no list of packages.")
+    found = {str(name): f"the package {name} (trusted_targets)" for name in packages}
+    return {**found, **dict(_models(config, ""))}
+
+
+def _models(node: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield the models whose repositories' code is executed, at any depth of a configuration."""
+    if isinstance(node, Mapping):
+        if node.get(REMOTE_CODE, False) is not False:
+            name = str(node.get("name_or_path") or where)
+            yield name, f"the code in the repository of {name} ({where}.{REMOTE_CODE})"
+        for key, value in node.items():
+            yield from _models(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _models(value, f"{where}[{index}]")
