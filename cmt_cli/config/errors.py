@@ -70,6 +70,8 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
     node = _without(key, overrides, dirs)
     holder: Any = OmegaConf.select(node, parent) if parent else node
     names = [str(name) for name in holder] if isinstance(holder, DictConfig) else []
+    if leaf in names and (other_place := _interpolated(node, parent)):
+        return UserError(f"{key}: {parent} is {other_place} here. Set it there: {other_place}.{leaf}=...")
     if not parent:
         names = sorted({*names, *catalog.group_names(dirs)})
     allowed = [name for name in names if name != "hydra" and not name.startswith("_")]
@@ -86,6 +88,16 @@ def _unknown_key(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> Us
         f"{key}: there is no such key{f' in {parent}' if parent else ''}.{near} "
         f"Allowed: {', '.join(allowed)}. A key that is really new is added with +{key}=..."
     )
+
+
+def _interpolated(node: DictConfig, key: str) -> str:
+    """Return the place whose values stand at a key by interpolation, "" where the values are its own."""
+    parent, _, leaf = key.rpartition(".")
+    holder: Any = OmegaConf.select(node, parent) if parent else node
+    if not isinstance(holder, DictConfig) or not OmegaConf.is_interpolation(holder, leaf):
+        return ""
+    text: Any = OmegaConf.to_container(holder, resolve=False)
+    return str(text[leaf]).removeprefix("${").removesuffix("}")
 
 
 def _without(key: str, overrides: Sequence[str], dirs: Sequence[Path]) -> DictConfig:

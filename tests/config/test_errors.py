@@ -56,6 +56,14 @@ def test_mistakes(override: str, expected: str) -> None:
     assert expected in message(override)
 
 
+def test_a_key_of_values_from_elsewhere_names_that_place() -> None:
+    text = message("method=seq_star", "data=world_skills", "method.budget.num_epochs=3")
+    assert (
+        text
+        == "method.budget.num_epochs: method.budget is trainer.task here. Set it there: trainer.task.num_epochs=..."
+    )
+
+
 def test_parts_of_options_are_not_offered() -> None:
     text = message("method=replay", "trainable@method.trainable=loar")
     assert "Did you mean 'lora'? Allowed: bottleneck, full, lora, lora_experts," in text
