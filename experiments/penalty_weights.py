@@ -1,6 +1,7 @@
 """Try the weights of the penalties on all weights and on an adapter, to choose one default that holds for both.
 
     python experiments/penalty_weights.py                # run what is missing, then write the table
+    python experiments/penalty_weights.py --rows l2-2.5e5-lora    # only these runs: method, weight, what is trained
     python experiments/penalty_weights.py --table-only   # from the run folders alone
 
 `data=world_skills` with `model=tiny`, the validation split, one seed, everything else at its defaults. A penalty is a
@@ -52,12 +53,15 @@ def main() -> None:
     """Run the grid and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "penalty_weights")
+    names = ["-".join(key) for key in jobs()]
+    parser.add_argument("--rows", nargs="+", default=names, choices=names, metavar="RUN")
     parser.add_argument("--table-only", action="store_true")
     arguments = parser.parse_args()
     scores = {}
     for (method, weight, trainable), overrides in jobs().items():
         folder = arguments.runs / f"{method}-{weight}-{trainable}"
-        if not arguments.table_only and not finished(arguments.runs).get(folder.name):
+        is_wanted = not arguments.table_only and folder.name in arguments.rows
+        if is_wanted and not finished(arguments.runs).get(folder.name):
             print(f"== {folder.name}", flush=True)
             run(folder, [*overrides, *FIXED], seed=0)
         if (results := finished(arguments.runs).get(folder.name)) and (score := last_row(results[0], "em")) is not None:
