@@ -27,6 +27,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
 from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
+from cmt_cli.training.method_state import MethodState
 from cmt_cli.training.optimizer import Optimizer
 from cmt_cli.training.precision import forward_dtype
 from cmt_cli.training.schedules import lr_factor, peak_rate
@@ -131,6 +132,7 @@ class GradientLoop:
 
     def _start(self) -> None:
         seed_generators(self._settings.seed)
+        self._method_state = MethodState(self._method)
         saved = self._session.load()
         if saved is None:
             self._optimizer = Optimizer(self._objective.param_groups(), self._budget)
@@ -142,7 +144,7 @@ class GradientLoop:
                 f"{counted(saved['num_steps'], 'step')}; this one has {self._objective.num_items} and "
                 f"{self._plan.num_steps}."
             )
-        self._method.load_state_dict(_part(saved, "method."))
+        self._method_state.restore(_part(saved, "method."), saved.get("method_without", []))
         self._objective.load_state_dict(_part(saved, "objective."))
         self._optimizer = Optimizer(self._objective.param_groups(), self._budget)
         self._optimizer.load_state_dict(_part(saved, "optimizer."))
@@ -160,6 +162,7 @@ class GradientLoop:
     def _save(self) -> None:
         started = time.monotonic()
         self._check_finite()
+        changed, gone = self._method_state.changes()
         self._session.save(
             {
                 "step": self._step,
@@ -169,7 +172,8 @@ class GradientLoop:
                 "micro_batch_size": self._micro_batch_size,
                 **_prefixed(self._optimizer.state_dict(), "optimizer."),
                 **_prefixed(self._objective.state_dict(), "objective."),
-                **_prefixed(self._method.state_dict(), "method."),
+                **_prefixed(changed, "method."),
+                "method_without": gone,
                 **_prefixed(generator_state(), "generators."),
             }
         )

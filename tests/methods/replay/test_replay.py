@@ -158,6 +158,8 @@ def test_a_resumed_task_is_the_uninterrupted_one(make_learner: Callable[[str], L
         learned(interrupted, first, {1: session})
     resumed, second = make_learner("llama"), replay(budget="compute_equivalent")
     second.before_stream(resumed, Episodes(), trainer().bind(resumed, second, MemorySession()))
+    learn(resumed, second, OLD, MemorySession())  # in a run, the state after it is restored
+    second.after_task(resumed, OLD)
     learn(resumed, second, NEW, MemorySession(session.state))
     second.after_task(resumed, NEW)
     assert equal(expected, resumed)
