@@ -41,4 +41,4 @@ def _digest(value: Any) -> tuple[str, ...]:
     if not isinstance(value, Tensor):
         return (hashlib.blake2b(json.dumps(value, sort_keys=True).encode()).hexdigest(),)
     content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return str(value.dtype), str(tuple(value.shape)), hashlib.blake2b(content.tobytes()).hexdigest()
+    return str(value.dtype), str(tuple(value.shape)), hashlib.blake2b(content.data).hexdigest()
