@@ -7,8 +7,9 @@ released code (Tack et al. 2024, arXiv 2403.04317), which compares with a single
                  "100 people" counts for "10"; there anything counts for "The", whose normalization is empty
     f1_shortest  token F1 against that reference alone
 
-Deviations from SQuAD: a number keeps its sign, decimal point and fraction bar, so that 3.5 is not 35, -4 not 4 and 1/2
-not 12; a reference of which nothing would be left, such as "A" or "the", is compared as a label, F1 included.
+Deviations from SQuAD: a number keeps its sign (also in front of a currency's), its decimal point, fraction bar, colon,
+caret and exponent, so that 3.5 is not 35, -4 not 4, -$4 not $4, 1/2 not 12, 12:30 not 1230 and 1e-5 not 1e5; a
+reference of which nothing would be left, such as "A" or "the", is compared as a label, F1 included.
 
 Chinese, Japanese, Thai, Lao, Burmese and Khmer have no spaces: there F1 counts characters, and their full-width marks
 are dropped as ASCII punctuation is.
@@ -32,11 +33,14 @@ _WIDE_MARKS = "".join(map(chr, (*range(0x3001, 0x3005), *range(0x3008, 0x3021), 
 _WIDE_MARKS += "".join(map(chr, (*range(0xFF1A, 0xFF21), *range(0xFF3B, 0xFF41), *range(0xFF5B, 0xFF66), 0x30FB)))
 _PUNCTUATION = str.maketrans("", "", string.punctuation + _WIDE_MARKS)
 # A sign counts where it does not join two words or numbers, as in "covid-19" and "1914-18".
-_NUMBER = re.compile(r"(?:(?<!\w)[-+\u2212])?(?:\d+(?:[.,/]\d+)*|(?<![\w.])\.\d+)")
+_SIGN = r"(?:(?<!\w)[-+\u2212](?:us)?[$\u00a3\u20ac\u00a5]?)?"
+_DIGITS = r"(?:\d+(?:[.,/:^]\d+)*|(?<![\w.])\.\d+)"
+_NUMBER = re.compile(rf"{_SIGN}{_DIGITS}(?:e[-+\u2212]?\d+\b)?")
 _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
 # Stand for the marks of a number while punctuation is dropped.
-_KEPT = str.maketrans({"-": "\ue000", "\u2212": "\ue000", ".": "\ue001", "/": "\ue002", ",": "\ue003"})
-_RESTORED = str.maketrans({"\ue000": "-", "\ue001": ".", "\ue002": "/", "\ue003": ","})
+_MARKS = "-./,:^"
+_KEPT = str.maketrans({mark: chr(0xE000 + i) for i, mark in enumerate(_MARKS)} | {"\u2212": "\ue000"})
+_RESTORED = str.maketrans({chr(0xE000 + i): mark for i, mark in enumerate(_MARKS)})
 
 
 def normalize(text: str) -> str:
