@@ -14,7 +14,8 @@ reference of which nothing would be left, such as "A" or "the", is compared as a
 Chinese, Japanese, Thai, Lao, Burmese and Khmer have no spaces: there F1 counts characters, and their full-width marks
 are dropped as ASCII punctuation is.
 
-Labels are compared without that normalization: case and white space alone do not count. `first_choice` is TRACE's score
+Labels are compared without that normalization: case and white space alone do not count, and case does where it alone
+tells two of the choices apart. `first_choice` is TRACE's score
 of ScienceQA (Wang et al. 2023, arXiv 2310.06762), whose answers begin with the letter of the choice and go on with a
 reason; an empty answer is wrong there, where TRACE's code stops.
 """
@@ -24,7 +25,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cmt_cli.evaluation.unspaced import apart
 
@@ -51,7 +52,11 @@ def normalize(text: str) -> str:
 
 def as_label(text: str) -> str:
     """Return text in which case and white space do not count."""
-    return " ".join(text.split()).casefold()
+    return _spaced(text).casefold()
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
@@ -81,15 +86,23 @@ def f1_shortest(prediction: str, references: Sequence[str]) -> float:
     return token_f1(prediction, [shortest(references)])
 
 
-def same_label(prediction: str, label: str) -> float:
-    """Return 1 if the prediction is the label, whatever its case and white space, else 0."""
-    return float(as_label(prediction) == as_label(label))
+def same_label(prediction: str, label: str, choices: Sequence[str] = ()) -> float:
+    """Return 1 if the prediction is the label, whatever its white space and, unless `choices` need it, case, else 0."""
+    form = _label_form(choices)
+    return float(form(prediction) == form(label))
 
 
-def label_f1(prediction: str, label: str) -> float:
-    """Return the F1 of the words of a prediction and a label, whatever their case."""
-    said, wanted = apart(as_label(prediction)).split(), apart(as_label(label)).split()
+def label_f1(prediction: str, label: str, choices: Sequence[str] = ()) -> float:
+    """Return the F1 of the words of a prediction and a label, whatever their case unless `choices` need it."""
+    form = _label_form(choices)
+    said, wanted = apart(form(prediction)).split(), apart(form(label)).split()
     return _f1(said, wanted) if wanted else float(said == wanted)
+
+
+def _label_form(choices: Sequence[str]) -> Callable[[str], str]:
+    """Return how labels are compared: case counts where two of the choices differ in nothing else, as "A" and "a"."""
+    cased = set(map(_spaced, choices))
+    return as_label if len(set(map(str.casefold, cased))) == len(cased) else _spaced
 
 
 def first_choice(prediction: str, target: str) -> float:
