@@ -24,7 +24,7 @@ def test_chance_is_the_share_of_the_most_frequent_answer() -> None:
     assert chance([made_set([("a",)], "bleu")], 0, None) is None
 
 
-def test_chance_of_a_multiple_choice_is_that_of_a_guess() -> None:
+def test_chance_of_a_multiple_choice_is_a_guess() -> None:
     # Four questions whose answers all differ: two with two choices, two with four.
     examples = [
         Example(f"{i}", "p", f" yes {i}", (f"yes {i}",), tuple(f" {word} {i}" for word in words))
