@@ -120,10 +120,14 @@ def prompt_example(current: Job, stream: Stream) -> str:
     Raises UserError for a template that could not be used.
     """
     model = current.config["model"]
-    if model.get("name_or_path") is None or "chat_template" not in model:
+    if "chat_template" not in model:
         return ""
+    from cmt_cli.models.chat import check_settings
     from cmt_cli.models.huggingface import local_prompt_format
 
+    check_settings(model["chat_template"], model.get("system_text"))
+    if model.get("name_or_path") is None:
+        return ""
     keys = ("revision", "chat_template", "system_text", "max_tokens", "trust_remote_code")
     found = local_prompt_format(model["name_or_path"], **{key: model[key] for key in keys})
     parts = [*(task.train for task in stream.tasks), *(test.examples for test in stream.tests)]

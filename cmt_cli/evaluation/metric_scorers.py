@@ -36,8 +36,8 @@ class GeneratedAnswer(Generating):
         """Score the text against the references."""
         references = references_of(example)
         if example.choices:
-            equal = max(same_label(answer.text, label) for label in references)
-            f1 = max(label_f1(answer.text, label) for label in references)
+            equal = max(same_label(answer.text, label, example.choices) for label in references)
+            f1 = max(label_f1(answer.text, label, example.choices) for label in references)
             return {"em": equal, "em_prefix": equal, "f1": f1, "f1_shortest": f1, **about_text(answer)}
         return {
             "em": exact_match(answer.text, references),
@@ -62,7 +62,7 @@ class GeneratedLabel(Generating):
     def score(self, example: Example, answer: Answer) -> Scores:
         """Return whether the whole text, and whether its first character, is the target's."""
         return {
-            "accuracy_generated": same_label(answer.text, example.target),
+            "accuracy_generated": same_label(answer.text, example.target, example.choices),
             "first_choice": first_choice(answer.text, example.target),
             **about_text(answer),
         }

@@ -202,8 +202,8 @@ def _retention(a: ScoreGrid, *, chance: Chance | None) -> float:
     retained = _ratio(a, row=a.several(), task=1)
     if chance is not None and not chance.is_below(a[1, 1]):
         raise MissingScoreError(
-            f"the score right after task 1, {a[1, 1]:.3f}, is not above chance: one answer to all of its "
-            f"{counted(chance.num_questions, 'question')} scores {chance.score:.3f}"
+            f"the score right after task 1, {a[1, 1]:.3f}, is not above chance: the best single answer or a guess "
+            f"scores {chance.score:.3f} on its {counted(chance.num_questions, 'question')}"
         )
     return retained
 

@@ -46,12 +46,8 @@ def prompt_format(
     `name` is the model's, for messages. Raises UserError where the tokenizer has no template, or one in which
     the prompt, the answer or the system text cannot be found as they are.
     """
-    if one_of(chat_template, (AUTO, NONE), "model.chat_template") == NONE:
-        if system_text is not None:
-            raise UserError(
-                "model.system_text is written by a chat template, and model.chat_template=none: the text would not be "
-                "read. Set model.chat_template=auto, or model.system_text=null."
-            )
+    check_settings(chat_template, system_text)
+    if chat_template == NONE:
         return None
     template = _Template(tokenizer, name, system_text)
     found = template.format()
@@ -62,6 +58,15 @@ def prompt_format(
             "shorten model.system_text."
         )
     return found
+
+
+def check_settings(chat_template: str, system_text: str | None) -> None:
+    """Raise UserError for a name that is none, and for a system text that no template would write."""
+    if one_of(chat_template, (AUTO, NONE), "model.chat_template") == NONE and system_text is not None:
+        raise UserError(
+            "model.system_text is written by a chat template, and model.chat_template=none: the text would not be "
+            "read. Set model.chat_template=auto, or model.system_text=null."
+        )
 
 
 class _Template:

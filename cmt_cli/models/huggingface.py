@@ -19,7 +19,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
-from cmt_cli.models.chat import NONE, prompt_format
+from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -88,9 +88,13 @@ def local_prompt_format(
     max_tokens: int,
     trust_remote_code: bool,
 ) -> PromptFormat | None:
-    """Return how a model whose files are here has its prompts, without its weights; None: plain text, or not here."""
+    """Return how a model whose files are here has its prompts, without its weights; None: plain text, or not here.
+
+    Raises UserError for a template that cannot be used, and for settings that contradict each other wherever it is.
+    """
+    check_settings(chat_template, system_text)
     folder = config_folder(name_or_path, revision)
-    if folder is None or (chat_template == NONE and system_text is None):
+    if folder is None or chat_template == NONE:
         return None
     config = _config(folder, trust_remote_code)
     tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)

@@ -62,8 +62,11 @@ class Job(Settings):
     def baseline(self, method: str) -> Job:
         """Return the same run by a method of `baseline_methods`, training the same parameters where this one says."""
         settings = dict(self.config["baseline_methods"][method])
-        if "trainable" in self.config["method"]:
-            settings["trainable"] = self.config["method"]["trainable"]
+        own = self.config["method"]
+        if own.get("methods") and own.get("order"):  # a combination, whose first member chooses what is trained
+            own = own["methods"].get(own["order"][0], own)
+        if "trainable" in own:
+            settings["trainable"] = own["trainable"]
         config = {**self.config, "method": settings, "baselines": "none"}
         return Job(config, {**self.names, "method": method}, own_paths=self.own_paths)
 

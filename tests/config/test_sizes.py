@@ -50,6 +50,15 @@ def test_every_method_that_has_a_choice_trains_the_same(model: str, kind: str) -
         assert trainable["_target_"].endswith(f".{kind}"), method
 
 
+@pytest.mark.parametrize("method", ["lora_l2", "prompt_tuning", "freeze_bottom", "olora"])
+def test_baselines_train_what_the_run_does(method: str) -> None:
+    run = command_line.job(f"method={method}", "data=world_skills")
+    own = run.config["method"]
+    trained = own["methods"]["lora"]["trainable"] if "methods" in own else own["trainable"]
+    for name in ("single_task", "joint", "newest_task"):
+        assert run.baseline(name).config["method"]["trainable"] == trained
+
+
 def test_joint_and_seq_star_have_the_budget_of_tasks() -> None:
     given = ("data=world_skills", "trainer.task.num_epochs=3", "trainer.task.learning_rate=0.5")
     assert "budget" not in config("method=joint", *given)["method"]

@@ -24,6 +24,15 @@ def test_chance_is_the_share_of_the_most_frequent_answer() -> None:
     assert chance([made_set([("a",)], "bleu")], 0, None) is None
 
 
+def test_chance_of_a_multiple_choice_is_a_guess() -> None:
+    # Four questions whose answers all differ: two with two choices, two with four.
+    examples = [
+        Example(f"{i}", "p", f" yes {i}", (f"yes {i}",), tuple(f" {word} {i}" for word in words))
+        for i, words in enumerate([("yes", "no")] * 2 + [("yes", "no", "both", "none")] * 2)
+    ]
+    assert chance([TestSet("tests", examples, "accuracy", 0)], 0, None) == Chance((2 / 2 + 2 / 4) / 4, 4)
+
+
 def test_a_score_is_above_chance_beyond_its_error() -> None:
     level = Chance(0.2, 100)  # standard error 0.04; 0.2 + 1.645 * 0.04 = 0.2658
     assert not level.is_below(0.26) and level.is_below(0.27)
@@ -36,6 +45,7 @@ def test_retention_at_chance_is_null_with_a_reason() -> None:
     found = sequence_metrics(matrix, chance=Chance(0.04, 100))["retention"]
     assert found.value is None
     assert found.reason == (
-        "the score right after task 1, 0.030, is not above chance: one answer to all of its 100 questions scores 0.040"
+        "the score right after task 1, 0.030, is not above chance: the best single answer or a guess scores 0.040 on "
+        "its 100 questions"
     )
     assert sequence_metrics(matrix, chance=Chance(0.01, 400))["retention"].value == pytest.approx(4 / 3)

@@ -19,6 +19,10 @@ from cmt_cli.evaluation.generation_metrics import edit_similarity, rouge_l, roug
         ("Größe", "größe", 1.0),  # rouge-score, which knows ASCII only, sees two words here
         ("The harbors closed quickly", "the harbor closes quick", 3 / 4),  # the stem of quickly is quickli
         ("东京都", "东京", 4 / 5),
+        ("कि", "का", 0.0),  # differ in a vowel, which is a combining mark
+        ("मैं किताब पढ़ता", "मैं किताब पढ़ती", 2 / 3),
+        ("ม้า", "มา", 4 / 5),  # three characters, one of them a tone, and two
+        ("cafe\u0301 noir", "cafe noir", 1 / 2),  # an accent of its own
         ("", "", 0.0),
     ],
 )

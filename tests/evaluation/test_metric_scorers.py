@@ -46,6 +46,14 @@ def test_one_of_given_labels_is_compared_without_normalization(said: str, em: fl
     assert found.scores["f1"] == found.scores["f1_shortest"] == pytest.approx(f1)
 
 
+@pytest.mark.parametrize(("said", "em"), [("a", 1), (" a ", 1), ("A", 0), ("b", 0)])
+def test_case_counts_where_it_alone_tells_labels_apart(said: str, em: float) -> None:
+    example = Example("a", "p", " a", choices=(" A", " a"))
+    for metric, name in (("em", "em"), ("em", "f1"), ("accuracy_generated", "accuracy_generated")):
+        (found,) = evaluate(TablePredictor({"p": said}), [TestSet("tests", (example,), metric, 0)])
+        assert found.scores[name] == em
+
+
 def test_first_character_chooses_and_an_empty_answer_is_wrong() -> None:
     targets = {"p": "A. Because", "q": "B", "r": "C"}
     assert scores("first_choice", targets, {"p": "A) for", "q": "the B", "r": ""})["first_choice"] == pytest.approx(

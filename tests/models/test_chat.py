@@ -23,6 +23,7 @@ from cmt_cli.methods.architecture.adapters import Adapters, with_prompts
 from cmt_cli.methods.controls.per_task import text_nll
 from cmt_cli.methods.replay.pseudo_examples import PseudoExample, marked_row
 from cmt_cli.models.chat import prompt_format
+from cmt_cli.models.huggingface import local_prompt_format
 from tests.methods.task_sequences import learn, same, started
 from tests.models.chat_learners import chat_learner, tokenizer_with
 from tests.models.checkpoints import CHAT_TEMPLATE, TURN_TOKENS
@@ -321,3 +322,5 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
     ):
         with pytest.raises(UserError, match=message):
             prompt_format(tokenizer_with(CHAT_TEMPLATE), name="tiny", max_tokens=128, **settings)
+        with pytest.raises(UserError, match=message):  # also where the model is not here yet
+            local_prompt_format("ORG/absent", revision="main", max_tokens=128, trust_remote_code=False, **settings)

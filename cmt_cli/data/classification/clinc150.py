@@ -57,7 +57,7 @@ def clinc150(
     order of the files.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy, format)
     items = corpus.splits["train"]
     if one_of(tasks, TASKS, "data.tasks") == "domains":
         order = _domain_order(items, order_seed)
@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
         known = {item.labels[0] for item in splits["train"]} if splits else None
         splits[split] = _items(document, key, domains, known, problems)
     files = tuple(f for f in (file, domain_file) if f is not None)
-    return LabelledCorpus(splits, files, tasks_are_groups=True), problems
+    return LabelledCorpus(splits, files), problems
 
 
 def _domains(file: Path | None, problems: list[Problem]) -> dict[str, str]:

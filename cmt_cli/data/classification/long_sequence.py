@@ -74,7 +74,7 @@ def long_sequence(
     names = _order(order, orders)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=partial(read, tasks=tuple(names)))
-    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy, format)
     divided, note = in_order(corpus.splits, names, missing_tasks)
     labels = [item.fields["options"].split(BETWEEN_OPTIONS) for item in (splits["train"][0] for _, splits in divided)]
     provenance = replace(provenance, note=f"order {', '.join(names)}").noted(provenance.note, note)

@@ -54,7 +54,7 @@ def fewnerd(
     With `sentences_once` a training sentence is in one task, otherwise in every task whose types it has.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy, format)
     types = types_of(corpus.splits["train"])
     groups = label_groups(types, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return type_stream(corpus, provenance, groups=groups, once=sentences_once, limits=limits, format=format)

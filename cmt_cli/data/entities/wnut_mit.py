@@ -105,7 +105,7 @@ def wnut_mit(
 ) -> Stream:
     """Return a task for each domain of `order`: wnut17, movie, restaurant, trivia."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy, format)
     return domain_stream(corpus, provenance, order=order, limits=limits, format=format)
 
 

@@ -59,7 +59,7 @@ def alpaca_skills(
     _check(skills)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=partial(read, skills=skills, held_out=held_out))
-    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy, format)
     return text_stream(corpus, provenance, order=order, missing_tasks=missing_tasks, limits=limits, format=format)
 
 

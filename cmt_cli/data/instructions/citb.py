@@ -45,5 +45,5 @@ def citb(
     order = orders[one_of(stream, tuple(orders), "data.stream")]
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = superni.numbered_layout("citb", order, shots, held_out)
-    corpus = clean_corpus(layout, files, generated, split_policy)
+    corpus = clean_corpus(layout, files, generated, split_policy, format)
     return superni.numbered_stream(corpus, order, missing_tasks, limits, format)

@@ -70,7 +70,9 @@ def superni(
     """Return the tasks whose numbers are in `order`, as the stream `name`."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = numbered_layout(name, order, shots, held_out)
-    return numbered_stream(clean_corpus(layout, files, generated, split_policy), order, missing_tasks, limits, format)
+    return numbered_stream(
+        clean_corpus(layout, files, generated, split_policy, format), order, missing_tasks, limits, format
+    )
 
 
 def numbered_layout(name: str, order: Sequence[int], shots: Shots, held_out: HeldOut) -> LabelledLayout:

@@ -50,7 +50,9 @@ def trace(
 ) -> Stream:
     """Return the tasks of `order`, which are names of folders."""
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=partial(read, order=order)), files, generated, split_policy)
+    corpus, provenance = clean_corpus(
+        replace(LAYOUT, read=partial(read, order=order)), files, generated, split_policy, format
+    )
     return text_stream(corpus, provenance, order=order, missing_tasks=missing_tasks, limits=limits, format=format)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from cmt_cli.data.files.generated import written
 from cmt_cli.data.files.origin import GENERATED_LICENSE, Layout, Origin, load, origin
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, labels_of
+from cmt_cli.data.labelled.labelled_stream import Format
 
 LabelledLayout = Layout[LabelledCorpus, LabelledCorpus]
 Locate = Callable[[Path, str], Path | None]
@@ -42,11 +43,12 @@ def files_at(path: str, default_path: str, source: str, auto_may_generate: bool,
 
 
 def clean_corpus(
-    layout: LabelledLayout, files: Files, generated: Generator, split_policy: SplitPolicy
+    layout: LabelledLayout, files: Files, generated: Generator, split_policy: SplitPolicy, format: Format
 ) -> tuple[LabelledCorpus, Provenance]:
     """Read the files, or the stand-in through the same reader, and apply the split policy.
 
-    Raises UserError where files are missing and may not be generated or splits overlap, ProblemError for faulty files.
+    Where `format` has one template for all tasks, a prompt shows nothing of its task but the item's fields. Raises
+    UserError where files are missing and may not be generated or splits overlap, ProblemError for faulty files.
     """
 
     def generate(layout: LabelledLayout, cache: Path) -> Path:
@@ -55,6 +57,7 @@ def clean_corpus(
         )
 
     corpus, provenance = load(layout, files.chosen, generate, on_bad_row=files.on_bad_row)
+    corpus = replace(corpus, tasks_are_groups=isinstance(format.prompt_template, str))
     return _cleaned(corpus, provenance, split_policy)
 
 

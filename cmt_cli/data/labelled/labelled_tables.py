@@ -104,13 +104,12 @@ def labelled(
         names=SplitNames(splits),
         held_out=held_out,
         in_prompt=sorted({field for text in templates for field in fields_in(text)} - set(MADE_FIELDS)),
-        one_template=isinstance(format.prompt_template, str),
     )
     columns.settings(kind, reader.in_prompt)  # what contradicts itself is refused before anything is read
     local = path if source == "generated" or path == default_path else _local(path, hub, cache)
     files = files_at(local, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = replace(LAYOUT, read=reader.read, license=license, license_is_the_users=True)
-    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy, format)
     if not corpus.splits["train"]:
         raise UserError(f"data.path={path}: no row is left to train on: {provenance.note or 'the files have none'}.")
     format = replace(format, metric=METRICS[kind]) if format.metric == "auto" else format

@@ -28,7 +28,7 @@ UNDIVIDED = "row"  # the split of rows that nothing divides
 class TableReader:
     """Everything that decides how tables are read.
 
-    `in_prompt` are columns that the prompt template names, `one_template` says that it is the same for all tasks.
+    `in_prompt` are columns that the prompt template names.
     """
 
     kind: str
@@ -38,7 +38,6 @@ class TableReader:
     names: SplitNames
     held_out: HeldOut
     in_prompt: Sequence[str]
-    one_template: bool = False
 
     def read(self, path: Path) -> tuple[LabelledCorpus, list[Problem]]:
         """Read a file or a folder of them; raise UserError for settings that contradict each other."""
@@ -58,7 +57,7 @@ class TableReader:
         splits, held_out = found.divided(reader.held_out)
         left_out = [f"{counted(number, 'row')} of {name} not used" for name, number in found.left_out.items()]
         read_files, said = tuple(table.file for table in files), (*dict.fromkeys(notes), *left_out, *held_out)
-        return LabelledCorpus(splits, read_files, said, tasks_are_groups=self.one_template), problems
+        return LabelledCorpus(splits, read_files, said), problems
 
     def _of_stand_in(self) -> TableReader:
         if self.kind == "choices":

@@ -90,8 +90,22 @@ def _known(names: Sequence[object], present: Sequence[str], kind: str) -> list[s
 
 
 def word_of(given: object, present: Sequence[str]) -> str:
-    """Return the name that a value stands for: true, false and null are the names of that spelling, if there are."""
+    """Return the name that a value stands for.
+
+    true, false and null are the names of that spelling, a number is the one name that spells it (1e-5, 1.50), if there
+    are such.
+    """
     if given is None or isinstance(given, bool):
         word = "null" if given is None else str(given).lower()
         return next((name for name in present if name.lower() == word), word)
+    if isinstance(given, int | float) and str(given) not in present:
+        spellings = [name for name in present if _number(name) == given]
+        return spellings[0] if len(spellings) == 1 else str(given)
     return str(given)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,11 +1,14 @@
-"""Fills prompt templates: words in braces are names of fields; braces inside a field's text stay as they are."""
+"""Fills prompt templates: names in braces are fields, also with spaces, points and hyphens as columns have them.
+
+Braces inside a field's text stay as they are, and so do those around anything else.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_FIELD = re.compile(r"\{(\w(?:[\w .-]*\w)?)\}")
 
 
 def fields_in(template: str) -> list[str]:

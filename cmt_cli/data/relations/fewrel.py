@@ -71,7 +71,7 @@ def fewrel(
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
     layout = dataclasses.replace(LAYOUT, name=name, read=split.after(read))
-    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy, format)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

@@ -67,7 +67,7 @@ def semeval2010(
     files.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy, format)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

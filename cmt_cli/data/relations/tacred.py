@@ -73,7 +73,7 @@ def tacred(
         return split.applied(dataclasses.replace(corpus, splits=kept)), problems
 
     layout = dataclasses.replace(LAYOUT, read=read_divided)
-    corpus, provenance = clean_corpus(layout, files, generated, split_policy)
+    corpus, provenance = clean_corpus(layout, files, generated, split_policy, format)
     labels = labels_of(corpus.splits["train"])
     groups = label_groups(labels, num_tasks=num_tasks, labels_per_task=labels_per_task, seed=order_seed)
     return label_stream(corpus, provenance, groups=groups, limits=limits, format=format)

@@ -62,7 +62,7 @@ def webnlg(
     are sorted). Texts of more than `max_triples` triples are left out; None keeps all.
     """
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy)
+    corpus, provenance = clean_corpus(LAYOUT, files, generated, split_policy, format)
     if max_triples is not None and max_triples < 1:
         raise UserError(f"data.max_triples={max_triples} is too small; give 1 or more, or null for all.")
     splits = {

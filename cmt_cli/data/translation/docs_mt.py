@@ -54,7 +54,7 @@ def docs_mt(
     """Return the documentation pairs with a task for each direction."""
     read = partial(read_bitexts, find_bitexts=find_bitexts, directions=directions)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy, format)
     return text_stream(
         corpus,
         provenance,

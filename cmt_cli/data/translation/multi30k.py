@@ -56,7 +56,7 @@ def multi30k(
     """Return Multi30k with a task for each direction; `test_set` is what the names of the test files begin with."""
     read = partial(read_bitexts, find_bitexts=partial(find_bitexts, test_set=test_set), directions=directions)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy, format)
     return text_stream(
         corpus,
         provenance,

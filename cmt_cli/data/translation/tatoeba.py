@@ -53,7 +53,7 @@ def tatoeba(
     """Return the Tatoeba pairs with a task for each direction; `held_out` draws the test rows."""
     read = partial(read_bitexts, find_bitexts=find_bitexts, directions=directions, held_out=held_out)
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy)
+    corpus, provenance = clean_corpus(replace(LAYOUT, read=read), files, generated, split_policy, format)
     return text_stream(
         corpus,
         provenance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from cmt_cli.data.files.reading import read_csv, read_jsonl
 from cmt_cli.data.instructions import alpaca_skills
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, files_at, generated_corpus
+from cmt_cli.data.labelled.labelled_stream import Format
 from cmt_cli.data.world.intents import Intents
 
 SMALL = Intents(num_train=2, num_validation=1, num_test=1, seed=0)
 POLICY = SplitPolicy(validation_share=0.5, overlap="drop", seed=0)
+FORMAT = Format(prompt_template="{text}", metric="em", gives_task=False)
 
 
 def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
@@ -47,7 +50,8 @@ LAYOUT: LabelledLayout = Layout(name="lines", license="own", how_to_get="Write {
 
 def corpus_of(folder: Path, text: str, on_bad_row: str) -> tuple[LabelledCorpus, Provenance]:
     (folder / "rows.txt").write_text(text, encoding="utf-8")
-    return clean_corpus(LAYOUT, files_at(str(folder), "elsewhere", "auto", False, "cache", on_bad_row), SMALL, POLICY)
+    files = files_at(str(folder), "elsewhere", "auto", False, "cache", on_bad_row)
+    return clean_corpus(LAYOUT, files, SMALL, POLICY, FORMAT)
 
 
 def test_bad_rows_stop_a_run_or_are_skipped(tmp_path: Path) -> None:
@@ -75,11 +79,32 @@ def test_the_note_tells_what_was_done_for_splits(tmp_path: Path) -> None:
 
 def test_stand_in_is_read_and_depends_on_its_settings(tmp_path: Path) -> None:
     files = files_at("here", "here", "generated", True, str(tmp_path), "error")
-    corpus, provenance = clean_corpus(LAYOUT, files, SMALL, POLICY)
+    corpus, provenance = clean_corpus(LAYOUT, files, SMALL, POLICY, FORMAT)
     assert provenance.source == "generated" and len(corpus.splits["test"]) == 32
-    clean_corpus(LAYOUT, files, SMALL, POLICY)
-    clean_corpus(LAYOUT, files, Intents(num_train=2, num_validation=1, num_test=1, seed=1), POLICY)
+    clean_corpus(LAYOUT, files, SMALL, POLICY, FORMAT)
+    clean_corpus(LAYOUT, files, Intents(num_train=2, num_validation=1, num_test=1, seed=1), POLICY, FORMAT)
     assert len(list((tmp_path / "generated").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "learned"),
+    [("{text}", ["b"]), ({"one": "{text} One:", "two": "{text} Two:"}, ["a", "b"])],
+)
+def test_tasks_share_texts_where_one_template_serves_them(
+    tmp_path: Path, template: str | dict[str, str], learned: list[str]
+) -> None:
+    def two_tasks(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
+        rows = [("train", "one", "a"), ("train", "one", "b"), ("validation", "one", "c"), ("test", "two", "A")]
+        items: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+        for split, task, text in rows:
+            items[split].append(Item(f"{split} {text}", task, {"text": text}, ("yes",), ("yes",)))
+        return LabelledCorpus(items, (path / "rows.txt",)), []
+
+    (tmp_path / "rows.txt").write_text("", encoding="utf-8")
+    files = files_at(str(tmp_path), "elsewhere", "auto", False, "cache", "error")
+    format = replace(FORMAT, prompt_template=template)
+    corpus, _ = clean_corpus(replace(LAYOUT, read=two_tasks), files, SMALL, POLICY, format)
+    assert [item.fields["text"] for item in corpus.splits["train"]] == learned
 
 
 def test_a_generated_corpus_needs_no_files() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_held_out_rows_are_reproducible_and_not_learned(stream: Any, one_file: P
     queried = {example.prompt for test in made.tests for example in test.examples}
     assert not queried & set(prompts(made))
     assert prompts(made) == prompts(again) != prompts(other)
+
+
+def test_prompt_templates_name_columns_as_they_are(stream: Any, tmp_path: Path) -> None:
+    rows = [{"text": f"t{i}", "my col": f"m{i}", "a-b": {"c": f"c{i}"}, "label": "xy"[i % 2]} for i in range(20)]
+    template = '{text} {my col} {a-b.c} {"a": 1} ='
+    made = stream(put_jsonl(tmp_path / "rows.jsonl", rows), f"data.format.prompt_template='{template}'")
+    assert all(re.fullmatch(r't(\d+) m\1 c\1 \{"a": 1\} =', prompt) for prompt in prompts(made))
+    with pytest.raises(ProblemError, match="the column 'my cols' is missing"):
+        stream(tmp_path / "rows.jsonl", "data.format.prompt_template='{text} {my cols}'")
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet"])

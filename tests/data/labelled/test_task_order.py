@@ -27,3 +27,10 @@ def test_a_word_that_yaml_misreads_is_refused(read: object, typed: str) -> None:
     with pytest.raises(UserError, match="put such names in quotation marks"):
         order([read]).names([typed, "other"])
     assert order([typed]).names([typed, "other"]) == [typed]
+
+
+@pytest.mark.parametrize(("read", "typed"), [(1e-5, "1e-5"), (1.5, "1.50"), (1000.0, "1e3"), (2.0, "2"), (3, "3")])
+def test_a_number_is_the_label_that_spells_it(read: float, typed: str) -> None:
+    assert order([read, "no"]).names([typed, "no"]) == [typed, "no"]
+    with pytest.raises(UserError, match="which has no training rows"):
+        order([7.5]).names(["7.50", "7.500"])  # which of them is meant is not told
