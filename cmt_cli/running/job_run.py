@@ -199,7 +199,8 @@ def _learner(job: Job, processes: ProcessGroup) -> Learner:
 def size_warning(job: Job, learner: Learner) -> str | None:
     """Return the sentence that warns of a model whose size class is another than `size`, None where it is the same."""
     size = job.config.get("size")
-    if size is None:  # the record of an older run has none
+    is_given = any(override.startswith("size=") for override in job.overrides)
+    if size is None or is_given:  # the record of an older run has none
         return None
     count = sum(parameter.numel() for parameter in learner.model.parameters())
     above, up_to = size["num_parameters"]

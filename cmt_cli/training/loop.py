@@ -68,7 +68,6 @@ class GradientLoop:
         """Plan the steps; parameters and optimizer are taken up in `run`."""
         self._objective = objective
         self._budget = budget
-        self._peak_rate = peak_rate(budget, method)
         self._settings = settings
         self._method = method
         self._session = session
@@ -102,6 +101,7 @@ class GradientLoop:
         if self._plan.num_steps == 0:
             return
         self._start()
+        self._peak_rate = peak_rate(self._budget, self._method)
         self._saved_at = time.monotonic()
         self._session.progress(description, self._step, self._plan.num_steps)
         while self._step < self._plan.num_steps:
