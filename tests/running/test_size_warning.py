@@ -31,11 +31,16 @@ def learner(num_parameters: int) -> Any:
     ],
 )
 def test_another_class_is_told_with_the_setting(size: str, millions: int, part: str | None) -> None:
-    warning = size_warning(command_line.job("method=frozen", f"size={size}"), learner(millions * 10**6))
+    made = command_line.job("method=frozen", f"size={size}")
+    warning = size_warning(Job(made.config, made.names), learner(millions * 10**6))  # as if the model's yaml had it
     if part is None:
         assert warning is None
     else:
         assert warning is not None and part in warning and "size=embedded, small or large" in warning
+
+
+def test_a_size_that_was_given_is_not_questioned() -> None:
+    assert size_warning(command_line.job("method=frozen", "size=small"), learner(1)) is None
 
 
 def test_an_older_runs_record_has_no_size() -> None:
