@@ -67,6 +67,14 @@ def columns(table: str, names: Sequence[str]) -> str:
     return "\n".join("| " + " | ".join(row[place] for place in places) + " |" for row in rows)
 
 
+def with_rows(published: str, made: str) -> str:
+    """Return a published table with the lines of another in the place of those with the same first cell."""
+    new = {line.split("|")[1]: line for line in made.splitlines() if line.startswith("| ")}
+    return "\n".join(
+        new.get(line.split("|")[1], line) if line.startswith("| ") else line for line in published.splitlines()
+    )
+
+
 def publish(name: str, text: str) -> None:
     """Write a table to the results folder and between the markers of its name, in the pages that have them."""
     RESULTS.mkdir(exist_ok=True)
