@@ -11,13 +11,8 @@ from typing import Any
 
 NUMBERS = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 ESCAPES = {"\\n": "\n", "\\t": "\t"}
-TEXTS = (
-    "stop_text",
-    "system_text",
-    "separator",
-    "marker",
-    "delimiter",
-)  # settings that are text of a prompt, an answer or a table
+# Settings that are text of a prompt, an answer or a table.
+TEXTS = ("stop_text", "system_text", "separator", "marker", "delimiter")
 TEMPLATES = "template"  # ends the names of settings that are prompts with fields
 
 

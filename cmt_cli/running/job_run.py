@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_cli.config import targets
+from cmt_cli.config.catalog import SIZES
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
@@ -207,9 +208,10 @@ def size_warning(job: Job, learner: Learner) -> str | None:
     if above < count <= up_to:
         return None
     given = f"above {up_to / 1e6:,.0f}" if count > up_to else f"at most {above / 1e6:,.0f}"
+    classes = f"{', '.join(SIZES[:-1])} or {SIZES[-1]}"
     return (
         f"the model has {count / 1e6:,.1f} million parameters, {given}: what size={size['name']} chooses (rates, sizes "
-        f"of memories, what is trained) is not for it. Give size=embedded, small or large."
+        f"of memories, what is trained) is not for it. Give size={classes}."
     )
 
 

@@ -67,13 +67,14 @@ class HeadSettings:
 class SeqStar(Method):
     """A growing classifier on a backbone that is frozen after the first task."""
 
+    trainable: Trainable
     needs_labels = True
 
     def __init__(
         self, *, trainable: Trainable, backbone: BackboneSettings, head: HeadSettings, budget: Budget, seed: int
     ) -> None:
         """`trainable` is what is trained of the backbone; `budget` is of each task, after a warm-up."""
-        self.trainable = self._trainable = trainable
+        self.trainable = trainable
         self._settings = backbone
         self._warm_up_epochs = not_negative(backbone.warm_up_epochs, "method.backbone.warm_up_epochs")
         one_of(backbone.warm_up_loss, WARM_UP_LOSSES, "method.backbone.warm_up_loss")
@@ -92,7 +93,7 @@ class SeqStar(Method):
         """Choose what is trained of the backbone and add a head without labels."""
         self._learner = learner
         if self._warm_up_epochs > 0 or not self._settings.freezes:
-            self._backbone = self._trainable.apply(learner)
+            self._backbone = self.trainable.apply(learner)
         head = LabelHead(
             learner.hidden_size,
             is_cosine=self._head_settings.kind == "cosine",
