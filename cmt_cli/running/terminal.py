@@ -31,14 +31,15 @@ def columns(stream: IO[str]) -> int | None:
 def wrapped(text: str, width: int | None, *, indent: str = "") -> str:
     """Return a text with its lines wrapped at words, each with `indent` from its second line on.
 
-    What stands between backticks or quotes stays on one line where it fits on one; words are never broken. A `width`
-    of None leaves the text as it is.
+    A command between backticks is one line however long it is, so that it can be copied; what stands between quotes
+    is one where it fits on one; words are never broken. A `width` of None leaves the text as it is.
     """
     if width is None:
         return text
 
     def glued(match: re.Match[str]) -> str:
-        return match[0].replace(" ", _GLUE) if len(indent) + len(match[0]) <= width else match[0]
+        whole = match[0].startswith("`") or len(indent) + len(match[0]) <= width
+        return match[0].replace(" ", _GLUE) if whole else match[0]
 
     lines: list[str] = []
     for line in text.split("\n"):

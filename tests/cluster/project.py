@@ -27,7 +27,8 @@ class Project:
         self.folder = folder
         # One thread: the runs are compared bit by bit, wherever they were cut.
         own = {"PYTHONPATH": str(REPOSITORY), "CMT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-        self.environment = {**environment, **own, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+        inherited = {name: value for name, value in environment.items() if name != "COLUMNS"}  # whole lines
+        self.environment = {**inherited, **own, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `cmt` and return its process."""

@@ -50,7 +50,8 @@ def test_words_and_what_is_copied_stay_whole() -> None:
         "  where",
         "  a-long-word-of-40-characters-stands-alone.",
     ]
-    assert wrapped("Say `one two three` now", 12).split("\n") == ["Say `one two", "three` now"]  # longer than a line
+    assert wrapped("Say `one two three` now", 12).split("\n") == ["Say", "`one two three`", "now"]  # longer than a line
+    assert wrapped("Say 'one two three' now", 12).split("\n") == ["Say 'one two", "three' now"]
     assert wrapped("It isn't the methods' own.\n\nIt is not.", 16) == "It isn't the\nmethods' own.\n\nIt is not."
 
 
