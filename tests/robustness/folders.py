@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,38 @@ class MarkedConfig(LlamaConfig):
 class MarkedModel(LlamaForCausalLM):
     config_class = MarkedConfig
 """
+
+
+PLACES = (
+    *("config.yaml", "result.json", "scores.csv", "events.jsonl", "timings.json", ".lock", ".lock.claim"),
+    *("predictions", "predictions/row_001.jsonl", "steps", "figures", "memory", "memory/bank"),
+    *("checkpoint", "checkpoint/fit", "checkpoint/state", "checkpoint/state/1", "checkpoint/state/latest"),
+    *("wandb", "wandb/run_id.txt", "wandb/offline-run-1"),
+)
+MARKER = Path("executed")
+WRITES = {"_target_": "cmt_cli.core.atomic.write_text", "path": str(MARKER), "content": ""}
+LOGS = {"_target_": "cmt_cli.running.loggers.JsonLines", "path": str(MARKER)}
+
+
+FOREIGN: dict[str, tuple[str, Any, str]] = {  # a key of the configuration, what is put there, what the error says
+    "a helper as a group": ("logger", WRITES, "none of the classes and functions"),
+    "a helper inside a part": ("evaluator.decoding", WRITES, "none of the classes and functions"),
+    "a helper in a list": ("data.selection", [WRITES], "none of the classes and functions"),
+    "a helper nobody builds": ("further", [{"deep": WRITES}], "none of the classes and functions"),
+    "a private name": ("logger._target_", "cmt_cli.running.loggers._append", "none of the classes and functions"),
+    "another part as a group": ("evaluator", LOGS, "allowed: Evaluator"),
+    "another part in a part": ("evaluator.decoding", LOGS, "evaluator.decoding is a cmt_cli.running.loggers.JsonLines"),
+    "a baseline that is no method": ("baseline_methods.joint", LOGS, "allowed: Method"),
+    "a mapping as a part": ("evaluator.decoding", {"batch_size": 1}, "is a mapping without _target_"),
+    "a group without target": ("logger", {"path": str(MARKER)}, "logger is a mapping without _target_"),
+    "a function of the standard library": (
+        "logger",
+        {"_target_": "os.mkdir", "path": "executed"},
+        "outside the trusted",
+    ),
+    "a method of a class": ("model._target_", "cmt_cli.core.decoding.Decoding.__init__", "modules lay elsewhere"),
+    "another scheme's key": ("logger._partial_", True, "leading underscore"),
+}
 
 
 def finished(*overrides: str) -> Path:
@@ -55,3 +88,26 @@ def model_with_code(folder: Path, marker: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "configuration_marked.py").write_text(REMOTE.format(marker=str(marker)))
     return folder
+
+
+def put(config: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value where a dotted key leads."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    config[last] = value
+
+
+def lead_out(folder: Path, place: str) -> Path:
+    """Put a link in a place of a run folder; return what it leads to, which lies outside and holds what was there."""
+    outside = folder.parents[1] / "outside"
+    outside.mkdir()
+    target, link = outside / "precious", folder / place
+    if link.exists():
+        shutil.move(link, target)
+    else:
+        target.mkdir()
+        (target / "kept.txt").write_text("kept")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    return outside

@@ -15,15 +15,9 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import inside, refuse_links
 from cmt_cli.sweeps.folder import SweepFolder
 from tests.command_line import SMALL, cmt
-from tests.robustness.folders import finished, unfinished
+from tests.robustness.folders import PLACES, finished, lead_out, unfinished
 
 RUN = ("method=bm25",)
-PLACES = (
-    *("config.yaml", "result.json", "scores.csv", "events.jsonl", "timings.json", ".lock", ".lock.claim"),
-    *("predictions", "predictions/row_001.jsonl", "steps", "figures", "memory", "memory/bank"),
-    *("checkpoint", "checkpoint/fit", "checkpoint/state", "checkpoint/state/1", "checkpoint/state/latest"),
-    *("wandb", "wandb/run_id.txt", "wandb/offline-run-1"),
-)
 COMMANDS = {  # of a run's folder: those that write it, or load what it holds
     "resume": (),
     "ask": ("Who?",),
@@ -49,21 +43,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def run(original: Path, empty_folder: Path) -> Path:
     return shutil.copytree(original, empty_folder / "runs" / original.name)
-
-
-def lead_out(folder: Path, place: str) -> Path:
-    """Put a link in a place of a run folder; return what it leads to, which lies outside and holds what was there."""
-    outside = folder.parents[1] / "outside"
-    outside.mkdir()
-    target, link = outside / "precious", folder / place
-    if link.exists():
-        shutil.move(link, target)
-    else:
-        target.mkdir()
-        (target / "kept.txt").write_text("kept")
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(target)
-    return outside
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
