@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from cmt_cli.commands import data, sweep, wandb
+from cmt_cli.commands import data, model, sweep, wandb
 from cmt_cli.commands.ask import ask
 from cmt_cli.commands.compare import compare
 from cmt_cli.commands.doctor import doctor
@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(wandb.app, name="wandb")
 

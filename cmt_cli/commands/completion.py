@@ -85,7 +85,16 @@ def runs(incomplete: str) -> list[str]:
     return [name for name in run_names() if name.startswith(incomplete)]
 
 
+def models(incomplete: str) -> list[str]:
+    """Complete the names of the base models."""
+    return _names("model", incomplete)
+
+
 def streams(incomplete: str) -> list[str]:
     """Complete the names of the streams."""
-    names = [option.name for option in catalog.options("data", [catalog.conf_dir()])]
+    return _names("data", incomplete)
+
+
+def _names(group: str, incomplete: str) -> list[str]:
+    names = [option.name for option in catalog.options(group, [catalog.conf_dir()])]
     return [name for name in names if name.startswith(incomplete)]

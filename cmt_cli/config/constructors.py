@@ -107,6 +107,7 @@ _NAMES = {
     "methods.sequential.uniform": "Uniform",
     "models.embedded": "load",
     "models.huggingface": "load",
+    "models.prepared": "Source Wheel",
     "running.loggers": "JsonLines NullLogger",
     "tracking.logger": "WandbLogger",
     "training.trainer": "Trainer",

@@ -42,7 +42,7 @@ def load(
     where = resolve_device(device)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
-    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where, 0), local_files_only=True)
     if shows_bars:
         logging.enable_progress_bar()
     return Learner(

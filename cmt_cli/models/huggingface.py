@@ -16,11 +16,13 @@ from transformers.pytorch_utils import Conv1D
 
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.mixed_precision import automatic_dtype, num_parameters
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
+from cmt_cli.models.prepared import Origin, Source, origin_of, prepare
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales
@@ -39,20 +41,23 @@ def load(
     embedded: bool,
     chat_template: str = NONE,
     system_text: str | None = None,
+    source: Source | None = None,
 ) -> Learner:
-    """Return a learner around a hub id or local folder; raise UserError for every mistake of the user.
+    """Return a learner around a hub id, a local folder or a GGUF file; raise UserError for every mistake of the user.
 
     `max_tokens` bounds a sequence in tokens. `embedded` is read by the data configuration and is false here.
-    `chat_template` says whether prompts are written as chat turns, behind `system_text` where there is one.
+    `chat_template` says whether prompts are written as chat turns, behind `system_text` where there is one. A local
+    folder that has a `source` is made from it where it is not there yet.
     """
     where = resolve_device(device)
-    kind = resolve_dtype(dtype, where)
-    settings = _quantization(quantization, where, kind)
     one_of(attention, ("sdpa", "eager", "flash_attention_2"), "model.attention")
+    if source is not None:
+        prepare(source, Path(name_or_path).expanduser())
     folder = model_folder(name_or_path, revision)
     config = _config(folder, trust_remote_code)
     _check_length(name_or_path, config, max_tokens)
-    _check_attention(name_or_path, config, attention)
+    kind = resolve_dtype(dtype, where, _count_parameters(name_or_path, config, attention))
+    settings = _quantization(quantization, where, kind)
     tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
@@ -69,11 +74,12 @@ def load(
     )
     model = model if settings else model.to(where)
     check_cache(model)
+    origin = origin_of(folder) or Origin(name_or_path, commit_of(folder))
     return Learner(
         model,
         tokenizer,
-        name=name_or_path,
-        revision=commit_of(folder),
+        name=origin.name,
+        revision=origin.revision,
         max_tokens=max_tokens,
         prompt_format=written_as,
     )
@@ -112,13 +118,13 @@ def estimate_bytes(name_or_path: str, dtype: str, quantization: str | None, *, r
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()
-    size = resolve_dtype(dtype, resolve_device("auto")).itemsize
+    total = num_parameters(model)
+    size = resolve_dtype(dtype, resolve_device("auto"), total).itemsize
     packed = 0
     if quantization == "nf4":
         head = model.get_output_embeddings()
         linear = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head]
         packed = sum(module.weight.numel() for module in linear)
-    total = sum(parameter.numel() for parameter in model.parameters())
     return int(packed * NF4_BYTES + (total - packed) * size)
 
 
@@ -132,10 +138,10 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the torch dtype of "fp32", "bf16", "fp16" or "auto" (bf16 on CUDA, else fp32); UserError otherwise."""
+def resolve_dtype(dtype: str, device: torch.device, num_parameters: int) -> torch.dtype:
+    """Return the torch dtype of "fp32", "bf16", "fp16" or "auto" (see `automatic_dtype`); UserError otherwise."""
     if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return automatic_dtype(device, num_parameters)
     one_of(dtype, ("auto", *DTYPES), "model.dtype")
     return DTYPES[dtype]
 
@@ -173,17 +179,20 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
     return tokenizer
 
 
-def _check_attention(name: str, config: Any, attention: str) -> None:
+def _count_parameters(name: str, config: Any, attention: str) -> int:
+    """Return the size of a model that is not loaded yet; raise UserError where it has no such attention."""
     if type(config) not in AutoModelForCausalLM._model_mapping:
-        return  # the model's own code, which is loaded with it
+        return 0  # the model's own code, which is loaded with it
     try:
         with torch.device("meta"):
-            AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     except (ValueError, ImportError) as error:
         raise UserError(
             f"'{name}', a model of type '{config.model_type}', cannot have model.attention={attention} here ({error}). "
             "Set model.attention=eager, which every model has."
         ) from error
+    model.tie_weights()
+    return num_parameters(model)
 
 
 def _check_length(name: str, config: Any, max_tokens: int) -> None:

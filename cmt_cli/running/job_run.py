@@ -203,7 +203,9 @@ def size_warning(job: Job, learner: Learner) -> str | None:
     is_given = any(override.startswith("size=") for override in job.overrides)
     if size is None or is_given:  # the record of an older run has none
         return None
-    count = sum(parameter.numel() for parameter in learner.model.parameters())
+    from cmt_cli.core.mixed_precision import num_parameters
+
+    count = num_parameters(learner.model)
     above, up_to = size["num_parameters"]
     if above < count <= up_to:
         return None

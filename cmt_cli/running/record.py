@@ -36,6 +36,8 @@ class Facts:
     @staticmethod
     def of(learner: Learner, stream: Stream, identity: Identity) -> Facts:
         """Describe the untouched base model and the stream."""
+        from cmt_cli.core.mixed_precision import num_parameters
+
         source = stream.provenance
         data = {
             "name": identity.data,
@@ -53,7 +55,7 @@ class Facts:
             "name": identity.model,
             "weights": learner.name,
             "revision": learner.revision,
-            "num_parameters": sum(p.numel() for p in learner.model.parameters()),
+            "num_parameters": num_parameters(learner.model),
         }
         if learner.prompt_format.record is not None:
             model["chat_template"] = learner.prompt_format.record

@@ -24,6 +24,7 @@ from cmt_cli.core.device_memory import free_memory, is_out_of_memory
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
+from cmt_cli.core.mixed_precision import num_parameters
 from cmt_cli.core.objectives import TOKENS, Budget, Objective, State
 from cmt_cli.training.batching import BatchPlan
 from cmt_cli.training.gradient_sync import broadcast_parameters, clip_gradients, sync_gradients
@@ -73,6 +74,7 @@ class GradientLoop:
         self._session = session
         self._device = learner.device
         self._mixed_precision = learner.mixed_precision
+        self._forward_dtype = forward_dtype(settings.precision, learner.device, num_parameters(learner.model))
         self._process_group = learner.processes
         self._plan = BatchPlan(
             objective.num_items, objective.lengths(), budget=budget, max_steps=settings.max_steps, seed=settings.seed
@@ -201,7 +203,7 @@ class GradientLoop:
     def _backward(self, items: Sequence[int]) -> tuple[dict[str, Tensor], str | None]:
         """Return the terms, or how the device said that memory ran out."""
         try:
-            with self._mixed_precision.using(forward_dtype(self._settings.precision, self._device)):
+            with self._mixed_precision.using(self._forward_dtype):
                 terms = self._objective.backward(
                     items,
                     micro_batch_size=self._micro_batch_size,

