@@ -27,6 +27,7 @@ class Header:
 
     architecture: str
     quantization: str
+    num_parameters: int
 
     @property
     def note(self) -> str:
@@ -67,7 +68,7 @@ def read_header(file: Path) -> Header:
             f"The GGUF file '{file}' cannot be read ({type(error).__name__}: {error}): it is cut or damaged. Fetch it "
             "again."
         ) from error
-    return Header(architecture, counts.most_common(1)[0][0] if counts else "without weights")
+    return Header(architecture, counts.most_common(1)[0][0] if counts else "F32", counts.total())
 
 
 def load_gguf(file: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> tuple[Any, Any]:

@@ -1,12 +1,13 @@
-"""Any causal language model of the Hugging Face hub or of a local folder, in full, half or 4-bit precision.
+"""Any causal language model of the Hugging Face hub, a local folder or a GGUF file, in full, half or 4-bit precision.
 
 4-bit is NF4 with double quantization (Dettmers et al. 2023, QLoRA, arXiv 2305.14314), on CUDA only. Weights are read
-from safetensors only.
+from safetensors, or from one GGUF file, and from no other format.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
+from cmt_cli.models.gguf import is_gguf, load_gguf, read_header
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
 from cmt_cli.models.prepared import Origin, Source, origin_of, prepare
 
@@ -49,32 +51,24 @@ def load(
     `chat_template` says whether prompts are written as chat turns, behind `system_text` where there is one. A local
     folder that has a `source` is made from it where it is not there yet.
     """
-    where = resolve_device(device)
+    form = _Form(dtype, resolve_device(device), attention, quantization)
     one_of(attention, ("sdpa", "eager", "flash_attention_2"), "model.attention")
     if source is not None:
         prepare(source, Path(name_or_path).expanduser())
-    folder = model_folder(name_or_path, revision)
-    config = _config(folder, trust_remote_code)
-    _check_length(name_or_path, config, max_tokens)
-    kind = resolve_dtype(dtype, where, _count_parameters(name_or_path, config, attention))
-    settings = _quantization(quantization, where, kind)
-    tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
+    if is_gguf(name_or_path):
+        model, tokenizer, origin = _from_file(Path(name_or_path).expanduser(), form)
+        _check_length(name_or_path, model.config, max_tokens)
+    else:
+        folder = model_folder(name_or_path, revision)
+        config = _config(folder, trust_remote_code)
+        _check_length(name_or_path, config, max_tokens)
+        origin = origin_of(folder) or Origin(name_or_path, commit_of(folder))
+        tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
+        model = _from_folder(folder, config, form, trust_remote_code=trust_remote_code)
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=config,
-        dtype=kind,
-        attn_implementation=attention,
-        trust_remote_code=trust_remote_code,
-        local_files_only=True,
-        use_safetensors=True,
-        **settings,
-    )
-    model = model if settings else model.to(where)
     check_cache(model)
-    origin = origin_of(folder) or Origin(name_or_path, commit_of(folder))
     return Learner(
         model,
         tokenizer,
@@ -83,6 +77,47 @@ def load(
         max_tokens=max_tokens,
         prompt_format=written_as,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """In which numbers, where and with which attention a model is loaded."""
+
+    dtype: str
+    device: torch.device
+    attention: str
+    quantization: str | None
+
+
+def _from_folder(folder: Path, config: Any, form: _Form, *, trust_remote_code: bool) -> Any:
+    size = _count_parameters(str(folder), config, form.attention)
+    dtype = resolve_dtype(form.dtype, form.device, size)
+    settings = _quantization(form.quantization, form.device, dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        attn_implementation=form.attention,
+        trust_remote_code=trust_remote_code,
+        local_files_only=True,
+        use_safetensors=True,
+        **settings,
+    )
+    return model if settings else model.to(form.device)
+
+
+def _from_file(file: Path, form: _Form) -> tuple[Any, Any, Origin]:
+    """Load a GGUF file, whose numbers are de-quantized: `form.quantization` would round them a second time."""
+    if form.quantization is not None:
+        raise UserError(
+            f"model.quantization={form.quantization} does not go with the GGUF file '{file}', whose numbers would be "
+            "rounded twice. Set model.quantization=null."
+        )
+    header = read_header(file)
+    dtype = resolve_dtype(form.dtype, form.device, header.num_parameters)
+    model, tokenizer = load_gguf(file, dtype, attention=form.attention)
+    _check_tokenizer(tokenizer, str(file), model.config.get_text_config().vocab_size)
+    return model.to(form.device), tokenizer, Origin(file.name, header.note)
 
 
 def local_prompt_format(
@@ -161,10 +196,16 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"'{folder}' has no tokenizer that can be read ({error}).") from error
+    _check_tokenizer(tokenizer, str(folder), num_embeddings)
+    return tokenizer
+
+
+def _check_tokenizer(tokenizer: Any, name: str, num_embeddings: int) -> None:
+    """Raise UserError for a tokenizer whose texts could not end, or could not be read by the model."""
     eos_id = tokenizer.eos_token_id
     if eos_id is None or eos_id >= num_embeddings:
         raise UserError(
-            f"The tokenizer in '{folder}' has the end-of-sequence token {tokenizer.eos_token} (id {eos_id}), but the "
+            f"The tokenizer of '{name}' has the end-of-sequence token {tokenizer.eos_token} (id {eos_id}), but the "
             f"model knows ids below {num_embeddings}: answers could not end. Give the model its own tokenizer."
         )
     # Special ones are let pass: a padding token is often added without an embedding, and no text has it.
@@ -172,11 +213,10 @@ def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> An
     unknown = sorted(token for token, i in tokenizer.get_vocab().items() if i >= num_embeddings and i not in special)
     if unknown:
         raise UserError(
-            f"The tokenizer in '{folder}' has {counted(len(unknown), 'token')} ({', '.join(unknown[:3])}) beyond the "
+            f"The tokenizer of '{name}' has {counted(len(unknown), 'token')} ({', '.join(unknown[:3])}) beyond the "
             f"{num_embeddings} that the model has embeddings for: a text with one could not be read. Set "
             "model.name_or_path to a folder with the model's own tokenizer, or resize the model's embeddings there."
         )
-    return tokenizer
 
 
 def _count_parameters(name: str, config: Any, attention: str) -> int:
