@@ -48,9 +48,12 @@ def devices() -> Lines:
     """Return the processors and their memory, as torch sees them."""
     import torch
 
+    from cmt_cli.core.mixed_precision import cpu_bf16
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     threads = counted(torch.get_num_threads(), "thread")
-    found = {"cpu": f"{counted(os.cpu_count() or 1, 'core')}, {memory:.1f} GiB, torch uses {threads}"}
+    bf16 = ", ".join(cpu_bf16()) or "none, model.dtype=auto is fp32"
+    found = {"cpu": f"{counted(os.cpu_count() or 1, 'core')}, {memory:.1f} GiB, torch uses {threads}; bf16: {bf16}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / _GIB:.1f} GiB"
