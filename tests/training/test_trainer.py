@@ -18,7 +18,11 @@ from cmt_cli.core.process_group import SINGLE_PROCESS
 from tests.training.sessions import MemorySession, budget, trainer
 
 LEARNER: Any = SimpleNamespace(
-    device=torch.device("cpu"), dtype=torch.float32, processes=SINGLE_PROCESS, mixed_precision=MixedPrecision()
+    model=torch.nn.Linear(1, 1),
+    device=torch.device("cpu"),
+    dtype=torch.float32,
+    processes=SINGLE_PROCESS,
+    mixed_precision=MixedPrecision(),
 )
 
 
