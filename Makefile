@@ -2,6 +2,7 @@
 # make test    create .venv with the test tools, then lint, type-check, build the documentation and test
 # make docs    build the documentation into site/, with warnings as errors
 # make notebook    execute notebooks/quickstart.ipynb and keep its outputs
+# make test-robustness    kill runs, damage files, fill disks; hours; writes the table of docs/robustness.md
 # make test-cluster    run sweeps on a Slurm, a Ray cluster and worker processes that the tests start themselves
 #
 # PYTHON=python3.12   another interpreter        VENV=/tmp/venv   another place for the environment
@@ -19,7 +20,7 @@ else
 TORCH := -c constraints/cpu.txt torch
 endif
 
-.PHONY: demo install test test-cluster lint docs notebook format clean
+.PHONY: demo install test test-robustness test-cluster lint docs notebook format clean
 
 demo: install
 	$(BIN)/cmt run method=cmt data=streamingqa
@@ -28,6 +29,9 @@ install: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint docs
 	$(BIN)/python -m pytest -n 2
+
+test-robustness: $(VENV)/.installed-test
+	$(BIN)/python -m tests.robustness.campaign
 
 # A file each per process, for every file starts a scheduler of its own. What is not installed is skipped, and says so.
 test-cluster: $(VENV)/.installed-cluster

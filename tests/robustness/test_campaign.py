@@ -1,0 +1,16 @@
+"""The campaign of `make test-robustness` with small numbers; the page docs/robustness.md says what it tries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.campaign import parts
+
+
+@pytest.mark.slow
+def test_nothing_is_harmed(tmp_path: Path) -> None:
+    found = {part.name: part for part in parts(tmp_path, num_kills=20, num_mutations=200, num_faults=3, seed=1)}
+    assert {part.name: part.notes for part in found.values() if part.harmed} == {}
+    assert all(part.tried >= 3 for part in found.values())
