@@ -23,16 +23,15 @@ def is_whole(folder: Path, cache: Path) -> bool:
 
     `cache` is where the hashes of unchanged files are kept.
     """
-    if not folder.is_dir():
+    if not (folder.exists() or folder.is_symlink()):
         return False
     try:
-        expected = read_sealed(_seal(folder, cache))
+        if folder.is_dir() and read_sealed(_seal(folder, cache)) == _found(folder, cache):
+            return True
     except FileNotFoundError:
         return False  # of a version that wrote none
     except (OSError, ValueError):
-        expected = None
-    if expected is not None and _found(folder, cache) == expected:
-        return True
+        pass
     warnings.warn(f"{folder} is not what was kept there; it is damaged and made anew.", CmtWarning, stacklevel=3)
     return False
 
