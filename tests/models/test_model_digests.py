@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,18 @@ def test_the_embedded_model_is_hashed(tmp_path: Path) -> None:
 
 def test_slow_hashing_is_told(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    digests_of(config(model), tmp_path / "cache", told.append)
+    is_told = threading.Event()
+
+    def note(text: str) -> None:
+        told.append(text)
+        is_told.set()
+
+    monkeypatch.setattr(content_hashes, "_PATIENCE_SECONDS", 60)
+    digests_of(config(model), tmp_path / "cache", note)
     assert told == []
     monkeypatch.setattr(content_hashes, "_PATIENCE_SECONDS", 0)
-    monkeypatch.setattr(content_hashes, "sha256_of", lambda path: [None for _ in iter(lambda: bool(told), True)] and "")
-    digests_of(config(model), tmp_path / "other", told.append)
+    monkeypatch.setattr(content_hashes, "sha256_of", lambda path: str(is_told.wait(10)))
+    digests_of(config(model), tmp_path / "other", note)
     assert len(told) == 1 and str(model) in told[0]
 
 
