@@ -128,10 +128,10 @@ def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGr
 
     while missing := processes.run_on_rank_zero(missing_runs):
         run, baseline = missing[0], job.baseline(missing[0].method)
+        processes.run_on_rank_zero(partial(compare_inputs, baseline, run.folder, stream))
         text = f"{work(run.method, stream)}. baselines=none leaves it out."
         paragraph(console, f"Baseline run {run.method}: ", text)
         try:
-            processes.run_on_rank_zero(partial(compare_inputs, baseline, run.folder, stream))
             baselines = find_baselines(baseline, stream, run.folder)
             _run_stream(baseline, stream, run.folder, processes, baselines=baselines)
         except FolderInUseError:
