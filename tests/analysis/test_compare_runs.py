@@ -11,7 +11,8 @@ from statistics import fmean, stdev
 import pytest
 from rich.console import Console
 
-from cmt_cli.analysis.compare_runs import Options, compare
+from cmt_cli.analysis.compare_runs import compare
+from cmt_cli.analysis.comparison import Options
 from cmt_cli.analysis.find_runs import find_run, find_runs
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult, ScoreMatrix
