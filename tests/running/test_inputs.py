@@ -116,7 +116,7 @@ class Heavier(ToyLearner):
         torch.nn.init.ones_(self.model.weight)
 
 
-def test_a_model_without_known_files_is_known_by_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_files_is_known_by_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = toy_job(tmp_path)
     folder = folder_of(made)
     job_run.run(made)

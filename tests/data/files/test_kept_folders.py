@@ -55,7 +55,7 @@ def test_damaged_generated_data_are_made_anew(damage: Callable[[Path], object], 
         assert written(tmp_path) == folder
 
 
-def test_a_folder_that_was_never_sealed_is_made_anew_silently(tmp_path: Path) -> None:
+def test_folders_that_were_never_sealed_are_silently_remade(tmp_path: Path) -> None:
     folder = written(tmp_path)
     next((tmp_path / "seals").rglob("*.json")).unlink()
     (folder / "train.csv").write_text("cut of")

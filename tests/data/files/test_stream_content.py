@@ -58,7 +58,7 @@ def test_how_rows_are_held_does_not_count(same: Callable[[], Stream]) -> None:
     assert content_sha256(same()) == content_sha256(STREAM)
 
 
-def test_a_stored_stream_keeps_its_hash_and_would_have_it_again(tmp_path: Path) -> None:
+def test_a_stored_stream_keeps_its_hash(tmp_path: Path) -> None:
     write_stream(identified(STREAM), tmp_path)
     read = read_stream(tmp_path, tmp_path)
     assert read.provenance.content == content_sha256(read) == content_sha256(STREAM)
