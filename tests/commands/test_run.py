@@ -95,7 +95,7 @@ def test_other_weights_are_refused_by_every_command(
     weights = bytearray(Path("model/model.safetensors").read_bytes())
     weights[-1] ^= 1
     Path("model/model.safetensors").write_bytes(weights)
-    for words in (command, ("resume", folder.name), ("ask", folder.name, "Who?")):
+    for words in (command, (*command, "--dry-run"), ("resume", folder.name), ("ask", folder.name, "Who?")):
         capsys.readouterr()
         assert cmt(*words) == 2
         assert "model.safetensors changed since" in capsys.readouterr().err
