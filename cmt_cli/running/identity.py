@@ -91,7 +91,7 @@ def versions_since(previous: Mapping[str, str]) -> dict[str, str]:
     found = versions()
     for name, before in previous.items():
         now = found.get(name, before)
-        found[name] = before if before.rpartition(THEN)[2] == now else f"{before}{THEN}{now}"
+        found[name] = before if str(before).rpartition(THEN)[2] == now else f"{before}{THEN}{now}"
     return found
 
 

@@ -38,6 +38,9 @@ def compare_inputs(job: Job, folder: Path, stream: Stream) -> None:
     if (previous := read_result(folder)) is not None:
         refuse_other_inputs(previous, folder, stream=stream, models=job.model_files())
         tell_differences(previous, folder)
+    elif (folder / "checkpoint").is_dir():
+        text = f"{folder} holds a state, but its result.json is gone: which model and data it is of is not checked."
+        warnings.warn(text, CmtWarning, stacklevel=2)
 
 
 def refuse_other_inputs(
@@ -61,14 +64,14 @@ def refuse_other_inputs(
 def model_changes(previous: RunResult, models: Digests) -> str:
     """Return what of a model's files is not as recorded, "" where nothing is, or nothing is recorded."""
     recorded = previous.model.get("sha256")
-    return _file_changes(recorded, models) if recorded else ""
+    return _file_changes(recorded, models) if isinstance(recorded, Mapping) and recorded else ""
 
 
 def data_changes(previous: RunResult, stream: Stream) -> str:
     """Return what of the data is not as recorded, "" where nothing is."""
     data, now = previous.data, stream.provenance
     changes = [f"they were {data['source']}, and are {now.source}"] if data["source"] != now.source else []
-    changes += [found] if (found := _file_changes(data["sha256"], now.files)) else []
+    changes += [found] if (found := _file_changes(dict(data["sha256"]), now.files)) else []
     content, recorded = identified(stream).provenance.content, data.get("content_sha256")
     if not changes and recorded is not None and recorded != content:
         files = "the same files give" if now.files else "the same settings give"
@@ -97,13 +100,13 @@ def _file_changes(before: Digests, after: Digests) -> str:
 
 
 def _change(before: str, after: str) -> str:
-    return f"{before[:_SHOWN] or 'unknown'}, today {after[:_SHOWN] or 'unknown'}"
+    return f"{str(before)[:_SHOWN] or 'unknown'}, today {after[:_SHOWN] or 'unknown'}"
 
 
 def tell_differences(previous: RunResult, folder: Path) -> None:
     """Warn where packages that change numbers have other versions than a run's record; say what is not compared."""
     now = versions()
-    before = {name: text.rpartition(THEN)[2] for name, text in previous.versions.items()}
+    before = {name: str(text).rpartition(THEN)[2] for name, text in previous.versions.items()}
     changed = [name for name, version in before.items() if version not in (ABSENT, now.get(name, version))]
     if changed:
         then = ", ".join(f"{name} {before[name]}" for name in changed)
@@ -119,7 +122,7 @@ def tell_differences(previous: RunResult, folder: Path) -> None:
         for what, record, key in (("model", previous.model, "sha256"), ("data", previous.data, "content_sha256"))
         if key not in record
     ]
-    if missing and previous.status != "complete":
+    if missing:
         say(
             f"The record in {folder} is of an earlier version, without a hash of its {' and '.join(missing)}: that "
             "they are the same as when the run was begun is not checked.",

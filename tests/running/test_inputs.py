@@ -170,3 +170,12 @@ def test_the_generator_is_named_where_its_data_changed(tmp_path: Path) -> None:
     new = other_texts()
     new = replace(new, provenance=replace(new.provenance, generator="2" * 16))
     assert "generator 11111111, today 22222222" in inputs.data_changes(present(read_result(tmp_path)), new)
+
+
+def test_a_state_without_a_record_is_told(tmp_path: Path) -> None:
+    made = toy_job(tmp_path)
+    folder = folder_of(made)
+    job_run.run(made)
+    (folder / "result.json").unlink()
+    with pytest.warns(CmtWarning, match=r"result\.json is gone: which model and data it is of is not checked"):
+        compare_inputs(made, folder, made.stream())

@@ -68,8 +68,11 @@ class Listing:
     def _noted(self, known: Mapping[str, tuple[Stamp, str]], note: Callable[[str], None] | None) -> Iterator[None]:
         """Tell `note` what is hashed if it is not done within a second."""
         size = sum(s[0] for file, s in self.stamps.items() if file not in known or known[file][0] != s)
+        if note is None or size == 0:
+            yield
+            return
         text = f"Hashing {size / 2**20:,.0f} MiB at {self.root}; what is known of them is kept for the next time."
-        timer = Timer(_PATIENCE_SECONDS, note or (lambda text: None), (text,))
+        timer = Timer(_PATIENCE_SECONDS, note, (text,))
         timer.daemon = True
         timer.start()
         try:
