@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,13 @@ def leave_out_copies(entries: Sequence[RunEntry]) -> tuple[list[RunEntry], list[
 
 def _identity(entry: RunEntry) -> tuple[Any, ...]:
     names = (entry.head[key] for key in ("config_hash", "method", "model", "seed"))
-    return (*names, entry.detail["experiment"], entry.detail["order"], *_comparable(entry))
+    return (*names, _model_files(entry), entry.detail["experiment"], entry.detail["order"], *_comparable(entry))
+
+
+def _model_files(entry: RunEntry) -> str:
+    """Return one hash of the files that a run's models were loaded from, "" where none are recorded."""
+    files = entry.detail["model"].get("sha256")
+    return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:_HASH_LETTERS] if files else ""
 
 
 def sections_of(entries: Sequence[RunEntry], by: Sequence[str] = ()) -> list[list[RunEntry]]:
@@ -109,13 +115,29 @@ def _what_differs(first: RunEntry, second: RunEntry) -> str:
 def grouped(entries: Sequence[RunEntry], by: Sequence[str]) -> list[Group]:
     """Return the lines of one table: by experiment, or by the keys `by`; raise UserError for a merge that misleads."""
     lines: dict[tuple[str, ...], list[RunEntry]] = {}
+    several = _models_of_several_files(entries)
     for entry in entries:
-        experiment = (entry.detail["experiment"], entry.head["method"], entry.head["model"])
+        files = _model_files(entry) if entry.head["model"] in several else ""
+        experiment = (entry.detail["experiment"], entry.head["method"], entry.head["model"], files)
         lines.setdefault(_names(entry, by) if by else experiment, []).append(entry)
     if by:
         return [_merged(tuple(members), names, by) for names, members in lines.items()]
     varying = _varying([members[0] for members in lines.values()])
-    return [_experiment(tuple(members), varying) for members in lines.values()]
+    found = [_experiment(tuple(members), varying) for members in lines.values()]
+    return [_with_files(group) if group.model in several else group for group in found]
+
+
+def _models_of_several_files(entries: Sequence[RunEntry]) -> dict[str, list[str]]:
+    """Return the models whose runs were made with different files, as hashes; runs that record none may be of any."""
+    found: dict[str, set[str]] = {}
+    for entry in entries:
+        found.setdefault(entry.head["model"], set()).add(_model_files(entry))
+    return {model: sorted(files - {""}) for model, files in found.items() if len(files - {""}) > 1}
+
+
+def _with_files(group: Group) -> Group:
+    named = f"model files {_model_files(group.entries[0]) or 'not recorded'}"
+    return replace(group, settings=" ".join(filter(None, [group.settings, named])))
 
 
 def _names(entry: RunEntry, by: Sequence[str]) -> tuple[str, ...]:
@@ -145,6 +167,12 @@ def _experiment(members: tuple[RunEntry, ...], varying: Mapping[tuple[str, str],
 
 
 def _merged(members: tuple[RunEntry, ...], names: tuple[str, ...], by: Sequence[str]) -> Group:
+    for model, files in _models_of_several_files(members).items():
+        raise UserError(
+            f"--by {','.join(by)} would average runs of '{' '.join(names)}' whose model '{model}' was loaded from "
+            f"different files ({', '.join(files)}). Choose with --where 'folder={members[0].folder.name}', or leave "
+            "--by out for a line each."
+        )
     configs = [entry.detail["config"] for entry in members]
     models = sorted({entry.head["model"] for entry in members})
     keys = [key for key in _all_keys(configs) if not is_repetition_key(key) and not key.startswith("model.")]

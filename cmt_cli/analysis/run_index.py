@@ -2,7 +2,7 @@
 
 `.index` in the folder is a text file: a first line that names its version, then one line per run, fields apart by tabs
 
-    folder (relative, JSON)   mtime_ns and size of result.json   head (JSON)   values (JSON)   facts (JSON)
+    folder (relative, JSON)   mtime_ns and size of result.json   head (JSON)   values (JSON)   facts (JSON)   crc32
 
 `head` is what a list shows, `values` what runs are chosen by (metrics, cost, config), `facts` what else comparing
 needs. Only heads are parsed for a list; a single value is looked up in the text. A line counts while result.json has
@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_config, read_result
 
 INDEX_NAME = ".index"
-_FIRST_LINE = "cmt run index 2; may be deleted"
+_FIRST_LINE = "cmt run index 3; may be deleted"
 _PARTS = ("metrics", "cost", "config")  # of the detail, in which a run's values are looked up
 _DECODER = json.JSONDecoder()
 _MISSING = object()
@@ -82,7 +83,8 @@ class RunEntry:
     def line(self, root: Path) -> str:
         """Return the index's line."""
         name = json.dumps(os.path.relpath(self.folder, root))
-        return f"{name}\t{self.stamp[0]}\t{self.stamp[1]}\t{self._head}\t{self._values}\t{self._facts}\n"
+        text = f"{name}\t{self.stamp[0]}\t{self.stamp[1]}\t{self._head}\t{self._values}\t{self._facts}"
+        return f"{text}\t{_checksum(text)}\n"
 
 
 def list_runs(root: Path, progress: Progress | None = None) -> list[RunEntry]:
@@ -192,8 +194,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))  # ASCII: no line end that is not ours
 
 
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
 def _read(root: Path) -> dict[Path, RunEntry]:
-    """Return the entries of the index; a line that is torn or of another version counts for nothing."""
+    """Return the entries of the index; a line that is torn, damaged or of another version counts for nothing."""
     try:
         first, *lines = (root / INDEX_NAME).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
@@ -203,8 +209,9 @@ def _read(root: Path) -> dict[Path, RunEntry]:
     entries: dict[Path, RunEntry] = {}
     base = str(root)
     for line in lines:
-        fields = line.split("\t")
-        if len(fields) == 6 and fields[5].endswith("}") and fields[1].isdigit() and fields[2].isdigit():
+        text, _, checksum = line.rpartition("\t")
+        fields = text.split("\t")
+        if len(fields) == 6 and checksum == _checksum(text):
             folder = Path(base, json.loads(fields[0]))
             stamp = int(fields[1]), int(fields[2])
             entries[folder] = RunEntry(folder, stamp, fields[3], fields[4], fields[5])

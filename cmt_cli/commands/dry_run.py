@@ -15,6 +15,7 @@ from cmt_cli.config import check, compose
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
+from cmt_cli.running.inputs import compare_inputs
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
 from cmt_cli.running.terminal import paragraph
@@ -74,6 +75,7 @@ def _checked(request: check.Request, streams: dict[str, Stream]) -> list[Line]:
     refuse_misfit(current.build("method"), stream)
     refuse_absent_device(current)
     folder = current.folder(stream)
+    compare_inputs(current, folder, stream)
     lines = [
         ("data", _stream_line(stream)),
         ("note", stream.provenance.note),

@@ -16,6 +16,7 @@ from cmt_cli.config import catalog
 from cmt_cli.config.value_types import TARGET
 
 _CACHE = "cache"  # the parameter of every stream that generates or unpacks files
+_OWN_STREAMS = "cmt_cli.data."
 _FILES = {"cmt_cli.running.loggers.JsonLines": ("path", "events.jsonl")}  # by target: parameter, name beside the runs
 
 
@@ -41,14 +42,18 @@ def confined(config: Mapping[str, Any], paths: Mapping[str, str]) -> tuple[dict[
     return changed, replaced
 
 
-def _placed(node: Any, paths: Mapping[str, str]) -> Any:
-    """Return a node in which whatever names a written place names the user's own."""
+def _placed(node: Any, paths: Mapping[str, str], *, is_group: bool = True) -> Any:
+    """Return a node in which whatever names a written place names the user's own.
+
+    A `cache` inside a group is a place for this package's streams; of trusted code it is a setting like others.
+    """
     if isinstance(node, list | tuple):
-        return [_placed(value, paths) for value in node]
+        return [_placed(value, paths, is_group=False) for value in node]
     if not isinstance(node, Mapping):
         return node
-    found = {key: _placed(value, paths) for key, value in node.items()}
-    if TARGET in found and _CACHE in found and not _same(found[_CACHE], paths[_CACHE]):
+    found = {key: _placed(value, paths, is_group=False) for key, value in node.items()}
+    is_place = isinstance(found.get(_CACHE), str) and (is_group or str(found.get(TARGET)).startswith(_OWN_STREAMS))
+    if TARGET in found and is_place and not _same(found[_CACHE], paths[_CACHE]):
         found[_CACHE] = paths[_CACHE]
     key, name = _FILES.get(str(found.get(TARGET)), ("", ""))
     own = str(Path(paths["runs"]) / name)

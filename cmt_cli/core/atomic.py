@@ -6,12 +6,13 @@ A file is written under a temporary name in the same folder, synced, then moved 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,24 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically; NaN and infinity raise ValueError, for other readers refuse them."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+    """Replace a JSON file of a cache atomically by a record with its own sha256; lists come back for tuples."""
+    write_text(path, json.dumps({"sha256": _record_sha256(record), "record": record}))
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the record of a file that `write_sealed` wrote; raise ValueError where it is not what was written."""
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict) or content.get("sha256") != _record_sha256(content.get("record")):
+        raise ValueError(f"{path} is not what was written")
+    record: dict[str, Any] = content["record"]
+    return record
+
+
+def _record_sha256(record: Any) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 UNUSED_DAYS = 30  # a folder that is made again costs minutes; one that is never used again costs room for ever

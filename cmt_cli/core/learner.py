@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,6 +71,7 @@ class Learner(Predictor):
         self.revision = revision
         self.max_tokens = max_tokens
         self.num_truncated = 0
+        self.files: Mapping[str, str] = {}  # sha256 of what the model was loaded from; set once, before the run
         self.dtype: torch.dtype = model.dtype
         self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
         self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does

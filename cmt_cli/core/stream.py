@@ -146,6 +146,8 @@ class Provenance:
     """Where the data came from. `source` is "real" or "generated"; `files` maps each file's name to its sha256.
 
     `split` is the one that is learned and evaluated: "validation" where settings are chosen, which is no test result.
+    `generator` is the version of what made generated data; `content` is the sha256 of all that the stream holds, ""
+    until it is taken.
     """
 
     name: str
@@ -154,6 +156,8 @@ class Provenance:
     files: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     split: Literal["test", "validation"] = "test"
+    generator: str = ""
+    content: str = field(default="", compare=False)  # follows from the stream, which is compared itself
 
     def noted(self, *texts: str) -> Provenance:
         """Return the provenance with more said in its note; empty texts say nothing."""

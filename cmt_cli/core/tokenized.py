@@ -24,7 +24,7 @@ from typing_extensions import override
 from cmt_cli.core import learner as learner_module
 from cmt_cli.core import prompt_format as format_module
 from cmt_cli.core import tokens as tokens_module
-from cmt_cli.core.atomic import note_use, published
+from cmt_cli.core.atomic import note_use, published, read_sealed, write_sealed
 from cmt_cli.core.batch import Row
 from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.learner import Learner
@@ -78,7 +78,7 @@ class _StoredTokens(Sequence[Row]):
     def __init__(self, folder: Path, examples: Sequence[Example]) -> None:
         """Open a folder; raise DamagedFile where it is not what was written, OSError where it is not there."""
         try:
-            meta = json.loads((folder / META_FILE).read_bytes())
+            meta = read_sealed(folder / META_FILE)
             expected, self.num_truncated = dict(meta["sha256"]), int(meta["num_truncated"])
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFile(f"{folder / META_FILE} cannot be read") from error
@@ -195,4 +195,4 @@ def _write(learner: Learner, examples: Sequence[Example], folder: Path, progress
             np.save(inner / f"{name}.npy", np.asarray(values), allow_pickle=False)
         digests = {file.name: file_sha256(file) for file in sorted(inner.iterdir())}
         meta: dict[str, Any] = {"sha256": digests, "num_truncated": learner.num_truncated - before}
-        (inner / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+        write_sealed(inner / META_FILE, meta)

@@ -7,7 +7,6 @@ It was trained to read (a document and a question in, the answer out) on the gen
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
@@ -16,8 +15,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
-
-FOLDER = Path(__file__).parent / "tiny"
+from cmt_cli.models.model_digests import EMBEDDED
 
 
 def load(
@@ -28,21 +26,21 @@ def load(
     `embedded` tells the data configuration that generated data may stand in for missing real data. The tokenizer has
     no chat template, so that another `chat_template` than "none" is refused.
     """
-    weights = FOLDER / "model.safetensors"
+    weights = EMBEDDED / "model.safetensors"
     if not weights.is_file():
         raise UserError(
             f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
             "them with the recipe that the README names under 'model=tiny'."
         )
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
-    positions = AutoConfig.from_pretrained(FOLDER, local_files_only=True).max_position_embeddings
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, local_files_only=True)
+    positions = AutoConfig.from_pretrained(EMBEDDED, local_files_only=True).max_position_embeddings
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name="tiny", max_tokens=positions
     )
     where = resolve_device(device)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
-    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where, 0), local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=resolve_dtype(dtype, where, 0), local_files_only=True)
     if shows_bars:
         logging.enable_progress_bar()
     return Learner(

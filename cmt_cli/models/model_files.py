@@ -25,9 +25,9 @@ from huggingface_hub.errors import (
 )
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.models.model_digests import FILES
 
 CONNECT_SECONDS = 2.0
-FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.tiktoken", "*.py", "*.jinja")
 
 
 def model_folder(name_or_path: str, revision: str) -> Path:

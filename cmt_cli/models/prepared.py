@@ -92,7 +92,8 @@ def _from_hub(source: Source, into: Path) -> str | None:
     """Copy the files from the hub's cache or the hub; return their commit, or None where neither can be reached."""
     from huggingface_hub import constants
 
-    from cmt_cli.models.model_files import FILES, hub_reachable, local_folder, model_folder
+    from cmt_cli.models.model_digests import FILES
+    from cmt_cli.models.model_files import hub_reachable, local_folder, model_folder
 
     found = local_folder(source.name, source.revision)
     if found is None and (constants.HF_HUB_OFFLINE or not hub_reachable()):

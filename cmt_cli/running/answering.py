@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.config import targets
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.stream import Answer, Prompt, Stream
+from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences
 from cmt_cli.running.job import Job
 
 if TYPE_CHECKING:
@@ -38,9 +40,20 @@ class AdaptedModel:
         store = RunStore(folder, job.identity, job.saved)
         if store.load_state() is None:
             raise UserError(f"{folder} holds no saved state yet, it was stopped too early: cmt resume {folder}")
+        record = store.result()
+        if record is not None:
+            refuse_other_inputs(record, folder, models=job.model_files())
+            tell_differences(record, folder)
         stream = job.stream()
+        if record is not None and (changes := data_changes(record, stream)):
+            text = (
+                f"The data of the run in {folder} are others today ({changes}); the model has learned the former ones."
+            )
+            warnings.warn(text, CmtWarning, stacklevel=2)
         method: Method = job.build("method")
-        learner: Learner = job.build("model")
+        learner = load_learner(job, lambda: job.build("model"))
+        if record is not None:
+            refuse_other_inputs(record, folder, models=learner.files)
         with store:  # loading rewinds the method's own files to the saved state, which a running run must not suffer
             last = restore(learner, method, episodes=stream.episodes, store=store)
             assert last is not None, "a state was there a moment ago, and the folder is locked"

@@ -11,7 +11,7 @@ it is row 0 of a run's own matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +20,7 @@ from cmt_cli.core.exceptions import counted
 from cmt_cli.core.result import ScoreMatrix
 from cmt_cli.core.stream import Stream
 from cmt_cli.evaluation.sequence_metrics import Baseline, baseline
+from cmt_cli.running.inputs import Digests, data_changes, model_changes
 from cmt_cli.running.run_files import read_result
 
 SINGLE_TASK, JOINT = "single_task", "joint"  # keys of `baseline_methods`
@@ -52,8 +53,19 @@ def methods_of(stream: Stream, keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def find_baseline(method: str, folder: Path, stream: Stream, *, own: Path, command: str) -> BaselineRun:
-    """Look for a baseline run in `folder`; `own` is the folder of the run that needs it, `command` makes it."""
+def find_baseline(
+    method: str,
+    folder: Path,
+    stream: Stream,
+    *,
+    own: Path,
+    command: str,
+    models: Callable[[], Digests | None] = lambda: None,
+) -> BaselineRun:
+    """Look for a baseline run in `folder`; `own` is the folder of the run that needs it, `command` makes it.
+
+    `models` tells the files of the models that it would be made with today.
+    """
     if folder == own:
         return BaselineRun(method, folder, is_self=True)
     result = read_result(folder)
@@ -62,9 +74,12 @@ def find_baseline(method: str, folder: Path, stream: Stream, *, own: Path, comma
         return BaselineRun(method, folder, f"needs the baseline run {folder.name}; {make}")
     if result.status != "complete":
         return BaselineRun(method, folder, f"the baseline run {folder.name} is {result.status}; {make}")
-    data = stream.provenance
-    if (result.data["source"], result.data["sha256"]) != (data.source, dict(data.files)):
+    if data_changes(result, stream):
         return BaselineRun(method, folder, f"the baseline run {folder.name} is of other data; remove it, then {make}")
+    if (files := models()) is not None and model_changes(result, files):
+        return BaselineRun(
+            method, folder, f"the baseline run {folder.name} is of another model; remove it, then {make}"
+        )
     return BaselineRun(method, folder, matrices=result.matrices)
 
 

@@ -17,7 +17,15 @@ from cmt_cli.core.stream import Provenance
 # Where a run happens, who watches it and what it is compared with do not change its scores.
 _FORMER = ("references", "reference_methods")  # names of `baselines` and `baseline_methods` in older run folders
 NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods", "size", *_FORMER)
-_PLACE_KEYS = ("device", "cache", "distributed")
+_PLACES = ("model.device", "trainer.distributed", "data.cache")  # keys that are unhashed there, and nowhere else
+_OWN_DATA = "cmt_cli.data."  # targets of streams, whose `cache` is a place wherever they stand
+_SEED = "seed"
+ABSENT = "not installed"
+THEN = " then "  # between versions of a run that was continued with another
+_NUMERICAL = (  # packages that change numbers: what computes, splits texts into tokens, reads data, and scores
+    *("torch", "transformers", "tokenizers", "peft", "numpy", "datasets", "pyarrow", "sacrebleu", "rouge-score"),
+    *("rapidfuzz", "bitsandbytes", "faiss-cpu", "spacy"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,28 +40,38 @@ class Identity:
 
 
 def config_hash(config: Mapping[str, Any], *, ignore_seed: bool = False) -> str:
-    """Return the sha256 (hex) of a resolved config without paths, logger, baselines, device and processes.
+    """Return the sha256 (hex) of a resolved config without paths, logger, baselines, and the keys of `_PLACES`.
 
     Paths below `paths.*` count by their name in `paths`, so that the hash is the same on another machine.
     `ignore_seed` leaves every key named `seed` out: runs that agree then are repetitions of one experiment.
     """
     roots = {str(value): name for name, value in dict(config.get("paths") or {}).items()}
     settings = {key: value for key, value in config.items() if key not in NOT_SETTINGS}
-    ignored = (*_PLACE_KEYS, "seed") if ignore_seed else _PLACE_KEYS
-    canonical = json.dumps(_canonical(settings, roots, ignored), sort_keys=True, ensure_ascii=False)
+    canonical = json.dumps(_canonical(settings, roots, ignore_seed), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _canonical(value: Any, roots: Mapping[str, str], ignored: tuple[str, ...]) -> Any:
+def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _canonical(inner, roots, ignored) for key, inner in value.items() if key not in ignored}
+        return {
+            str(key): _canonical(inner, roots, ignore_seed, f"{path}.{key}" if path else str(key))
+            for key, inner in value.items()
+            if not (_is_place(value, key, path) or (ignore_seed and key == _SEED))
+        }
     if isinstance(value, list | tuple):
-        return [_canonical(inner, roots, ignored) for inner in value]
+        return [_canonical(inner, roots, ignore_seed, f"{path}.{i}") for i, inner in enumerate(value)]
     if isinstance(value, str):
         for root, name in roots.items():
             if value == root or value.startswith(root.rstrip("/") + "/"):
                 return f"paths.{name}{value[len(root.rstrip('/')) :]}"
     return value
+
+
+def _is_place(node: Mapping[Any, Any], key: Any, path: str) -> bool:
+    """Return whether a key of the node at `path` says where a run happens rather than what it computes."""
+    if f"{path}.{key}" in _PLACES:
+        return node[key] is None or isinstance(node[key], str)
+    return key == "cache" and path.startswith("data.") and str(node.get("_target_", "")).startswith(_OWN_DATA)
 
 
 def folder_name(identity: Identity, data: Provenance) -> str:
@@ -63,17 +81,25 @@ def folder_name(identity: Identity, data: Provenance) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a run's numbers."""
-    packages = {"cmt": "cmt-cli", "torch": "torch", "transformers": "transformers"}
-    found = {name: _version(package) for name, package in packages.items()}
-    return {**found, "python": platform.python_version()}
+    """Return the versions of what decides a run's numbers; `ABSENT` for a package that is not there."""
+    found = {package: _version(package) for package in _NUMERICAL}
+    return {"cmt": _version("cmt-cli"), **found, "python": platform.python_version()}
+
+
+def versions_since(previous: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of a run that is continued: where one differs, those before it, too."""
+    found = versions()
+    for name, before in previous.items():
+        now = found.get(name, before)
+        found[name] = before if str(before).rpartition(THEN)[2] == now else f"{before}{THEN}{now}"
+    return found
 
 
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return ABSENT
 
 
 def git_commit() -> str | None:

@@ -80,15 +80,29 @@ class Job(Settings):
         return targets.instantiate(self.config[group], self.trusted)
 
     def stream(self) -> Stream:
-        """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
+        """Build the stream, or take what the cache keeps of it; say so where files are read for the first time.
+
+        Its provenance has the hash of all that it holds.
+        """
         from cmt_cli.data.files.problems import ProblemError
         from cmt_cli.data.files.stream_cache import cached
+        from cmt_cli.data.files.stream_content import identified
 
-        cache = Path(self._place("cache")).expanduser()
         try:
-            return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+            return identified(cached(self.config["data"], lambda: self.build("data"), cache=self.cache, note=_note))
         except ProblemError as error:
             raise error.of_command(self.names["data"], self.overrides) from error
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of what can be made again."""
+        return Path(self._place("cache")).expanduser()
+
+    def model_files(self) -> dict[str, str] | None:
+        """Return the sha256 of the files of the run's models; None where they are not here, or not known before."""
+        from cmt_cli.models.model_digests import digests_of
+
+        return digests_of(self.config, self.cache, _note)
 
     def folder(self, stream: Stream) -> Path:
         """Return the run's folder; its name says where the data are generated or are the validation split.

@@ -11,6 +11,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,9 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
+from cmt_cli.running.inputs import compare_inputs, load_learner, refuse_unlike
 from cmt_cli.running.job import Job
-from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
+from cmt_cli.running.record import Measured, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.terminal import paragraph
@@ -48,8 +50,7 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     stream = _stream(job, processes)
     folder = folder or job.folder(stream)
     result = processes.run_on_rank_zero(lambda: _result(folder))
-    if result is not None:
-        refuse_other_data(result, stream)
+    processes.run_on_rank_zero(lambda: compare_inputs(job, folder, stream))
     if job.baselines == "auto":
         _make_baselines(job, stream, folder, processes)
     baselines = find_baselines(job, stream, folder)
@@ -82,7 +83,9 @@ def _stream(job: Job, processes: ProcessGroup) -> Stream:
         stream = job.stream()
 
     processes.run_on_rank_zero(build)
-    return job.stream() if stream is None else stream
+    stream = job.stream() if stream is None else stream
+    refuse_unlike(processes, "data", stream.provenance.content)
+    return stream
 
 
 def _result(folder: Path) -> RunResult | None:
@@ -105,8 +108,9 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
     found = {}
     keys = job.config.get("baseline_methods", {})  # the record of an older run has none
     for baseline, method in methods_of(stream, keys).items():
-        path = folder.parent / job.baseline(method).folder(stream).name
-        found[baseline] = find_baseline(method, path, stream, own=folder, command=command)
+        made = job.baseline(method)
+        path = folder.parent / made.folder(stream).name
+        found[baseline] = find_baseline(method, path, stream, own=folder, command=command, models=made.model_files)
     return found
 
 
@@ -124,6 +128,7 @@ def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGr
 
     while missing := processes.run_on_rank_zero(missing_runs):
         run, baseline = missing[0], job.baseline(missing[0].method)
+        processes.run_on_rank_zero(partial(compare_inputs, baseline, run.folder, stream))
         text = f"{work(run.method, stream)}. baselines=none leaves it out."
         paragraph(console, f"Baseline run {run.method}: ", text)
         try:
@@ -184,16 +189,18 @@ def _run_stream(
 
 def _learner(job: Job, processes: ProcessGroup) -> Learner:
     """Load the model, or this process's part of it."""
+    processes.run_on_rank_zero(job.model_files)  # hashes its files once, the other processes find them in the cache
     if not processes.is_sharded:
-        learner: Learner = job.build("model")
-        learner.processes = processes
-        return learner
-    from cmt_cli.distributed.sharding import loading_settings, shard
+        learner = load_learner(job, lambda: job.build("model"))
+    else:
+        from cmt_cli.distributed.sharding import loading_settings, shard
 
-    settings = job.config["model"]
-    learner = targets.instantiate(loading_settings(settings), job.trusted)
+        settings = job.config["model"]
+        learner = load_learner(job, lambda: targets.instantiate(loading_settings(settings), job.trusted))
     learner.processes = processes
-    shard(learner, settings)
+    refuse_unlike(processes, "model", learner.files)
+    if processes.is_sharded:
+        shard(learner, settings)
     return learner
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream, TestSet
+from cmt_cli.data.files.stream_content import identified
 from cmt_cli.evaluation.chance import Chance, chance
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
 from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
-from cmt_cli.running.identity import Identity, git_commit, versions
+from cmt_cli.running.identity import Identity, git_commit, versions_since
 from cmt_cli.running.scores import Cells, matrices, seen_rows, step_rows
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class Facts:
     versions: Mapping[str, str]
 
     @staticmethod
-    def of(learner: Learner, stream: Stream, identity: Identity) -> Facts:
-        """Describe the untouched base model and the stream."""
+    def of(learner: Learner, stream: Stream, identity: Identity, previous: RunResult | None) -> Facts:
+        """Describe the untouched base model and the stream; `previous` is the record of a run that is continued."""
         from cmt_cli.core.mixed_precision import num_parameters
 
-        source = stream.provenance
+        source = identified(stream).provenance
         data = {
             "name": identity.data,
             "stream": stream.name,
@@ -46,20 +46,24 @@ class Facts:
             "split": source.split,
             "license": source.license,
             "sha256": dict(source.files),
+            "content_sha256": source.content,
             "note": source.note,
             "num_tasks": len(stream.tasks),
             "num_documents": sum(len(task.documents) for task in stream.tasks),
             "num_questions": sum(len(test.examples) for test in stream.tests),
         }
+        if source.generator:
+            data["generator"] = source.generator
         model = {
             "name": identity.model,
             "weights": learner.name,
             "revision": learner.revision,
+            "sha256": dict(learner.files),
             "num_parameters": num_parameters(learner.model),
         }
         if learner.prompt_format.record is not None:
             model["chat_template"] = learner.prompt_format.record
-        return Facts(identity, data, model, git_commit(), versions())
+        return Facts(identity, data, model, git_commit(), versions_since(previous.versions if previous else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,6 @@ class Measured:
     baselines: Mapping[str, BaselineRun] = field(default_factory=dict)  # by method
     signatures: Mapping[str, str] = field(default_factory=dict)  # by metric
     truncated: Mapping[str, int] = field(default_factory=dict)  # prompts that were cut, by test
-
-
-def refuse_other_data(previous: RunResult, stream: Stream) -> None:
-    """Raise UserError when a run folder's record is of other data than the stream holds."""
-    now = stream.provenance
-    source, files = previous.data["source"], previous.data["sha256"]
-    if (source, files) != (now.source, dict(now.files)):
-        changed = sorted(name for name in {*files, *now.files} if files.get(name) != now.files.get(name))
-        raise UserError(
-            f"This folder's run was begun on {source} data of '{previous.data['name']}', and the {now.source} data "
-            f"there today are others: {', '.join(changed) or 'the source'} changed since. A run has one data set: put "
-            "the files back, or remove the run folder and start again."
-        )
 
 
 def make_result(facts: Facts, stream: Stream, measured: Measured, *, cost: Cost, status: str) -> RunResult:

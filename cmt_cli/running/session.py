@@ -56,7 +56,7 @@ class Session:
         self.loggers = loggers
         self.processes = learner.processes
         self._baselines = baselines
-        self.facts = Facts.of(learner, stream, store.identity)
+        self.facts = Facts.of(learner, stream, store.identity, store.result())
         self.ledger = Ledger(store.folder / "timings.json")
         self.result: RunResult | None = None
         self.phase_name = ""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from cmt_cli.core.prompt_format import collected_cuts
 from cmt_cli.running.baselines import BaselineRun
+from cmt_cli.running.inputs import refuse_other_inputs
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
-from cmt_cli.running.record import refuse_other_data
 from cmt_cli.running.session import Session
 from cmt_cli.running.step_scoring import StepScoring
 from cmt_cli.running.store import RunStore
@@ -48,9 +48,10 @@ def run_stream(
     """
     finished = store.result()
     if finished is not None:
-        refuse_other_data(finished, stream)
+        refuse_other_inputs(finished, store.folder, stream=stream)
         if finished.status == "complete":
             return finished
+        refuse_other_inputs(finished, store.folder, models=learner.files or None)
     with Session(learner, method, stream=stream, store=store, loggers=loggers, baselines=baselines or {}) as session:
         learned = session.begin()
         if learned is None:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from cmt_cli.analysis.compare_runs import compare
+from cmt_cli.analysis.comparison import Options
 from cmt_cli.analysis.find_runs import find_run, find_runs
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult, ScoreMatrix
@@ -147,3 +148,24 @@ def test_retention_is_drawn_for_comparable_runs_only(runs: Path, tmp_path: Path)
     assert (tmp_path / "plots" / "retention.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"toy \(GENERATED data\), toy \(real data\)"):
         plot_retention([runs / "drift-0", runs / "real"], tmp_path / "mixed.png")
+
+
+def loaded_from(folder: Path, digest: str | None, *, seed: int) -> None:
+    """Make a run whose model's weights have a hash, or none as in older records."""
+    learner = ToyLearner()
+    learner.files = {"model.safetensors": digest} if digest else {}
+    run_toy(folder, seed=seed, learner=learner)
+
+
+def test_runs_of_other_weights_are_not_averaged(tmp_path: Path) -> None:
+    loaded_from(tmp_path / "a0", "a" * 64, seed=0)
+    loaded_from(tmp_path / "a1", "a" * 64, seed=1)
+    loaded_from(tmp_path / "old", None, seed=2)
+    ((line,),) = (section.lines for section in compare([tmp_path]).sections)
+    assert line.seeds == (0, 1, 2)
+    loaded_from(tmp_path / "b0", "b" * 64, seed=0)
+    (section,) = compare([tmp_path]).sections
+    assert sorted(line.seeds for line in section.lines) == [(0,), (0, 1), (2,)]
+    assert all(line.settings.startswith("model files ") for line in section.lines)
+    with pytest.raises(UserError, match="was loaded from different files"):
+        compare([tmp_path], Options(by=("method",)))

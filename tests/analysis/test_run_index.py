@@ -74,7 +74,7 @@ def test_values_agree_between_text_lookup_and_parsed_entry(runs: Path) -> None:
     assert [looked_up.value(key) for key in keys] == [parsed.value(key) for key in keys]
 
 
-@pytest.mark.parametrize("damage", ["torn", "other version", "no text", "gone"])
+@pytest.mark.parametrize("damage", ["torn", "other version", "other value", "no text", "gone"])
 def test_a_damaged_index_is_made_again(runs: Path, damage: str) -> None:
     expected = to_json(list_runs(runs))
     index = runs / INDEX_NAME
@@ -82,7 +82,10 @@ def test_a_damaged_index_is_made_again(runs: Path, damage: str) -> None:
     if damage == "torn":
         index.write_bytes(whole[: len(whole) // 2])
     elif damage == "other version":
-        index.write_bytes(whole.replace(b"index 2", b"index 0"))
+        index.write_bytes(whole.replace(b"index 3", b"index 0"))
+    elif damage == "other value":
+        assert b'"seed":0' in whole
+        index.write_bytes(whole.replace(b'"seed":0', b'"seed":7'))
     elif damage == "no text":
         index.write_bytes(b"\xff\xfe\x00")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,31 @@ def test_a_complete_run_with_changed_files_is_not_shown(capsys: pytest.CaptureFi
     assert cmt(*arguments) == 2
     printed = capsys.readouterr()
     assert "test.csv changed since" in printed.err and "Run folder" not in printed.out
+
+
+@pytest.mark.parametrize("status_before", ["complete", "interrupted"])
+def test_other_weights_are_refused_by_every_command(
+    status_before: str, capsys: pytest.CaptureFixture[str], checkpoints: dict[str, Path]
+) -> None:
+    shutil.copytree(checkpoints["llama"], "model")
+    model = ("model=huggingface", "model.name_or_path=model", "model.max_tokens=128", "model.dtype=fp32")
+    command = ("run", "method=frozen", "data.source=generated", *SMALL, *model)
+    assert cmt(*command) == 0
+    (folder,) = run_folders()
+    record = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**record, "status": status_before}))
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    weights = bytearray(Path("model/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    Path("model/model.safetensors").write_bytes(weights)
+    for words in (command, (*command, "--dry-run"), ("resume", folder.name), ("ask", folder.name, "Who?")):
+        capsys.readouterr()
+        assert cmt(*words) == 2
+        assert "model.safetensors changed since" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    weights[-1] ^= 1
+    Path("model/model.safetensors").write_bytes(weights)
+    assert cmt("resume", folder.name) == 0
 
 
 def test_validation_runs_say_so_wherever_they_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def test_nested_targets_are_built_innermost_first() -> None:
         "cmt_cli_evil.run",
         "cmt_cli.config.targets.instantiate",  # could lift the checks
         "cmt_cli.core.atomic.write_text",  # harmless where its module calls it
-        "cmt_cli.data.files.generated._code_fingerprint",
+        "cmt_cli.data.files.generated.generator_version",
         "cmt_cli.methods.controls.frozen",
         "cmt_cli.core.decoding.torch.load",  # reached through what a trusted module imports
         "cmt_cli.core.decoding.Tensor",  # imported by a trusted module, defined elsewhere

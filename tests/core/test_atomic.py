@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.core.atomic import forget_unused, note_use, published
+from cmt_cli.core.atomic import forget_unused, note_use, published, read_sealed, write_sealed
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -39,3 +39,33 @@ def test_what_was_not_used_for_long_is_removed(tmp_path: Path) -> None:
     note_use(tmp_path / "used")
     forget_unused(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
+
+
+def test_a_sealed_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = {"b": [1, "\u00e9"], "a": {"sha256": None, "record": 0.5}}
+    write_sealed(tmp_path / "r.json", record)
+    assert read_sealed(tmp_path / "r.json") == record
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[]", b"{}", b"\xff", b'{"record": {"a": 1}}', b'{"sha256": 1, "record": 2}']
+)
+def test_what_was_not_sealed_is_no_record(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_bytes(damaged)
+    with pytest.raises(ValueError):
+        read_sealed(tmp_path / "r.json")
+
+
+def test_every_flipped_bit_of_a_sealed_record_is_noticed(tmp_path: Path) -> None:
+    record = {"name": "s", "start": 1, "is_kept": True}
+    write_sealed(tmp_path / "r.json", record)
+    content = (tmp_path / "r.json").read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            (tmp_path / "r.json").write_bytes(flipped)
+            try:
+                assert read_sealed(tmp_path / "r.json") == record  # a blank for another
+            except ValueError:
+                continue

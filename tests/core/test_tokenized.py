@@ -80,6 +80,17 @@ def test_damaged_rows_are_made_anew_with_a_warning(tiny_llama: Learner, tmp_path
     assert list(tokenized(no_rows(tiny_llama), examples)) == expected
 
 
+def test_an_edited_count_of_token_rows_is_not_believed(tiny_llama: Learner, tmp_path: Path) -> None:
+    examples = stored(tmp_path / "s")
+    expected = list(tokenized(tiny_llama, examples))
+    file = folders(tmp_path / "s")[0] / "tokens.json"
+    text = file.read_text()
+    file.write_text(text.replace('"num_truncated": ', '"num_truncated": 1'))
+    assert file.read_text() != text
+    with pytest.warns(UserWarning, match="damaged"):
+        assert list(tokenized(tiny_llama, examples)) == expected
+
+
 def test_rows_stay_readable_when_their_folder_is_deleted(tiny_llama: Learner, tmp_path: Path) -> None:
     rows = tokenized(tiny_llama, stored(tmp_path / "s"))
     expected = list(rows)

@@ -19,6 +19,6 @@ def test_the_embedded_model_loads_frozen_and_names_its_weights() -> None:
 
 
 def test_missing_weights_are_a_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "FOLDER", Path("no-such-folder"))
+    monkeypatch.setattr(embedded, "EMBEDDED", Path("no-such-folder"))
     with pytest.raises(UserError, match=r"no-such-folder/model.safetensors does not exist"):
         embedded.load(device="cpu", dtype="fp32", embedded=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -249,6 +250,10 @@ def test_the_config_hash_covers_what_decides_the_result() -> None:
     assert len(base) == 64 and base == config_hash(config("/mnt/data", model={"device": "cuda:1"}))
     assert base != config_hash(config("data", seed=1)) != config_hash(config("data", seed=2))
     assert base != config_hash(config("data", data={"path": "/home/me/dev.json", "seed": 0}))
+    for known in ({"trainer": {"distributed": "ddp"}}, {"data": {"path": "data/streamingqa", "seed": 0, "cache": "x"}}):
+        (group,) = known
+        without = {group: {key: value for key, value in known[group].items() if key not in ("distributed", "cache")}}
+        assert config_hash(config("data", **known)) == config_hash(config("data", **without))
     repeated = config_hash(config("data", seed=1), ignore_seed=True)
     assert repeated == config_hash(config("data", seed=2), ignore_seed=True)
     identity = Identity(method="cmt", data="squad", model="tiny", seed=0, config_hash=base)
@@ -257,3 +262,25 @@ def test_the_config_hash_covers_what_decides_the_result() -> None:
     assert folder_name(identity, real) == f"cmt-squad-tiny-{base[:8]}"
     chosen_on = replace(real, split="validation")
     assert folder_name(identity, chosen_on) == f"cmt-squad-validation-tiny-{base[:8]}"
+
+
+@pytest.mark.parametrize("key", ["device", "cache", "distributed"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda value, key: {"method": {"_target_": "mine.Method", key: value}},
+        lambda value, key: {"method": {"parts": [{"_target_": "mine.Part", key: value}]}},
+        lambda value, key: {"model": {"device": "cpu", "teacher": {key: value}}},
+        lambda value, key: {"trainer": {"task": {key: value}}},
+        lambda value, key: {"data": {"_target_": "mine.stream", "first": {"_target_": "mine.other", key: value}}},
+        lambda value, key: {"evaluator": {key: value}},
+    ],
+)
+def test_settings_named_like_a_place_elsewhere_are_hashed(place: Callable[..., dict[str, Any]], key: str) -> None:
+    assert config_hash(place("a", key)) != config_hash(place("b", key))
+
+
+def test_numbers_named_like_a_place_are_hashed() -> None:
+    assert config_hash({"data": {"cache": 1}}) != config_hash({"data": {"cache": 2}})
+    inner = [{"data": {"parts": [{"_target_": "cmt_cli.data.knowledge.squad.squad", "cache": c}]}} for c in ("a", "b")]
+    assert config_hash(inner[0]) == config_hash(inner[1])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ NUM_STEPS = 6
 class ToyLearner:
     name, revision, device = "toy-8", "main", torch.device("cpu")
     processes = SINGLE_PROCESS
+    files: Mapping[str, str] = {}
     prompt_format = PromptFormat()
 
     def __init__(self) -> None:

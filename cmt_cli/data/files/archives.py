@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
+from cmt_cli.data.files.kept_folders import is_whole, seal
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import sha256_of
 
@@ -50,7 +51,7 @@ def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
     Unsafe members and damage are appended to `problems`; the folder does not exist then.
     """
     folder = cache / "unpacked" / sha256_of(archive)[:16]
-    if not folder.exists():
+    if not is_whole(folder, cache):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
             inner = Path(temporary) / "files"
@@ -58,6 +59,7 @@ def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
             if faults:
                 problems.extend(faults)
                 return folder
+            seal(inner, folder, cache)
             rename_folder(inner, folder)
     return folder_of_files(folder)
 

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.data.files.archives import rename_folder
+from cmt_cli.data.files.kept_folders import is_whole, seal
 from cmt_cli.data.files.origin import MARKER
 
 
 def written(name: str, settings: Mapping[str, Any], cache: Path, write: Callable[[Path], None]) -> Path:
     """Return the folder of generated files that follows from settings, written by `write(folder)` unless it is there.
 
-    It appears whole or not at all, and holds the mark of generated data.
+    It appears whole or not at all, and holds the mark of generated data. One that is damaged is made anew.
     """
-    settings = {"layout": name, **settings, "generator": _code_fingerprint()}
+    settings = {"layout": name, **settings, "generator": generator_version()}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache / "generated" / f"{name}-{digest}"
-    if folder.is_dir():
+    if is_whole(folder, cache):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
@@ -30,6 +31,7 @@ def written(name: str, settings: Mapping[str, Any], cache: Path, write: Callable
         inner.mkdir()
         write(inner)
         (inner / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        seal(inner, folder, cache)
         rename_folder(inner, folder)
     return folder
 
@@ -48,7 +50,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _code_fingerprint() -> str:
+def generator_version() -> str:
     """Return a hash of the code that makes and writes data: a changed generator gets a new folder."""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

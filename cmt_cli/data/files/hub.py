@@ -11,6 +11,7 @@ from typing import Any
 from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.generated import write_jsonl
+from cmt_cli.data.files.kept_folders import is_whole, seal
 from cmt_cli.data.files.origin import Progress
 
 FOLDER = "hub"  # below the cache
@@ -58,13 +59,14 @@ def stored(name: str, revision: str, subset: str | None, cache: Path) -> Path:
     """
     parts = [name.replace("/", "--"), *([subset.replace("/", "--")] if subset else []), revision[:12]]
     folder = cache / FOLDER / "-".join(parts)
-    if folder.is_dir():
+    if is_whole(folder, cache):
         note_use(folder)
         return folder
     splits = load_splits(name, revision, lambda what, done, total: None, subset=subset)
     with published(folder) as inner:
         for split, rows in splits.items():
             write_jsonl(inner / f"{split}.jsonl", _plain_rows(rows))
+        seal(inner, folder, cache)
     return folder
 
 

@@ -1,18 +1,18 @@
 """Writes a stream into a folder that holds every document, example and episode once, and reads it as `StoredRows`.
 
 rows.json and offsets.npy (see `stored_rows`) hold all rows; stream.json says which of them belong to which task, test
-and split, and gives the sha256 of the files. Choices that many examples share are kept once, in stream.json.
+and split, and gives the sha256 of the files and of itself. Choices that many examples share stand once, in stream.json.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cmt_cli.core.atomic import read_sealed, write_sealed
 from cmt_cli.core.stored_rows import (
     OFFSETS_FILE,
     ROWS_FILE,
@@ -63,7 +63,7 @@ def write_stream(stream: Stream, folder: Path) -> None:
         "choices": list(codec.choices),
         "sha256": {name: file_sha256(folder / name) for name in (ROWS_FILE, OFFSETS_FILE)},
     }
-    (folder / STREAM_FILE).write_text(json.dumps(record), encoding="utf-8")
+    write_sealed(folder / STREAM_FILE, record)
 
 
 def read_stream(folder: Path, cache: Path) -> Stream:
@@ -72,12 +72,14 @@ def read_stream(folder: Path, cache: Path) -> Stream:
     `cache` is where what follows from its rows, such as tokens, may be kept.
     """
     try:
-        record = json.loads((folder / STREAM_FILE).read_bytes())
+        record = read_sealed(folder / STREAM_FILE)
         for name, digest in record["sha256"].items():
             if file_sha256(folder / name) != digest:
                 raise DamagedFile(f"{folder / name} is not what was written")
         return _stream(record, RowFile(folder), cache)
-    except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except DamagedFile:
+        raise
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise DamagedFile(f"{folder} is not whole ({type(error).__name__}: {error})") from error
 
 

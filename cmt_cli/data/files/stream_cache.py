@@ -23,6 +23,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.content_hashes import Listing, listing
 from cmt_cli.data.files.origin import is_generated, is_present
 from cmt_cli.data.files.stored_stream import read_stream, write_stream
+from cmt_cli.data.files.stream_content import identified
 
 FOLDER = "streams"  # below the cache
 MIN_BYTES = 2 * 2**20  # of a stream's files; below, reading takes about as long as finding what was kept
@@ -110,5 +111,5 @@ def _opened(folder: Path, cache: Path) -> Stream | None:
 
 def _kept(stream: Stream, folder: Path, cache: Path) -> Stream:
     with published(folder) as inner:
-        write_stream(stream, inner)
+        write_stream(identified(stream), inner)
     return read_stream(folder, cache)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cmt_cli.core.stream import Provenance
-from cmt_cli.data.files.generated import written
+from cmt_cli.data.files.generated import generator_version, written
 from cmt_cli.data.files.origin import GENERATED_LICENSE, Layout, Origin, load, origin
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, labels_of
@@ -85,7 +85,11 @@ def read_splits(
 
 def generated_corpus(name: str, generated: Generator, split_policy: SplitPolicy) -> tuple[LabelledCorpus, Provenance]:
     """Return a generated corpus without files, for `data=world_...`."""
-    return _cleaned(generated.corpus(), Provenance(name, "generated", GENERATED_LICENSE), split_policy)
+    return _cleaned(generated.corpus(), _generated(name), split_policy)
+
+
+def _generated(name: str) -> Provenance:
+    return Provenance(name, "generated", GENERATED_LICENSE, generator=generator_version())
 
 
 def _cleaned(

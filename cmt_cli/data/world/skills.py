@@ -23,6 +23,7 @@ from typing import Literal
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Episodes, Example, Provenance, Stream, Task, TestSet
+from cmt_cli.data.files.generated import generator_version
 from cmt_cli.data.files.origin import GENERATED_LICENSE
 from cmt_cli.data.labelled.items import SPLITS
 from cmt_cli.data.world.labelled_corpus import SplitSizes, names_of_split
@@ -85,7 +86,9 @@ def world_skills(
         tests.append(TestSet(name, made[evaluated], metric="em", learned_at=index, gives_task=gives_task))
     note = f"{sizes.num_train} training and {len(tests[0].examples)} {evaluated} examples per task; chance 1/6"
     split: Literal["test", "validation"] = "test" if evaluated == "test" else "validation"
-    provenance = Provenance("world_skills", "generated", GENERATED_LICENSE, note=note, split=split)
+    provenance = Provenance(
+        "world_skills", "generated", GENERATED_LICENSE, note=note, split=split, generator=generator_version()
+    )
     return Stream("world_skills", tasks, tests, Episodes(), provenance)
 
 

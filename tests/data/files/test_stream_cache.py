@@ -175,6 +175,16 @@ def test_a_damaged_stream_is_read_anew_with_a_warning(
     assert source.num_reads == 2
 
 
+@pytest.mark.parametrize(("old", "new"), [('"em"', '"f1"'), ('"index": 0', '"index": 1'), ('"b": "1"', '"b": "2"')])
+def test_a_stream_record_with_another_value_is_not_believed(source: Source, old: str, new: str) -> None:
+    source.get()
+    file = source.kept[0] / "stream.json"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.warns(UserWarning, match="damaged"):
+        assert plain(source.get()) == plain(SINGLE_PROCESS)
+
+
 def test_files_changing_during_reading_are_not_kept(source: Source) -> None:
     def build() -> Stream:
         (source.files / "train.csv").write_text("Q?,C\n")
