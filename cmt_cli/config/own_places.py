@@ -16,6 +16,7 @@ from cmt_cli.config import catalog
 from cmt_cli.config.value_types import TARGET
 
 _CACHE = "cache"  # the parameter of every stream that generates or unpacks files
+_SOURCE, _MODEL, _MODELS = "source", "name_or_path", "models"  # a folder that is made, its key, its place in the cache
 _OWN_STREAMS = "cmt_cli.data."
 _FILES = {"cmt_cli.running.loggers.JsonLines": ("path", "events.jsonl")}  # by target: parameter, name beside the runs
 
@@ -36,7 +37,7 @@ def confined(config: Mapping[str, Any], paths: Mapping[str, str]) -> tuple[dict[
         f"paths.{name}": str(named[name]) for name in paths if name in named and not _same(named[name], paths[name])
     }
     changed = dict(config)
-    for group in ("data", "logger"):
+    for group in ("data", "logger", "model"):
         changed[group] = _placed(config.get(group), paths)
         replaced |= dict(_differences(config.get(group), changed[group], group))
     return changed, replaced
@@ -55,6 +56,9 @@ def _placed(node: Any, paths: Mapping[str, str], *, is_group: bool = True) -> An
     is_place = isinstance(found.get(_CACHE), str) and (is_group or str(found.get(TARGET)).startswith(_OWN_STREAMS))
     if TARGET in found and is_place and not _same(found[_CACHE], paths[_CACHE]):
         found[_CACHE] = paths[_CACHE]
+    if isinstance(found.get(_SOURCE), Mapping) and isinstance(found.get(_MODEL), str):
+        own = str(Path(paths[_CACHE]) / _MODELS / Path(found[_MODEL]).name)
+        found[_MODEL] = found[_MODEL] if _same(found[_MODEL], own) else own
     key, name = _FILES.get(str(found.get(TARGET)), ("", ""))
     own = str(Path(paths["runs"]) / name)
     if key in found and not _same(found[key], own):

@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cmt_cli.core.exceptions import UserError
 
-SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
 
 
@@ -34,11 +33,6 @@ class Header:
         """Return what a record says about weights from the file."""
         is_exact = self.quantization in ("F32", "F16", "BF16")
         return f"GGUF {self.quantization}" + ("" if is_exact else ", de-quantized")
-
-
-def is_gguf(name_or_path: str) -> bool:
-    """Return whether a model's name is that of a GGUF file, which may be absent."""
-    return name_or_path.endswith(SUFFIX)
 
 
 def refuse_missing_reader(what: str) -> None:

@@ -22,8 +22,8 @@ from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
-from cmt_cli.models.gguf import is_gguf, load_gguf, read_header
-from cmt_cli.models.model_files import commit_of, config_folder, model_folder
+from cmt_cli.models.gguf import load_gguf, read_header
+from cmt_cli.models.model_files import GGUF, commit_of, config_folder, model_folder
 from cmt_cli.models.prepared import Origin, Source, origin_of, prepare
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,7 +55,7 @@ def load(
     one_of(attention, ("sdpa", "eager", "flash_attention_2"), "model.attention")
     if source is not None:
         prepare(source, Path(name_or_path).expanduser())
-    if is_gguf(name_or_path):
+    if Path(name_or_path).suffix == GGUF:
         model, tokenizer, origin = _from_file(Path(name_or_path).expanduser(), form)
         _check_length(name_or_path, model.config, max_tokens)
     else:

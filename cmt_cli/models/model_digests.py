@@ -41,7 +41,7 @@ def digests_of(
         if folder is None:
             return None
         try:
-            files = listing_of(folder, _files(folder))
+            files = listing_of(folder.parent, [folder]) if folder.is_file() else listing_of(folder, _files(folder))
             digests = files.sha256(cache, note) if files is not None else {}
         except OSError as error:
             raise UserError(f"The files of the model in '{folder}' cannot be read: {error}.") from error
@@ -58,9 +58,9 @@ def _folders(node: Any, name: str = "") -> Iterator[tuple[str, Path | None]]:
         return
     given, revision = node.get("name_or_path"), node.get("revision")
     if isinstance(given, str):
-        from cmt_cli.models.model_files import config_folder
+        from cmt_cli.models.model_files import config_folder, gguf_file
 
-        yield name, config_folder(given, revision if isinstance(revision, str) else "main")
+        yield name, gguf_file(given) or config_folder(given, revision if isinstance(revision, str) else "main")
     elif name == _MODEL and node.get("embedded") is True:
         yield name, EMBEDDED
     for key, value in node.items():

@@ -28,6 +28,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.models.model_digests import FILES
 
 CONNECT_SECONDS = 2.0
+GGUF = ".gguf"  # one file with weights, tokenizer and configuration
 
 
 def model_folder(name_or_path: str, revision: str) -> Path:
@@ -76,6 +77,12 @@ def config_folder(name_or_path: str, revision: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(cached).parent if isinstance(cached, str) else None
+
+
+def gguf_file(name_or_path: str) -> Path | None:
+    """Return the GGUF file that a model's name is the path of, None where it names something else or is not here."""
+    path = Path(name_or_path).expanduser()
+    return path if path.suffix == GGUF and path.is_file() else None
 
 
 def missing_files(folder: Path) -> list[str]:
