@@ -69,6 +69,8 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
 
 def _is_place(node: Mapping[Any, Any], key: Any, path: str) -> bool:
     """Return whether a key of the node at `path` says where a run happens rather than what it computes."""
+    if f"{path}.{key}" == "model.name_or_path":
+        return isinstance(node.get("source"), Mapping)  # which says what is made there
     if f"{path}.{key}" in _PLACES:
         return node[key] is None or isinstance(node[key], str)
     return key == "cache" and path.startswith("data.") and str(node.get("_target_", "")).startswith(_OWN_DATA)
