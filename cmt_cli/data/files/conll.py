@@ -13,7 +13,7 @@ BIOES and BILOU at once; one in which most do not is IO (`art-music`), where nei
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 from cmt_cli.core.exceptions import counted
 from cmt_cli.core.spans import Entity, spans
 from cmt_cli.data.files.problems import Problem, name_row
-from cmt_cli.data.files.reading import numbered_lines, read_lines
+from cmt_cli.data.files.reading import numbered_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"
@@ -55,18 +55,7 @@ class _Tagged:
 
 def read_columns(file: Path, problems: list[Problem]) -> list[Sentence]:
     """Read a file of columns; a sentence with a fault is left out, an empty file is a problem."""
-    tagged = list(_column_sentences(file, problems))
-    if tagged and (last := _cut_line(file)):
-        fault = "the file ends within this line, without a line ending: it is cut off, or complete once one is added"
-        problems.append(Problem(file, last, fault, row=tagged[-1].name))
-        tagged[-1].is_faulty = True
-    return _sentences(file, tagged, problems)
-
-
-def _cut_line(file: Path) -> int | None:
-    """Return the number of a last line that has text but no line ending."""
-    lines = deque(enumerate(read_lines(file, []), start=1), maxlen=1)
-    return next((number for number, line in lines if line.strip() and not line.endswith(("\n", "\r"))), None)
+    return _sentences(file, list(_column_sentences(file, problems)), problems)
 
 
 def read_token_lines(file: Path, problems: list[Problem]) -> list[Sentence]:
@@ -76,7 +65,7 @@ def read_token_lines(file: Path, problems: list[Problem]) -> list[Sentence]:
 
 def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
     sentence, num_columns, start = _Tagged(0, 1), 0, len(problems)
-    for number, line, is_faulty in numbered_lines(file, problems):
+    for number, line, is_faulty in numbered_lines(file, problems, must_end=True):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if not any(columns) or columns[0] == DOCUMENT_START:
             if sentence.tokens:
@@ -110,7 +99,7 @@ def _column_fault(columns: Sequence[str], num_columns: int) -> str | None:
 
 
 def _line_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
-    for number, line, is_faulty in numbered_lines(file, problems):
+    for number, line, is_faulty in numbered_lines(file, problems, must_end=True):
         if not line.strip():
             continue
         text, mark, _ = line.partition(f" {END_OF_TOKENS}")

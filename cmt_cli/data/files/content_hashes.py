@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.atomic import write_json
 from cmt_cli.data.files.reading import sha256_of
+from cmt_cli.data.files.regular_files import entries
 
 FOLDER = "hashes"  # below the cache
 MAX_FILES = 50_000  # a path with more is somebody's home, and listing it takes longer than reading a stream
@@ -70,22 +69,6 @@ def listing(root: Path) -> Listing | None:
     except OSError:
         return None
     return Listing(root, stamps) if stamps else None
-
-
-def entries(root: Path) -> Iterator[Path]:
-    """Yield what lies at a path, itself or all below it, but for folders; links are followed, each folder once."""
-    if not root.is_dir():
-        yield root
-        return
-    entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
-    for folder, inner, names in os.walk(root, followlinks=True):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in entered:
-            inner.clear()
-            continue
-        entered.add((state.st_dev, state.st_ino))
-        yield from (Path(folder) / name for name in sorted(names))
-        inner.sort()
 
 
 def _read(index: Path) -> dict[str, tuple[Stamp, str]]:
