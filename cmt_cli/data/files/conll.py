@@ -13,18 +13,20 @@ BIOES and BILOU at once; one in which most do not is IO (`art-music`), where nei
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cmt_cli.core.exceptions import counted
+from cmt_cli.core.exceptions import CmtWarning, counted
 from cmt_cli.core.spans import Entity, spans
 from cmt_cli.data.files.problems import Problem, name_row
 from cmt_cli.data.files.reading import numbered_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"
+MAX_COLUMNS = 64  # CoNLL-U has 10
 _PREFIXED = re.compile(r"[BIESLU]-.")
 
 
@@ -84,6 +86,12 @@ def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
         sentence.tags.append(columns[-1])
         sentence.is_faulty |= is_faulty or bool(fault)
     if sentence.tokens:
+        warnings.warn(
+            f"{file} ends without an empty line behind its last sentence, which begins at line {sentence.line}: if the "
+            "file is cut off there, get the whole one.",
+            CmtWarning,
+            stacklevel=2,
+        )
         name_row(problems, start, sentence.name)
         yield sentence
 
@@ -91,6 +99,8 @@ def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
 def _column_fault(columns: Sequence[str], num_columns: int) -> str | None:
     if len(columns) < 2:
         return f"has one column, '{columns[0][:40]}'; a token and its tag are needed, with a tab or space between"
+    if len(columns) > MAX_COLUMNS:
+        return f"has {counted(len(columns), 'column')}, as no layout has: its line endings are lost, or it is no table"
     if len(columns) != num_columns:
         return f"has {counted(len(columns), 'column')} where the first line has {num_columns}"
     if not columns[0]:
@@ -102,11 +112,14 @@ def _line_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
     for number, line, is_faulty in numbered_lines(file, problems, must_end=True):
         if not line.strip():
             continue
-        text, mark, _ = line.partition(f" {END_OF_TOKENS}")
+        text, mark, rest = line.partition(f" {END_OF_TOKENS}")
         pairs = [pair.rpartition(":") for pair in text.split()]
         faulty = next((token + colon + tag for token, colon, tag in pairs if not token or not tag), None)
         if not mark:
             problems.append(Problem(file, number, f"lacks ' {END_OF_TOKENS}' after its token:tag pairs"))
+        elif f" {END_OF_TOKENS}" in rest:
+            fault = f"has several ' {END_OF_TOKENS}': it is more than one sentence, whose line endings are lost"
+            problems.append(Problem(file, number, fault))
         elif faulty is not None or not pairs:
             problems.append(
                 Problem(file, number, f"'{(faulty or '')[:40]}' is no pair of a token and a tag, token:tag")
