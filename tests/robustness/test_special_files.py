@@ -105,7 +105,7 @@ def test_commands_do_not_wait_for_pipes_in_runs(name: str, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_an_index_of_runs_that_is_a_pipe_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_as_index_of_runs_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Path("runs") / "toy", "toy")
     pipe(Path("runs") / INDEX_NAME)
     assert cmt("runs") == 0

@@ -27,7 +27,7 @@ def test_scores_over_all_learned_tasks_are_a_series() -> None:
     assert seen_rows({0: {"a": {"em": 0.0}}}, num_rows=1) == {}
 
 
-def test_texts_that_begin_formulas_are_marked_and_read_back(tmp_path: Path) -> None:
+def test_formulas_are_marked_and_read_back(tmp_path: Path) -> None:
     tests = ["=1+1", "+a", "-b", "@c", "\td", "\re", "'=f", "''-g", "'h", "-0.5", "+3e-2", "plain", "\uff1di", ""]
     cells: Cells = {0: {test: {"em": -0.5, "=m": 1.0} for test in tests}}
     write_cells(tmp_path / "scores.csv", cells)

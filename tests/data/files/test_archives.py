@@ -153,7 +153,7 @@ def test_a_cut_zip_is_said_to_be_cut(tmp_path: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.bz2", "tar.xz"])
-def test_a_cut_tar_is_a_problem_wherever_it_is_cut(tmp_path: Path, ending: str) -> None:
+def test_a_cut_tar_is_a_problem_at_any_place(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     with tarfile.open(path, "w") as archive:
         for i in range(4):
@@ -205,7 +205,7 @@ def test_unpacking_stops_at_limits_that_it_names(
     assert extract(archive, tmp_path / "out") == []
 
 
-def test_little_that_unpacks_to_very_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_RATIO_COUNTS_FROM", 2**20)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(2**21))
@@ -241,7 +241,7 @@ def test_members_that_stand_twice_or_very_deep_are_refused(tmp_path: Path) -> No
     assert "folders deep" in told(put_zip(tmp_path / "a.zip", {"d/" * 40 + "f": "x"}), tmp_path)
 
 
-def test_a_member_that_lies_about_its_size_is_a_problem(tmp_path: Path) -> None:
+def test_a_member_with_a_wrong_size_is_a_problem(tmp_path: Path) -> None:
     raw = bytearray(put_zip(tmp_path / "a.zip", {"f": "x" * 5000}).read_bytes())
     place = raw.index(b"PK\x01\x02")
     raw[place + 24 : place + 28] = (10).to_bytes(4, "little")

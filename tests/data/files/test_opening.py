@@ -71,7 +71,7 @@ def test_packed_data_stop_at_limits_that_they_name(
     assert "set CMT_MAX_UNPACKED_RATIO" in lines_of(tmp_path / "text")[1][0].message
 
 
-def test_a_huge_line_is_a_problem_that_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_line_is_told_with_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CMT_MAX_LINE_BYTES", "1000")
     (tmp_path / "text").write_bytes(b"short\n" + b"x" * 999 + b"\n" + b"y" * 1001)
     found, (problem,) = lines_of(tmp_path / "text")
@@ -114,7 +114,7 @@ READERS: dict[str, Callable[[Path, list[Problem]], Any]] = {
     ],
     ids=lambda value: value.decode("latin-1")[:4] if isinstance(value, bytes) else "",
 )
-def test_every_reader_names_what_is_no_file_of_its_kind(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+def test_readers_name_files_of_other_kinds(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     problems: list[Problem] = []
     found = READERS[name](tmp_path / name, problems)
