@@ -25,6 +25,7 @@ from typing import Any
 from cmt_cli.analysis.repetitions import experiment_of, flat, order_of
 from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.result import RunResult
+from cmt_cli.data.files.regular_files import SpecialFileError, read_regular
 from cmt_cli.running.run_files import read_config, read_result
 
 INDEX_NAME = ".index"
@@ -201,8 +202,8 @@ def _checksum(text: str) -> str:
 def _read(root: Path) -> dict[Path, RunEntry]:
     """Return the entries of the index; a line that is torn, damaged or of another version counts for nothing."""
     try:
-        first, *lines = (root / INDEX_NAME).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
+        first, *lines = read_regular(root / INDEX_NAME).decode().split("\n")
+    except (OSError, UnicodeDecodeError, SpecialFileError):
         return {}
     if first != _FIRST_LINE:
         return {}

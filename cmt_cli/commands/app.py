@@ -26,7 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
+from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, put, say, spell_controls_in_logs
 
 app = typer.Typer(
     name="cmt",
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the console script."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in given
-    if not debug:
-        sys.excepthook = _one_line
+    sys.excepthook = _whole if debug else _one_line
     print_own_warnings()
+    spell_controls_in_logs()
     hide_library_bars()
     try:
         typer.main.get_command(app)(args=given, prog_name="cmt")
@@ -71,13 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _leave(message: str, code: int, shown: BaseException | None) -> NoReturn:
     if shown is not None:
-        traceback.print_exception(shown)
+        put("".join(traceback.format_exception(shown)), sys.stderr)
     say(message, sys.stderr)
     raise SystemExit(code)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     say(f"{kind.__name__}: {error}\nRun the command again with --debug for the traceback.", sys.stderr)
+
+
+def _whole(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    put("".join(traceback.format_exception(kind, error, trace)), sys.stderr)
 
 
 if __name__ == "__main__":

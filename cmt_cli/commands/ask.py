@@ -23,17 +23,16 @@ def ask(
     debug: Debug = False,
 ) -> None:
     """Answer a question from an adapted run, with the documents that it used and their weights."""
-    from rich.console import Console
-
     from cmt_cli.commands import run_folders
     from cmt_cli.running import job
     from cmt_cli.running.answering import AdaptedModel
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.terminal import paragraph
 
     folder = run_folders.find(run)
     model = AdaptedModel.of(job.load(folder, tuple(trust or ())), folder)
     answer = model.answer(question)
-    console = Console(highlight=False)
+    console = open_console()
     paragraph(console, "", answer.text or "(empty answer)", style="bold")
     if answer.documents:
         console.print(_documents_table(answer, model.stream))
@@ -43,8 +42,9 @@ def ask(
 
 
 def _documents_table(answer: Answer, stream: Stream) -> Table:
-    from rich.markup import escape
     from rich.table import Table
+
+    from cmt_cli.running.console import line
 
     known = {document.id: document for task in stream.tasks for document in task.documents}
     table = Table("weight", "document", "date", "begins", box=None, pad_edge=False, header_style="bold")
@@ -52,5 +52,6 @@ def _documents_table(answer: Answer, stream: Stream) -> Table:
         document = known.get(name)
         words = document.text.split() if document else []
         begin = " ".join(words[:_SHOWN_WORDS]) + (" ..." if len(words) > _SHOWN_WORDS else "")
-        table.add_row(f"{weight:.3f}", escape(name), (document.date if document else None) or "", escape(begin))
+        date = (document.date if document else None) or ""
+        table.add_row(f"{weight:.3f}", line(name), line(date), line(begin))
     return table

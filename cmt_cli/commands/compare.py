@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,11 +34,11 @@ def compare(
         raise UserError(
             f"There is no folder '{run_folders.RUNS}' here. Name runs, or folders of runs: `cmt compare FOLDER`."
         )
-    from rich.console import Console
-
     from cmt_cli.analysis import compare_runs
     from cmt_cli.analysis.comparison import Options
     from cmt_cli.reporting import latex_tables, tables
+    from cmt_cli.running.console import open_console
+    from cmt_cli.running.terminal import json_text, put
 
     keys, metrics = (tuple(filter(None, map(str.strip, text.split(",")))) for text in (by, metric))
     options = Options(tuple(where or ()), keys, metrics, baseline, interval)
@@ -48,9 +47,9 @@ def compare(
     with run_folders.reading() as progress:
         comparison = compare_runs.compare(folders, options, progress)
     if format_ == "table":
-        tables.print_comparison(comparison, Console())
+        tables.print_comparison(comparison, open_console())
     elif format_ == "json":
-        print(json.dumps(dataclasses.asdict(comparison), indent=2, default=str))
+        put(json_text(dataclasses.asdict(comparison), indent=2, default=str) + "\n")
     else:
         written = {"markdown": tables.to_markdown, "csv": tables.to_csv, "latex": latex_tables.to_latex}
-        print(written[format_](comparison), end="")
+        put(written[format_](comparison))

@@ -82,7 +82,9 @@ def names(context: typer.Context, incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Complete the names of the runs in `runs/`."""
-    return [name for name in run_names() if name.startswith(incomplete)]
+    return [
+        name for name in run_names() if name.startswith(incomplete) and name.isprintable()
+    ]  # a shell prints them raw
 
 
 def models(incomplete: str) -> list[str]:

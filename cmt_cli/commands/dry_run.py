@@ -15,6 +15,7 @@ from cmt_cli.config import check, compose
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
+from cmt_cli.running.console import open_console
 from cmt_cli.running.inputs import compare_inputs
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
@@ -28,7 +29,7 @@ _END_CHARACTERS = 100  # of a long prompt's text, at either end
 
 def report(request: check.Request) -> None:
     """Check every job, then print them; raise UserError at the first that could not run."""
-    console = Console(highlight=False)
+    console = open_console()
     jobs = compose.jobs(request.overrides, request.dirs()) if request.multirun else [list(request.overrides)]
     streams: dict[str, Stream] = {}
     reports: list[list[Line]] = []
@@ -39,11 +40,11 @@ def report(request: check.Request) -> None:
             raise UserError(f"Job {number}: {error}" if len(jobs) > 1 else str(error)) from error
     shared, own = once(reports)
     if len(jobs) > 1 and shared:
-        console.print("[bold]all jobs[/]")
+        console.print("all jobs", style="bold")
     _print(console, shared)
     for number, (overrides, lines) in enumerate(zip(jobs, own, strict=True)):
         if request.multirun:
-            console.print(f"[bold]job {number}[/]", end=" ")
+            console.print(f"job {number}", style="bold", end=" ")
             paragraph(console, "", " ".join(override for override in overrides if override not in request.overrides))
         _print(console, lines)
     paragraph(console, "", f"Checked {counted(len(jobs), 'job')}; no weights were loaded.")

@@ -5,7 +5,6 @@ Every line fits the terminal; elsewhere 80 columns, or COLUMNS.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,9 @@ from cmt_cli.commands import option_page, option_text
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import KINDS, MATRIX, Option
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.running.console import line as one_line
+from cmt_cli.running.console import open_console
+from cmt_cli.running.terminal import json_text, paragraph, put
 
 Row = Mapping[str, str]
 
@@ -62,11 +63,11 @@ def matrix(dirs: Sequence[Path]) -> list[Row]:
 
 def show(kind: str, dirs: Sequence[Path], *, name: str | None = None, as_json: bool) -> None:
     """Print a list, or all about the entry `name` of it, for people or as JSON for programs."""
-    console = Console(highlight=False)
+    console = open_console()
     if name is not None:
         _show_one(kind, name, dirs, console, as_json=as_json)
     elif as_json:
-        print(json.dumps(rows(kind, dirs), indent=2, ensure_ascii=False))
+        put(json_text(rows(kind, dirs), indent=2) + "\n")
     elif kind == MATRIX:
         _print_matrix(dirs, console)
     else:
@@ -83,7 +84,7 @@ def _show_one(kind: str, name: str, dirs: Sequence[Path], console: Console, *, a
     (row,) = (row for row in rows(kind, dirs) if row["name"] == name)
     settings = [asdict(setting) for setting in option_text.settings(option.path)]
     found = {**row, "description": option_text.description(option), "file": str(option.path), "settings": settings}
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    put(json_text(found, indent=2) + "\n")
 
 
 def _print_list(kind: str, dirs: Sequence[Path], console: Console) -> None:
@@ -97,11 +98,12 @@ def _print_list(kind: str, dirs: Sequence[Path], console: Console) -> None:
         groups.setdefault(_heading(kind, option), []).append(option)
     for heading, members in sorted(groups.items()):
         if heading:
-            console.print(Text(heading, style="bold"))
+            console.print(one_line(heading, "bold"))
         for option in members:
             text = option_text.first_sentence(option_text.description(option)) or option.facts.get("stores", "")
             line = option_text.shortened(text, max(_MIN_TEXT, console.width - name_width - 4))
-            console.print(Text(f"  {option.name:{name_width}}  {line[:1].upper()}{line[1:]}".rstrip()), soft_wrap=True)
+            shown = f"  {option.name:{name_width}}  {line[:1].upper()}{line[1:]}".rstrip()
+            console.print(one_line(shown), soft_wrap=True)
     more = "; `cmt list matrix`: what goes together" if kind in ("methods", "data") else ""
     console.print(Text(f"`cmt list {kind} NAME`: all about one{more}.", style="dim"), soft_wrap=True)
 
@@ -126,10 +128,10 @@ def _print_matrix(dirs: Sequence[Path], console: Console) -> None:
         kinds.setdefault(stream.facts.get("kind", _NO_KIND), []).append(stream)
     methods = catalog.options("method", dirs)
     name_width = max((len(method.name) for method in methods), default=0)
-    console.print(Text(f"{'':{name_width}}  {'  '.join(kinds)}", style="bold"), soft_wrap=True)
+    console.print(one_line(f"{'':{name_width}}  {'  '.join(kinds)}", "bold"), soft_wrap=True)
     lacking: dict[str, list[str]] = {}
     for method in methods:
-        line = Text(f"{method.name:{name_width}}")
+        line = one_line(f"{method.name:{name_width}}")
         for kind, streams in kinds.items():
             missing = catalog.incompatibility(method, streams[0])
             line.append("  ").append(f"{'no' if missing else 'yes':{len(kind)}}", "dim" if missing else "green")

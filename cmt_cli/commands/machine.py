@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
-from rich.console import Console
-
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import counted
+from cmt_cli.running.console import open_console
 from cmt_cli.running.terminal import paragraph
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
@@ -27,7 +26,7 @@ Lines = Mapping[str, str]
 
 def report() -> None:
     """Print what is here, what is missing and how to get it."""
-    console = Console(highlight=False)
+    console = open_console()
     from cmt_cli.commands import stream_files
 
     sections = {
@@ -39,7 +38,7 @@ def report() -> None:
     }
     width = max(len(name) for lines in sections.values() for name in lines)
     for title, lines in sections.items():
-        console.print(f"[bold]{title}[/]")
+        console.print(title, style="bold")
         for name, text in lines.items():
             paragraph(console, f"  {name:{width}} ", text)
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from cmt_cli.commands import option_text
 from cmt_cli.commands.option_text import Setting
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import Option
+from cmt_cli.running.console import line as one_line
 from cmt_cli.running.terminal import paragraph
 
 _COMMENT_COLUMN = 30  # where the comments of settings begin
@@ -24,7 +24,7 @@ _FIRST_STREAM, _FIRST_METHODS = "streamingqa", ("cmt", "replay", "finetune")  # 
 
 def show(option: Option, heading: str, dirs: Sequence[Path], console: Console) -> None:
     """Print everything about an option; `heading` is its family or scenario."""
-    console.print(Text.assemble((option.name, "bold"), f" ({heading})" if heading else ""), soft_wrap=True)
+    console.print(one_line(option.name, "bold") + one_line(f" ({heading})" if heading else ""), soft_wrap=True)
     paragraph(console, "", option_text.description(option))
     facts = {key: value for key, value in option.facts.items() if key not in ("about", "family")}
     lines = [*facts.items(), *_partners(option, dirs), *_parts(option, dirs)]
@@ -95,7 +95,7 @@ def _print_settings(lines: Sequence[Setting], console: Console) -> None:
         start = max(column, len(text) + 2) if text else column
         parts = textwrap.wrap(line.comment, max(20, console.width - start), break_long_words=False)
         for part in parts:
-            console.print(Text.assemble(f"{text:{start}}", (part, "dim")), soft_wrap=True)
+            console.print(one_line(f"{text:{start}}") + one_line(part, "dim"), soft_wrap=True)
             text = ""
 
 

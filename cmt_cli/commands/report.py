@@ -23,15 +23,14 @@ def report(
     pdf: Annotated[Path | None, typer.Option(help="Also save the figures as vector pdf in this folder.")] = None,
 ) -> None:
     """Write one HTML file with the figures, examples, settings and provenance of runs; it needs no network."""
-    from rich.console import Console
-
     from cmt_cli.reporting import html_report, paper_figures
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.progress import ProgressDisplay
     from cmt_cli.sweeps.folder import with_sweeps
 
     folders = [Path(name) if Path(name).is_dir() else run_folders.find(name) for name in runs]
     comparison = html_report.compared(with_sweeps(folders))
-    display = ProgressDisplay(Console(stderr=True))
+    display = ProgressDisplay(open_console(stderr=True))
     try:
         written = html_report.write_report(comparison, output, title=title, rows=examples, progress=display)
         figures = [

@@ -11,6 +11,7 @@ import typer
 
 from cmt_cli.commands.options import ConfigDir, Debug, NumProcesses, Overrides, RunName, Trust
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.running.terminal import put
 
 if TYPE_CHECKING:
     from cmt_cli.config.check import Request
@@ -37,7 +38,7 @@ def run(
 
         checks.report(request)
     elif cfg is not None:
-        print(shown_config(request, cfg), end="")
+        put(shown_config(request, cfg))
     elif multirun:
         from cmt_cli.commands import sweep
         from cmt_cli.distributed import torchrun

@@ -38,11 +38,10 @@ def reading() -> Iterator[Callable[[str, int, int], None]]:
         if total < _WORTH_A_BAR:
             return
         if not bars:
-            from rich.console import Console
-
+            from cmt_cli.running.console import open_console
             from cmt_cli.running.progress import ProgressDisplay
 
-            bars.append(ProgressDisplay(Console(stderr=True)))
+            bars.append(ProgressDisplay(open_console(stderr=True)))
         bars[0](description, done, total)
 
     try:

@@ -18,6 +18,7 @@ from rich.text import Text
 from cmt_cli.commands.next_commands import needs_baseline, next_commands
 from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
+from cmt_cli.running.console import line
 from cmt_cli.running.run_files import read_config, read_error
 from cmt_cli.running.terminal import paragraph
 
@@ -37,8 +38,8 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
         console.print()
         paragraph(console, "", f"{primary.metric}, after each task (rows) on each test (columns)")
         console.print(matrix_table(primary, console.width), highlight=False)
-        for line in _legend(primary, console.width):
-            paragraph(console, "", line)
+        for told in _legend(primary, console.width):
+            paragraph(console, "", told)
         console.print()
         console.print(_metrics_table(result), highlight=False)
         for reason, names in without_value(result).items():
@@ -68,8 +69,8 @@ def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, 
     generated = f"GENERATED{', a stand-in for the real data set' if stands_in else ''}"
     labels = [generated] if data["source"] == "generated" else []
     labels += ["VALIDATION split, no test result"] if result.split == "validation" else []
-    label = (", ".join(labels), "bold reverse") if labels else "real"
-    console.print(Text.assemble("Data: ", label), highlight=False)
+    label = (", ".join(labels), "bold reverse") if labels else ("real",)
+    console.print(line("Data: ") + line(*label))
     paragraph(console, "      ", counts)
     if data.get("note"):
         paragraph(console, "      ", data["note"])
@@ -148,13 +149,13 @@ def _metrics_table(result: RunResult) -> Table:
     others = [m for m in ("f1",) if m in result.matrices and m != result.primary_metric]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("metric", result.primary_metric, *others, "formula"):
-        table.add_column(name, no_wrap=name == "metric")
+        table.add_column(line(name), no_wrap=name == "metric")
     for name, metric in result.metrics.items():
         if "/" not in name.partition("[")[0]:  # a probe's name may hold anything
             values = [metric, *(result.metrics.get(f"{other}/{name}") for other in others)]
             shown = ["-" if v is None or v.value is None else f"{v.value:.3f}" for v in values]
             if any(text != "-" for text in shown):
-                table.add_row(name, *shown, Text(metric.formula))
+                table.add_row(line(name), *shown, line(metric.formula))
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ import typer
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import AsJson, Where
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.running.terminal import in_line, json_text, put
 
 if TYPE_CHECKING:
     from cmt_cli.analysis.run_index import Progress, RunEntry
@@ -37,7 +37,7 @@ def runs(
     extra = [sort.removeprefix("-")] if sort else []
     shown = [key for key in extra if key not in SHOWN]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # programs get every column
-    print(to_json(entries) if as_json else to_text(entries, folder, shown, width=width))
+    put((to_json(entries) if as_json else to_text(entries, folder, shown, width=width)) + "\n")
 
 
 def chosen_runs(
@@ -86,7 +86,7 @@ def to_text(entries: Sequence[RunEntry], folder: Path, extra: Sequence[str] = ()
         wanted = [_shown(value_of(entry, key)) for key in extra]
         scores = [str(head["primary_metric"]), _shown(head["aa"]), _shown(head["fgt"])]
         where = entry.folder.relative_to(folder) if entry.folder != folder else entry.folder
-        rows.append([*names, *wanted, *scores, _date(entry.stamp[0]), str(where)])
+        rows.append([*map(in_line, (*names, *wanted, *scores)), _date(entry.stamp[0]), in_line(str(where))])
     if width is not None and width < _WIDE:
         rows = [[cell for head, cell in zip(heads, row, strict=True) if head not in _ONLY_WIDE] for row in rows]
         heads = rows[0]
@@ -103,7 +103,7 @@ def to_json(entries: Sequence[RunEntry]) -> str:
         | {key: e.detail[key] for key in wanted}
         for e in entries
     ]
-    return json.dumps(found, indent=1, ensure_ascii=False)
+    return json_text(found, indent=1)
 
 
 def _shown(value: Any) -> str:

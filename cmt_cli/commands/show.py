@@ -16,12 +16,11 @@ def show(run: RunName) -> None:
 
 def print_run(folder: Path) -> None:
     """Print a run's record; raise UserError where nothing has been recorded yet."""
-    from rich.console import Console
-
     from cmt_cli.commands import run_text
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.run_files import read_result
 
     result = read_result(folder)
     if result is None:
         raise UserError(f"{folder} has no result.json yet.")
-    run_text.show(result, folder, Console())
+    run_text.show(result, folder, open_console())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from cmt_cli.config import catalog, targets
@@ -19,7 +18,8 @@ from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.problems import ProblemError
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.running.console import open_console
+from cmt_cli.running.terminal import in_line, paragraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def check(settings: StreamSettings) -> None:
         raise UserError(f"data={name} is generated and reads no files; leave --path {data['path']} out.")
     targets.check_arguments({"data": data}, settings.trusted)
     targets.check_parts({"data": data}, settings.trusted)
-    console = Console(highlight=False)
+    console = open_console()
     try:
         stream: Stream = targets.instantiate(data, settings.trusted)
     except ProblemError as error:
@@ -97,7 +97,7 @@ def prepare(name: str) -> None:
         return
     path = Path(settings.data["path"]).expanduser()
     if layout.fetch is not None:
-        with Progress() as bars:
+        with Progress(console=open_console()) as bars:
             bar = bars.add_task(name)
             made = fetched(layout, path, lambda what, done, total: _advance(bars, bar, what, done, total))
         if made:
@@ -110,7 +110,7 @@ def prepare(name: str) -> None:
 
 
 def _advance(bars: Progress, bar: TaskID, what: str, done: int, total: int) -> None:
-    bars.update(bar, description=what, completed=done, total=total or None)
+    bars.update(bar, description=in_line(what), completed=done, total=total or None)
 
 
 def _how(layout: Layout[Any, Any], path: Path) -> str:

@@ -18,11 +18,9 @@ import typer
 from cmt_cli.commands.options import AsJson, Debug, SweepName, TrustSweep
 from cmt_cli.commands.run_folders import RUNS
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.running.terminal import paragraph, say
+from cmt_cli.running.terminal import json_text, paragraph, put, say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from cmt_cli.config.check import Request
     from cmt_cli.sweeps.status import JobState, SweepStatus
 
@@ -39,9 +37,9 @@ def status(sweep: SweepName, as_json: AsJson = False) -> None:
 
     found = read_status(find_sweep(sweep, RUNS))
     if as_json:
-        print(json.dumps(found.to_json(), indent=2))
+        put(json_text(found.to_json(), indent=2) + "\n")
     else:
-        _print(found, _console())
+        _print(found)
 
 
 @app.command()
@@ -63,7 +61,7 @@ def repeat(
     if found.plan.cwd != str(Path.cwd()):
         raise UserError(f"The sweep's paths count from another folder: `cd {found.plan.cwd}` first.")
     if not found.open and not found.plan.is_sampled:
-        _print(found, _console())
+        _print(found)
         return
     _launch(request, path)
 
@@ -91,31 +89,25 @@ def _launch(request: Request, folder: Path) -> None:
         with RunLock(folder):
             launch(dataclasses.replace(request, overrides=(*kept, place)))
     except StoppedBySignal as stop:
-        _print(read_status(folder), _console(stderr=True))
+        _print(read_status(folder), stderr=True)
         raise StoppedBySignal(f"{stop}.", stop.signal_number) from stop
     found = read_status(folder)
-    _print(found, _console(stderr=True))
+    _print(found, stderr=True)
     if found.open:
         raise SystemExit(1)
 
 
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, stderr=stderr)
-
-
-def _print(found: SweepStatus, console: Console) -> None:
-    from rich.text import Text
-
+def _print(found: SweepStatus, *, stderr: bool = False) -> None:
+    from cmt_cli.running.console import line, open_console
     from cmt_cli.sweeps.status import DONE
 
+    console = open_console(stderr=stderr)
     counts = ", ".join(f"{number} {state}" for state, number in found.counts.items()) or "no jobs yet"
     paragraph(console, "", f"{counted(len(found.jobs), 'job')}: {counts}")
     shown = [job for job in found.jobs if job.state not in DONE]
     for job in shown[:_NUM_SHOWN]:
-        line = Text.assemble((f"{job.state:11} ", _COLORS.get(job.state, "")), found.varied(job))
-        console.print(line + Text(_detail(job)), soft_wrap=True)
+        state = line(f"{job.state:11} ", _COLORS.get(job.state, ""))
+        console.print(state + line(found.varied(job) + _detail(job)), soft_wrap=True)
     if len(shown) > _NUM_SHOWN:
         paragraph(console, "", f"... and {len(shown) - _NUM_SHOWN} more; --json lists all.")
     study = found.path / "study.json"

@@ -28,9 +28,8 @@ def sync(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what waits.")] = False,
 ) -> None:
     """Upload what was not uploaded yet; a second call goes on where the first one stopped."""
-    from rich.console import Console
-
     from cmt_cli.commands import run_folders
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.progress import ProgressDisplay
     from cmt_cli.tracking import connection, sync
 
@@ -43,7 +42,7 @@ def sync(
         for run in found:
             say(f"{run.folder}: {len(run.parts)} to upload{', still running' if run.is_running else ''}")
         return
-    display = ProgressDisplay(Console(stderr=True))
+    display = ProgressDisplay(open_console(stderr=True))
     try:
         address = connection.server()
         left = sync.sync(found, address=address, run_seconds=run_seconds, progress=display)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.data.files.regular_files import refuse_special
 
 KINDS = {"methods": "method", "data": "data", "models": "model", "experiments": "experiment"}  # groups that are listed
 SIZES = ("embedded", "small", "large")  # of base models; conf/size says which is which
@@ -50,6 +51,8 @@ def search_dirs(config_dir: Path | None) -> list[Path]:
         return [conf_dir()]
     if not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: there is no such folder. It must hold group folders like method/.")
+    for group in conf_dir().iterdir():  # not all below it: that may be a whole project
+        refuse_special(config_dir / group.name)
     return [conf_dir(), config_dir.resolve()]
 
 

@@ -25,6 +25,8 @@ from huggingface_hub.errors import (
 )
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.data.files.opening import foreign
+from cmt_cli.data.files.regular_files import open_regular, refuse_special
 from cmt_cli.models.model_digests import FILES
 
 CONNECT_SECONDS = 2.0
@@ -56,6 +58,9 @@ def local_folder(name_or_path: str, revision: str) -> Path | None:
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
+        for entry in path.iterdir():
+            if not entry.is_dir():
+                refuse_special(entry)
         _check_complete(path)
         return path
     if name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1 or not name_or_path:
@@ -160,6 +165,10 @@ def _check_complete(folder: Path) -> None:
             f"'{folder}' is not a complete model folder: {', '.join(missing[:3])} is missing. Expected are "
             "config.json, a tokenizer and weights as safetensors (pickled weights, pytorch_model.bin, are not read)."
         )
+    for file in sorted(file for pattern in FILES for file in folder.glob(pattern)):
+        with open_regular(file) as stream:
+            if fault := foreign(stream.read(512)):
+                raise UserError(f"The model's file '{file}' {fault}.")
 
 
 def _advice(name: str) -> str:

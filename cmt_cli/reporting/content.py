@@ -10,6 +10,7 @@ digits; spreads are {mean, sd, values}, with null where nothing was measured.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -210,4 +211,4 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
+    return None if value is None or not math.isfinite(value) else float(f"{value:.{_DIGITS}g}")

@@ -5,10 +5,12 @@ The best mean of each score column is bold, costs are not ranked. The preamble n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cmt_cli.analysis.comparison import COSTS, Comparison, Ranking, Section, less_is_better
 from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section_title, shown, used
+from cmt_cli.running.terminal import visible
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -19,8 +21,9 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
-    "\n": " ",
 }
+_JOINED = re.compile("(?<=([-,`']))(?=\\1)|(?<=[!?])(?=`)")  # where LaTeX makes one sign of two
+_APART = "\0"
 _DIFFERENCE_HEADS = ("line", "metric", "difference", "pairs", "p", "p Holm", "questions", "difference", "p", "p Holm")
 
 
@@ -34,13 +37,14 @@ def to_latex(comparison: Comparison) -> str:
             caption = f"{section_title(section)}: differences from {section.differences[0].baseline}"
             parts.append(_table(caption, _DIFFERENCE_HEADS, rows, num_names=2))
     parts += [_ranking(ranking) for ranking in comparison.rankings]
-    said = "\n".join(f"% {' '.join(note.split())}" for note in notes(comparison))
+    said = "\n".join(f"% {' '.join(visible(note).split())}" for note in notes(comparison))
     return "\n\n".join([r"% needs \usepackage{booktabs}", *parts, *([said] if said else [])]) + "\n"
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is."""
-    return "".join(_ESCAPES.get(mark, mark) for mark in text)
+    """Return text that LaTeX prints as it is, in one line; control characters are spelled."""
+    words = " ".join(visible(text).split())
+    return "".join(_ESCAPES.get(mark, mark) for mark in _JOINED.sub(_APART, words)).replace(_APART, "{}")
 
 
 def _scores(section: Section) -> str:
@@ -83,9 +87,14 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, 
             r"\toprule",
             f"{' & '.join(map(escape, head))} \\\\",
             r"\midrule",
-            *(f"{' & '.join(row)} \\\\" for row in rows),
+            *(f"{_begun(' & '.join(row))} \\\\" for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
         ]
     )
+
+
+def _begun(row: str) -> str:
+    r"""Return a row whose begin is no argument of the `\\` or `\midrule` before it."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row

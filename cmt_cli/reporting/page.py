@@ -18,6 +18,7 @@ from typing import Any
 
 from cmt_cli.core.exceptions import counted
 from cmt_cli.reporting.examples import Packed
+from cmt_cli.running.terminal import visible
 
 SCRIPTS = ("base.js", "charts.js", "figures.js", "examples.js", "origin.js", "main.js")
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
@@ -33,7 +34,7 @@ def to_html(content: Mapping[str, Any], packed: Mapping[str, Packed], *, title: 
     num_methods = sum(len(section["methods"]) for section in content["sections"])
     fields = {
         "policy": html.escape(_policy(script, style)),
-        "title": html.escape(title),
+        "title": _text(title),
         "lead": html.escape(
             f"{counted(num_runs, 'run')} of {counted(num_methods, 'method')}, written on {content['created']}"
         ),
@@ -48,6 +49,11 @@ def to_html(content: Mapping[str, Any], packed: Mapping[str, Packed], *, title: 
     }
     template = (folder / "report.html").read_text(encoding="utf-8")
     return _FIELD.sub(lambda field: fields[field[1]], template)
+
+
+def _text(text: str) -> str:
+    """Return a text of the page, which can hold no half of a surrogate pair and shows control characters."""
+    return html.escape(visible(text))
 
 
 def escaped_json(value: Any) -> str:
@@ -79,7 +85,7 @@ def _fallback(section: Mapping[str, Any]) -> str:
     for method in section["methods"]:
         scores = method["scores"][section["primary"]]
         cells = ["-" if scores[name]["mean"] is None else f"{scores[name]['mean']:.3f}" for name in names]
-        texts = "".join(f"<td>{html.escape(cell)}</td>" for cell in (method["name"], *cells))
+        texts = "".join(f"<td>{_text(cell)}</td>" for cell in (method["name"], *cells))
         rows.append(f"<tr>{texts}</tr>")
-    caption = html.escape(f"{section['data']}, {section['label']}, scored by {section['primary']}")
+    caption = _text(f"{section['data']}, {section['label']}, scored by {section['primary']}")
     return f"<table><caption>{caption}</caption><tr>{head}</tr>{''.join(rows)}</table>"

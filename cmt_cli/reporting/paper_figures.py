@@ -14,6 +14,7 @@ from cmt_cli.analysis.comparison import Comparison
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.reporting import colors
 from cmt_cli.reporting.content import LEARNING, build
+from cmt_cli.tracking.figures import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,14 +119,14 @@ def _matrix(section: Mapping[str, Any], method: Method) -> Figure:
                 color = "black" if (value - low) / (high - low) >= colors.dark_ink_from() else "white"
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=color)
     axes.set_xticks(
-        range(num_tests), labels=[_plain(name) for name in section["tests"]], rotation=60, ha="right", fontsize=6
+        range(num_tests), labels=[plain(name) for name in section["tests"]], rotation=60, ha="right", fontsize=6
     )
     axes.set_yticks(range(num_rows), labels=[str(i) for i in range(num_rows)], fontsize=6)
     axes.set_ylabel("tasks learned")
-    axes.set_title(_plain(f"{method['name']}: {section['data']}, {section['label']}"), fontsize=7)
+    axes.set_title(plain(f"{method['name']}: {section['data']}, {section['label']}"), fontsize=7)
     if any(value is None for row in rows for value in row):
         axes.legend(handles=[Patch(facecolor="white", edgecolor="#888888", hatch="////", label="no score")], fontsize=5)
-    figure.colorbar(drawn, label=section["primary"])
+    figure.colorbar(drawn, label=plain(section["primary"]))
     return figure
 
 
@@ -149,16 +150,11 @@ def _look(i: int) -> dict[str, Any]:
 
 
 def _finish(axes: Axes, section: Mapping[str, Any], x_label: str, y_label: str) -> None:
-    axes.set_xlabel(_plain(x_label))
-    axes.set_ylabel(_plain(y_label))
-    axes.set_title(_plain(f"{section['data']}, {section['label']}"), fontsize=7)
+    axes.set_xlabel(plain(x_label))
+    axes.set_ylabel(plain(y_label))
+    axes.set_title(plain(f"{section['data']}, {section['label']}"), fontsize=7)
     axes.grid(alpha=0.3, linewidth=0.5)
     if axes.get_legend_handles_labels()[0]:
         legend = axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
         for text in legend.get_texts():
-            text.set_text(_plain(text.get_text()))
-
-
-def _plain(text: str) -> str:
-    """Return text in which matplotlib sees no formula."""
-    return text.replace("$", r"\$")
+            text.set_text(plain(text.get_text()))

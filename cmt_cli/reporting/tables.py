@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cmt_cli.analysis.comparison import COSTS, SCORES, Comparison, Difference, Line, Ranking, Section
+from cmt_cli.data.files import spreadsheet
 from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section_title, shown, used
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.running.console import line as one_line
+from cmt_cli.running.terminal import paragraph, visible
 
 _MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
 _WIDE = 140
@@ -26,20 +25,20 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         wide = console.width >= _WIDE or section.scores != SCORES
         scores = section.scores if wide else _MAIN_SCORES
         costs = [cost for cost in COSTS if cost not in scores]
-        console.print(Text(section_title(section), style="bold"))
+        console.print(one_line(section_title(section), "bold"))
         whole = _table(section, (*scores, *costs))
         # Measured without the console's width, to which a measure of a table is cut.
         fits = console.measure(whole, options=console.options.update_width(_UNBOUNDED)).maximum <= console.width
         for table in (whole,) if fits else (_table(section, scores), _table(section, costs)):
             console.print(table, highlight=False)
         if section.differences:
-            console.print(Text(f"against {section.differences[0].baseline}", style="bold"))
+            console.print(one_line(f"against {section.differences[0].baseline}", "bold"))
             _print_differences(section.differences, console)
         console.print()
     for ranking in comparison.rankings:
-        console.print(Text(f"mean rank by {ranking.metric} over {', '.join(ranking.streams)}", style="bold"))
+        console.print(one_line(f"mean rank by {ranking.metric} over {', '.join(ranking.streams)}", "bold"))
         for label, rank, places in ranking.ranks:
-            console.print(Text(f"  {rank:.2f}  {label}  ({', '.join(f'{place:g}' for place in places)})"))
+            console.print(one_line(f"  {rank:.2f}  {label}  ({', '.join(f'{place:g}' for place in places)})"))
         console.print()
     for note in notes(comparison):
         paragraph(console, "", note)
@@ -51,9 +50,9 @@ def _table(section: Section, columns: Sequence[str]) -> Table:
     table.add_column("n", justify="right")
     names = used(section, columns)
     for name in names:
-        table.add_column(Text(SHORT.get(name, name)), justify="right", no_wrap=True)
+        table.add_column(one_line(SHORT.get(name, name)), justify="right", no_wrap=True)
     for line in section.lines:
-        table.add_row(Text(line.label), str(len(line.seeds)), *(shown(line.values[c], c) for c in names))
+        table.add_row(one_line(line.label), str(len(line.seeds)), *(shown(line.values[c], c) for c in names))
     return table
 
 
@@ -62,7 +61,7 @@ def _print_differences(differences: Sequence[Difference], console: Console) -> N
     for i, name in enumerate(_DIFFERENCE_HEADS):
         table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
     for difference in differences:
-        table.add_row(*(Text(cell) for cell in (difference.line, difference.metric, *difference_cells(difference))))
+        table.add_row(*map(one_line, (difference.line, difference.metric, *difference_cells(difference))))
     console.print(table, highlight=False)
 
 
@@ -97,7 +96,8 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _safe(text: str) -> str:
     """Return text in which nothing is a mark of Markdown or HTML."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = " ".join(visible(text).split("\n"))
     for mark in "\\`*_|[]":
         text = text.replace(mark, f"\\{mark}")
     return text
@@ -109,19 +109,18 @@ def _name(line: Line) -> str:
 
 def to_csv(comparison: Comparison) -> str:
     """Return one line per experiment, with means, deviations and bootstrap intervals in full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = list(dict.fromkeys(c for s in comparison.sections for c in (*s.scores, *COSTS)))
     suffixes = ("", "_deviation", "_low", "_high") if _has_intervals(comparison) else ("", "_deviation")
     names = [f"{column}{suffix}" for column in columns for suffix in suffixes]
-    writer.writerow(["data", "source", "split", "metric", "method", "model", "settings", "seeds", *names])
+    heads = ["data", "source", "split", "metric", "method", "model", "settings", "seeds", *names]
+    lines = [spreadsheet.row(heads)]
     for section in comparison.sections:
         for line in section.lines:
             names = [section.data, section.source, section.split, section.primary_metric]
             names += [line.method, line.model, line.settings, " ".join(map(str, line.seeds))]
             numbers = [number for column in columns for number in _numbers(line, column)[: len(suffixes)]]
-            writer.writerow([*names, *("" if n is None else repr(n) for n in numbers)])
-    return text.getvalue()
+            lines.append(spreadsheet.row([*names, *("" if n is None else repr(n) for n in numbers)]))
+    return "".join(lines)
 
 
 def _has_intervals(comparison: Comparison) -> bool:

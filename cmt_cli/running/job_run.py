@@ -116,12 +116,11 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
 
 def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGroup) -> None:
     """Make the baselines that are missing, one after the other; wait where another process is making one."""
-    from rich.console import Console
-
     from cmt_cli.core.device_memory import free_memory
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.lock import FolderInUseError
 
-    console = Console(stderr=True, quiet=processes.rank > 0)
+    console = open_console(stderr=True, quiet=processes.rank > 0)
 
     def missing_runs() -> list[BaselineRun]:
         return [run for run in find_baselines(job, stream, folder).values() if run.reason is not None]
@@ -149,9 +148,8 @@ def _run_stream(
     baselines: Mapping[str, BaselineRun],
     further_loggers: Sequence[Logger] = (),
 ) -> None:
-    from rich.console import Console
-
     from cmt_cli.running.allocation import keep_freed_memory
+    from cmt_cli.running.console import open_console
     from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.stream_loop import run_stream
 
@@ -165,7 +163,7 @@ def _run_stream(
         refuse_unsharded(method, job.config["model"])
     trainer, evaluator = job.build("trainer"), job.build("evaluator")
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
     with _store(job, folder, processes) as store:
         learner = _learner(job, processes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.running.terminal import in_line, paragraph
 
 _LINE_SECONDS = 5.0
 
@@ -42,6 +42,7 @@ class ProgressDisplay:
 
     def __call__(self, description: str, done: int, total: int) -> None:
         """Show that `done` of `total` units of what `description` names are done."""
+        description = in_line(description)
         if self._stretch is None or self._stretch.description != description:
             self._stretch = _Stretch(description, done, time.monotonic())
         left = self._stretch.remaining(done, total)

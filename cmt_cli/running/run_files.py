@@ -17,6 +17,7 @@ import yaml
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.result import RunResult
+from cmt_cli.data.files.regular_files import SpecialFileError
 
 # The same safe subset in C, where libyaml is there: ten times as fast.
 _LOADER: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,6 +31,8 @@ def inside(folder: Path, *names: str) -> Path:
         path = path / name
         if path.is_symlink():
             _refuse_way_out(path, folder)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise SpecialFileError(path, path.stat().st_mode)
     return path
 
 
@@ -52,6 +55,8 @@ def _links(folder: Path) -> Iterator[Path]:
                         yield Path(entry.path)
                     elif entry.is_dir():
                         waiting.append(entry.path)
+                    elif not entry.is_file():  # reading a pipe would hang
+                        raise SpecialFileError(Path(entry.path), entry.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):  # not there, or removed by the process that writes the run
             continue
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.result import SEEN, ScoreMatrix, StepRow
 from cmt_cli.core.stream import TestSet
+from cmt_cli.data.files import spreadsheet
 from cmt_cli.running.run_files import inside
 
 Cells = dict[int, dict[str, dict[str, float | None]]]  # row, or steps inside a task -> test -> metric -> value
@@ -22,7 +22,8 @@ def read_cells(path: Path, *, time: str = "row") -> Cells:
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
                 value = float(line["value"]) if line["value"] else None
-                cells.setdefault(int(line[time]), {}).setdefault(line["test"], {})[line["metric"]] = value
+                at_time = cells.setdefault(int(line[time]), {})
+                at_time.setdefault(spreadsheet.text_of(line["test"]), {})[spreadsheet.text_of(line["metric"])] = value
     return cells
 
 
@@ -35,13 +36,12 @@ def read_steps(folder: Path) -> dict[int, Cells]:
 
 def write_cells(path: Path, cells: Cells, *, time: str = "row") -> None:
     """Write what `read_cells` reads, atomically; numbers are written so that they read back exactly."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((time, "test", "metric", "value"))
+    lines = [spreadsheet.row((time, "test", "metric", "value"))]
     for row in sorted(cells):
         for test, scores in cells[row].items():
-            writer.writerows((row, test, m, "" if v is None else repr(float(v))) for m, v in scores.items())
-    write_text(path, text.getvalue())
+            shown = ((metric, "" if value is None else repr(float(value))) for metric, value in scores.items())
+            lines += [spreadsheet.row((str(row), test, metric, value)) for metric, value in shown]
+    write_text(path, "".join(lines))
 
 
 def matrices(cells: Cells, tests: Sequence[TestSet], *, num_rows: int) -> dict[str, ScoreMatrix]:

@@ -1,14 +1,22 @@
-"""Text for people: wrapped at words to a terminal's width; in a pipe, where programs read it, a paragraph is a line."""
+r"""Text for people: wrapped at words to a terminal's width; in a pipe, where programs read it, a paragraph is a line.
+
+What is printed may come from a data file, a model or somebody else's folder, and a terminal obeys control characters.
+So everything goes through this file, which shows them as `\x1b`, in a pipe too: most pipes end on a terminal. JSON
+keeps every value exactly, since it can spell such characters itself.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 import sys
 import textwrap
+import traceback
 import warnings
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from cmt_cli.core.exceptions import CmtWarning
 
@@ -18,6 +26,29 @@ if TYPE_CHECKING:
 _MOST_INDENT = 10  # columns
 _JOINED = re.compile(r"`[^`\n]*`|(?<!\w)'[^'\n]*'(?!\w)")  # commands, and paths or values between quotes: to be copied
 _GLUE = "\0"  # a space that no line ends at
+# C0 but for tab and newline, DEL, C1, other ends of lines, what turns the direction of text, halves of surrogate pairs
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return a text whose control characters are spelled, `\x1b`; tabs and newlines lay it out and stay."""
+    return _CONTROL.sub(_spelled, text)
+
+
+def in_line(text: str) -> str:
+    """Return a text as `visible` does, for a place in a line or a table: tabs and newlines are spelled too."""
+    return visible(text).replace("\t", r"\x09").replace("\n", r"\x0a")
+
+
+def json_text(value: Any, *, indent: int, default: Callable[[Any], Any] | None = None) -> str:
+    """Return JSON in which the characters that a terminal would obey are spelled; it is read back as the same value."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def columns(stream: IO[str]) -> int | None:
@@ -61,8 +92,13 @@ def say(text: str, stream: IO[str] | None = None, *, label: str = "") -> None:
     print(_labelled(label, text, stream), file=stream)
 
 
+def put(text: str, stream: IO[str] | None = None) -> None:
+    """Print text that is laid out already: nothing is wrapped, and nothing is added at its end."""
+    print(visible(text), end="", file=stream or sys.stdout)
+
+
 def _labelled(label: str, text: str, stream: IO[str]) -> str:
-    return wrapped(label + text, columns(stream), indent=" " * min(len(label), _MOST_INDENT))
+    return wrapped(visible(label + text), columns(stream), indent=" " * min(len(label), _MOST_INDENT))
 
 
 def hide_library_bars() -> None:
@@ -95,7 +131,30 @@ class _OwnWarnings:
         line: str | None = None,
     ) -> None:
         if not issubclass(category, CmtWarning):
-            self._others(message, category, filename, lineno, file, line)
+            self._others(visible(str(message)), category, filename, lineno, file, line)
         elif str(message) not in self._printed:
             self._printed.add(str(message))
             say(f"Warning: {message}", sys.stderr)
+
+
+def spell_controls_in_logs() -> None:
+    """From here on let what any library logs show control characters as `visible` does."""
+    if not isinstance(make := logging.getLogRecordFactory(), _VisibleRecords):
+        logging.setLogRecordFactory(_VisibleRecords(make))
+
+
+class _VisibleRecords:
+    """What makes the records of `logging`; their texts are as `visible` returns them."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self._make(*args, **kwargs)
+        try:
+            record.msg, record.args = visible(record.getMessage()), ()
+        except (TypeError, ValueError):  # of a format that does not fit; logging reports it when it prints the record
+            record.msg = visible(str(record.msg))
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = visible("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        return record

@@ -24,6 +24,7 @@ from cmt_cli.config import check, compose
 from cmt_cli.config.errors import explain
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, nearest
+from cmt_cli.data.files.regular_files import read_regular
 from cmt_cli.sweeps import yaml_words
 
 SEARCHES = ("grid", "random", "bayes")
@@ -91,7 +92,7 @@ def parse(line: str, config_dir: Path | None = None) -> Parameters:
 def read_parameters(path: Path) -> Parameters:
     """Return the parameters of a yaml file: a mapping of keys, or a W&B sweep file with `parameters`."""
     try:
-        found = yaml_words.load(path.read_text(encoding="utf-8"), str(path))
+        found = yaml_words.load(read_regular(path).decode(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' cannot be read as yaml: {str(error).splitlines()[0]}.") from error
     if isinstance(found, Mapping) and isinstance(found.get("parameters"), Mapping):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cmt_cli.core.result import ScoreMatrix
+from cmt_cli.running.terminal import visible
 
 # Okabe & Ito 2008, "Color Universal Design"; yellow is left out, it is too light on white.
 LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -27,17 +28,17 @@ def draw_matrix(matrix: ScoreMatrix, path: Path, *, title: str) -> None:
     colors = colormaps["cividis"].with_extremes(bad="#d0d0d0")
     values = [[float("nan") if value is None else value for value in row] for row in matrix.rows]
     drawn = axes.imshow(values, cmap=colors, vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(num_tests), labels=list(matrix.tests), rotation=60, ha="right")
+    axes.set_xticks(range(num_tests), labels=[plain(test) for test in matrix.tests], rotation=60, ha="right")
     axes.set_yticks(range(num_rows), labels=["before", *(f"after {i}" for i in range(1, num_rows))])
     axes.set_xlabel("test")
-    axes.set_title(title)
+    axes.set_title(plain(title))
     if max(num_rows, num_tests) <= _MAX_NUMBERED:
         for i, row in enumerate(matrix.rows):
             for j, value in enumerate(row):
                 if value is not None:
                     ink = "black" if value > 0.5 else "white"
                     axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=7)
-    figure.colorbar(drawn, label=matrix.metric)
+    figure.colorbar(drawn, label=plain(matrix.metric))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -56,16 +57,21 @@ def draw_curves(
         xs, means, deviations = ([point[k] for point in points] for k in range(3))
         color, marker = LINE_COLORS[i % len(LINE_COLORS)], MARKERS[i % len(MARKERS)]
         style = "-" if i < len(LINE_COLORS) else "--"
-        axes.plot(xs, means, style, color=color, marker=marker, markersize=4, label=name)
+        axes.plot(xs, means, style, color=color, marker=marker, markersize=4, label=plain(name))
         if any(deviations):
             low = [m - d for m, d in zip(means, deviations, strict=True)]
             high = [m + d for m, d in zip(means, deviations, strict=True)]
             axes.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_xlabel(plain(x_label))
+    axes.set_ylabel(plain(y_label))
     axes.set_ylim(0.0, 1.05)
     axes.grid(alpha=0.3)
     if any(curves.values()):
         axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+
+
+def plain(text: str) -> str:
+    """Return text in which matplotlib sees no formula, and control characters are spelled."""
+    return visible(text).replace("$", r"\$")

@@ -16,7 +16,7 @@ from cmt_cli.analysis.compare_runs import compare, ranks
 from cmt_cli.analysis.comparison import Options
 from cmt_cli.commands.app import app
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.reporting.latex_tables import escape, to_latex
+from cmt_cli.reporting.latex_tables import _table, escape, to_latex
 from cmt_cli.reporting.tables import print_comparison, to_csv, to_markdown
 from tests.running.records import Record
 
@@ -180,6 +180,14 @@ def test_latex_is_escaped_and_the_best_is_bold(runs: Path) -> None:
     assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 3
     assert r"a\_b\% tiny & 1 & 0.900 & 0.500" in text and r"\caption{x\&y" in text
     assert r"l2 tiny & 3 & \textbf{0.603 $\pm$0.097} & \textbf{0.100 $\pm$0.100}" in text
+
+
+def test_latex_keeps_every_text_in_its_cell() -> None:
+    assert escape("a\x1b[b\nc\u202e --d-e ,,f ``g'' ?`") == (
+        r"a\textbackslash{}x1b[b c\textbackslash{}u202e -{}-d-e ,{},f `{}`g'{}' ?{}`"
+    )
+    row = _table("c", ["line", "n"], [["[9cm] x", "1"], ["*y", "2"]])
+    assert "\n{}[9cm] x & 1 \\\\\n{}*y & 2 \\\\\n" in row  # else a length behind the line's end, and a star
 
 
 def test_the_command_line_prints_every_format(runs: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files.origin import refuse_special
+from cmt_cli.data.files.regular_files import refuse_special
 from cmt_cli.running import job
 from tests.command_line import cmt
 from tests.robustness.folders import edited, finished, unfinished

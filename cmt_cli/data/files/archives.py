@@ -1,36 +1,42 @@
-"""Unpacks zip and tar archives and trusts nothing in them: plain files inside the target folder, or nothing."""
+"""Unpacks zip and tar archives and trusts nothing in them: plain files inside the target folder, or nothing.
+
+Nothing is unpacked before all members are known to be safe and within `limits`. An archive in an archive stays packed.
+"""
 
 from __future__ import annotations
 
-import lzma
 import os
+import re
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, cast
 
+from cmt_cli.data.files.archive_members import Member, TarSource, members_of
 from cmt_cli.data.files.kept_folders import is_whole, seal
+from cmt_cli.data.files.limits import LimitError, limits
+from cmt_cli.data.files.opening import DAMAGE, foreign, open_bytes
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import sha256_of
+from cmt_cli.data.files.regular_files import open_regular
 
-FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An entry of an archive; `kind` is "file", "folder" or "other" (links, devices)."""
-
-    name: str
-    num_bytes: int
-    kind: str
-    open: Callable[[], IO[bytes] | None]
+FAULTS = (
+    *DAMAGE,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    OSError,
+    NotImplementedError,  # of a compression that zipfile does not know
+    RuntimeError,  # of an encrypted member
+    ValueError,  # of names and numbers that cannot be decoded
+    struct.error,
+    OverflowError,
+)
+MAX_DEPTH = 32  # folders
+_ENDINGS = re.compile(r"\.(?:zip|tar|tgz|tbz2?|txz|tar\.\w+)", re.IGNORECASE)
 
 
 def is_archive(path: Path) -> bool:
@@ -40,9 +46,26 @@ def is_archive(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         return True
     try:
-        return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, lzma.LZMAError, OSError):
+        with open_bytes(path) as stream:
+            return tarfile.is_tarfile(cast(IO[bytes], TarSource(stream)))
+    except FAULTS:
         return False
+
+
+def damaged_archive(path: Path) -> Problem | None:
+    """Return what is wrong with a file that was an archive, by its name or its first bytes; None for other files."""
+    if not path.is_file() or is_archive(path):
+        return None
+    with open_regular(path) as stream:
+        head = stream.read(512)
+    if head.startswith(b"PK\x03\x04"):
+        return Problem(path, None, "is a zip archive without its end: it is cut off or damaged; get the whole file")
+    if not _ENDINGS.search(path.name):
+        return None
+    is_tar = head[257:262] == b"ustar"
+    named = "is empty" if not head else None if is_tar else foreign(head)
+    fault = named or "is no zip or tar archive: it is cut off or damaged"
+    return Problem(path, None, fault)
 
 
 def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
@@ -67,12 +90,9 @@ def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
 def extract(archive: Path, into: Path) -> list[Problem]:
     """Unpack a zip or tar archive into a new folder; if any member is unsafe, return why and write nothing."""
     try:
-        with _members(archive) as members:
-            problems = [
-                Problem(archive, None, f"member {member.name!r} {fault}")
-                for member in members
-                if (fault := unsafe(member.name, member.kind))
-            ]
+        with members_of(archive) as found:
+            members = list(_allowed(found, archive.stat().st_size))
+            problems = [Problem(archive, None, fault) for fault in _faults(members)]
             total, free = sum(member.num_bytes for member in members), _free_bytes(into)
             if total > free:
                 problems.append(Problem(archive, None, f"needs {total} bytes unpacked; {free} are free"))
@@ -81,11 +101,34 @@ def extract(archive: Path, into: Path) -> list[Problem]:
             into.mkdir(parents=True)
             for member in members:
                 _write(member, into)
+    except LimitError as error:
+        return [Problem(archive, None, str(error))]
     except FAULTS as error:
-        return [Problem(archive, None, f"cannot be unpacked ({error})")]
-    except RuntimeError as error:  # what zipfile raises for an encrypted member
-        return [Problem(archive, None, f"cannot be unpacked ({error})")]
+        return [Problem(archive, None, f"cannot be unpacked ({str(error) or type(error).__name__})")]
     return []
+
+
+def _allowed(members: Iterable[Member], packed: int) -> Iterator[Member]:
+    """Yield members as they are found; raise LimitError as soon as they are too many or too large together."""
+    allowed, total = limits(), 0
+    for number, member in enumerate(members, start=1):
+        if member.num_bytes < 0:
+            raise tarfile.ReadError(f"the member {member.name!r} has a negative size")
+        total += member.num_bytes
+        allowed.check_files(number)
+        allowed.check_bytes(total, packed)
+        yield member
+
+
+def _faults(members: Sequence[Member]) -> Iterator[str]:
+    known: set[PurePosixPath] = set()
+    for member in members:
+        path = PurePosixPath(member.name)
+        if fault := unsafe(member.name, member.kind):
+            yield f"member {member.name!r} {fault}"
+        elif member.kind == "file" and path in known:
+            yield f"member {member.name!r} occurs twice"
+        known.add(path)
 
 
 def unsafe(name: str, kind: str) -> str:
@@ -99,6 +142,8 @@ def unsafe(name: str, kind: str) -> str:
         return "climbs out of the folder with '..'"
     if not name.strip() or "\0" in name:
         return "has no usable name"
+    if len(windows.parts) > MAX_DEPTH:
+        return f"lies more than {MAX_DEPTH} folders deep"
     return ""
 
 
@@ -122,29 +167,6 @@ def rename_folder(finished: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
-
-
-@contextmanager
-def _members(path: Path) -> Iterator[list[Member]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield [Member(i.filename, i.file_size, _zip_kind(i), partial(archive.open, i)) for i in archive.infolist()]
-        return
-    with tarfile.open(path) as tar:
-        yield [Member(e.name, e.size, _tar_kind(e), partial(tar.extractfile, e)) for e in tar.getmembers()]
-
-
-def _zip_kind(info: zipfile.ZipInfo) -> str:
-    if info.is_dir():
-        return "folder"
-    unix_type = (info.external_attr >> 16) & 0o170000
-    return "file" if unix_type in (0, 0o100000) else "other"
-
-
-def _tar_kind(entry: tarfile.TarInfo) -> str:
-    if entry.isdir():
-        return "folder"
-    return "file" if entry.isreg() else "other"
 
 
 def _write(member: Member, into: Path) -> None:

@@ -13,18 +13,20 @@ BIOES and BILOU at once; one in which most do not is IO (`art-music`), where nei
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cmt_cli.core.exceptions import counted
+from cmt_cli.core.exceptions import CmtWarning, counted
 from cmt_cli.core.spans import Entity, spans
 from cmt_cli.data.files.problems import Problem, name_row
-from cmt_cli.data.files.reading import numbered_lines, read_lines
+from cmt_cli.data.files.reading import numbered_lines
 
 DOCUMENT_START = "-DOCSTART-"
 END_OF_TOKENS = "<=>"
+MAX_COLUMNS = 64  # CoNLL-U has 10
 _PREFIXED = re.compile(r"[BIESLU]-.")
 
 
@@ -55,18 +57,7 @@ class _Tagged:
 
 def read_columns(file: Path, problems: list[Problem]) -> list[Sentence]:
     """Read a file of columns; a sentence with a fault is left out, an empty file is a problem."""
-    tagged = list(_column_sentences(file, problems))
-    if tagged and (last := _cut_line(file)):
-        fault = "the file ends within this line, without a line ending: it is cut off, or complete once one is added"
-        problems.append(Problem(file, last, fault, row=tagged[-1].name))
-        tagged[-1].is_faulty = True
-    return _sentences(file, tagged, problems)
-
-
-def _cut_line(file: Path) -> int | None:
-    """Return the number of a last line that has text but no line ending."""
-    lines = deque(enumerate(read_lines(file, []), start=1), maxlen=1)
-    return next((number for number, line in lines if line.strip() and not line.endswith(("\n", "\r"))), None)
+    return _sentences(file, list(_column_sentences(file, problems)), problems)
 
 
 def read_token_lines(file: Path, problems: list[Problem]) -> list[Sentence]:
@@ -76,7 +67,7 @@ def read_token_lines(file: Path, problems: list[Problem]) -> list[Sentence]:
 
 def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
     sentence, num_columns, start = _Tagged(0, 1), 0, len(problems)
-    for number, line, is_faulty in numbered_lines(file, problems):
+    for number, line, is_faulty in numbered_lines(file, problems, at_cut="refuse"):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if not any(columns) or columns[0] == DOCUMENT_START:
             if sentence.tokens:
@@ -95,6 +86,12 @@ def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
         sentence.tags.append(columns[-1])
         sentence.is_faulty |= is_faulty or bool(fault)
     if sentence.tokens:
+        warnings.warn(
+            f"{file} ends without an empty line behind its last sentence, which begins at line {sentence.line}: if the "
+            "file is cut off there, get the whole one.",
+            CmtWarning,
+            stacklevel=2,
+        )
         name_row(problems, start, sentence.name)
         yield sentence
 
@@ -102,6 +99,8 @@ def _column_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
 def _column_fault(columns: Sequence[str], num_columns: int) -> str | None:
     if len(columns) < 2:
         return f"has one column, '{columns[0][:40]}'; a token and its tag are needed, with a tab or space between"
+    if len(columns) > MAX_COLUMNS:
+        return f"has {counted(len(columns), 'column')}, as no layout has: its line endings are lost, or it is no table"
     if len(columns) != num_columns:
         return f"has {counted(len(columns), 'column')} where the first line has {num_columns}"
     if not columns[0]:
@@ -110,14 +109,17 @@ def _column_fault(columns: Sequence[str], num_columns: int) -> str | None:
 
 
 def _line_sentences(file: Path, problems: list[Problem]) -> Iterator[_Tagged]:
-    for number, line, is_faulty in numbered_lines(file, problems):
+    for number, line, is_faulty in numbered_lines(file, problems, at_cut="refuse"):
         if not line.strip():
             continue
-        text, mark, _ = line.partition(f" {END_OF_TOKENS}")
+        text, mark, rest = line.partition(f" {END_OF_TOKENS}")
         pairs = [pair.rpartition(":") for pair in text.split()]
         faulty = next((token + colon + tag for token, colon, tag in pairs if not token or not tag), None)
         if not mark:
             problems.append(Problem(file, number, f"lacks ' {END_OF_TOKENS}' after its token:tag pairs"))
+        elif f" {END_OF_TOKENS}" in rest:
+            fault = f"has several ' {END_OF_TOKENS}': it is more than one sentence, whose line endings are lost"
+            problems.append(Problem(file, number, fault))
         elif faulty is not None or not pairs:
             problems.append(
                 Problem(file, number, f"'{(faulty or '')[:40]}' is no pair of a token and a tag, token:tag")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from threading import Timer
 
 from cmt_cli.core.atomic import read_sealed, write_sealed
 from cmt_cli.data.files.reading import sha256_of
+from cmt_cli.data.files.regular_files import entries
 
 FOLDER = "hashes"  # below the cache
 MAX_FILES = 50_000  # a path with more is somebody's home, and listing it takes longer than reading a stream
@@ -99,22 +99,6 @@ def listing_of(root: Path, files: Iterable[Path], max_files: float = math.inf) -
         if len(stamps) > max_files:
             return None
     return Listing(root, stamps) if stamps else None
-
-
-def entries(root: Path) -> Iterator[Path]:
-    """Yield what lies at a path, itself or all below it, but for folders; links are followed, each folder once."""
-    if not root.is_dir():
-        yield root
-        return
-    entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
-    for folder, inner, names in os.walk(root, followlinks=True):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in entered:
-            inner.clear()
-            continue
-        entered.add((state.st_dev, state.st_ino))
-        yield from (Path(folder) / name for name in sorted(names))
-        inner.sort()
 
 
 def _read(index: Path) -> dict[str, tuple[Stamp, str]]:

@@ -48,7 +48,10 @@ def plain_field(record: Record, name: str, value: object, problems: list[Problem
     """
     if isinstance(value, bool):
         value = json.dumps(value)
-    elif isinstance(value, float) and math.isfinite(value) and value.is_integer():
+    elif isinstance(value, float) and math.isinf(value):
+        problems.append(record.problem(f"'{name}' is a number too large to be kept; put it into quotation marks"))
+        return None
+    elif isinstance(value, float) and value.is_integer():
         value = str(int(value))
     elif isinstance(value, int | float):
         value = "" if value != value else str(value)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.data.files.problems import Problem, end_file
-from cmt_cli.data.files.reading import read_lines
+from cmt_cli.data.files.reading import REPLACEMENT, json_fault, read_lines
 
 Keys = tuple[str | int, ...]
 SPACE = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what invalid bytes are read as
 
 
 class JsonDocument:
@@ -81,8 +80,7 @@ def read_json(path: Path, problems: list[Problem]) -> JsonDocument | None:
         end_file(problems, num_known)
         return None
     except (ValueError, RecursionError) as error:
-        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        problems.append(Problem(path, None, f"is not valid json ({fault})"))
+        problems.append(Problem(path, None, f"is not valid json ({json_fault(error)})"))
         end_file(problems, num_known)
         return None
     return JsonDocument(path, text, value, is_damaged=len(problems) > num_known)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from cmt_cli.core.atomic import read_sealed, write_sealed
 from cmt_cli.core.exceptions import CmtWarning
-from cmt_cli.data.files.content_hashes import entries, listing_of
+from cmt_cli.data.files.content_hashes import listing_of
 from cmt_cli.data.files.reading import sha256_of
+from cmt_cli.data.files.regular_files import entries
 
 FOLDER = "seals"  # below the cache
 

@@ -16,11 +16,11 @@ from cmt_cli.core.atomic import write_json
 from cmt_cli.core.exceptions import UserError, counted, nearest
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Provenance
-from cmt_cli.data.files.archives import is_archive, unpacked
-from cmt_cli.data.files.content_hashes import entries
+from cmt_cli.data.files.archives import damaged_archive, is_archive, unpacked
 from cmt_cli.data.files.problems import Problem, ProblemError, num_rows
 from cmt_cli.data.files.published import PUBLISHED
 from cmt_cli.data.files.reading import sha256_of
+from cmt_cli.data.files.regular_files import refuse_special
 
 SOURCES = ("auto", "real", "generated")
 MARKER = "GENERATED"  # name of the file that every generated folder holds
@@ -124,7 +124,7 @@ def load(
     """
     real = _real_path(layout, chosen)
     path = real if real is not None else generate(layout, chosen.cache)
-    corpus, problems = layout.read(path)
+    corpus, problems = _read(layout, path)
     num_skipped = num_rows(problems)
     if one_of(on_bad_row, ON_BAD_ROW, "data.on_bad_row") == "skip":
         problems = [problem for problem in problems if not problem.is_of_row]
@@ -138,6 +138,16 @@ def load(
     license_ = GENERATED_LICENSE if marked else _license(layout, path, set(files.values()))
     note = f"{counted(num_skipped, 'faulty row')} skipped" if num_skipped else ""
     return corpus, Provenance(layout.name, kind, license_, files, note, generator=_generator(path) if marked else "")
+
+
+def _read(layout: Layout[C, G], path: Path) -> tuple[C, list[Problem]]:
+    """Read files; what no reader of a file can tell of is told of the path that was to be read."""
+    try:
+        return layout.read(path)
+    except OSError as error:
+        raise UserError(f"'{error.filename or path}' cannot be read: {error.strerror or error}.") from error
+    except RecursionError as error:
+        raise UserError(f"A file of '{path}' nests its values too deeply to be read.") from error
 
 
 def _with_folder(problems: list[Problem], path: Path) -> list[Problem]:
@@ -211,8 +221,8 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
                 f"the cache ({chosen.cache}). Leave one of the two out."
             )
         return None
+    refuse_special(chosen.path)
     if is_present(chosen.path):
-        refuse_special(chosen.path)
         return _readable(layout, chosen)
     if named:
         raise UserError(f"data.path={chosen.path} does not exist or is empty. {_steps(layout, chosen)}")
@@ -222,19 +232,13 @@ def _real_path(layout: Layout[C, G], chosen: Origin) -> Path | None:
     raise UserError(f"data={layout.name} has no files at {chosen.path}. {_steps(layout, chosen)}{hint}")
 
 
-def refuse_special(path: Path) -> None:
-    """Raise UserError where a pipe, a socket or a device lies in a folder: opening one hangs, or reads without end."""
-    for file in entries(path):
-        if file.exists() and not file.is_file():
-            raise UserError(f"'{file}' is a pipe, a socket or a device. Data are read from regular files only.")
-
-
 def _readable(layout: Layout[C, G], chosen: Origin) -> Path:
     """Return the user's path, or the unpacked files where it is an archive."""
-    if not is_archive(chosen.path):
+    damage = damaged_archive(chosen.path)
+    problems = [damage] if damage else []
+    if not problems and not is_archive(chosen.path):
         return chosen.path
-    problems: list[Problem] = []
-    folder = unpacked(chosen.path, chosen.cache, problems)
+    folder = chosen.path if problems else unpacked(chosen.path, chosen.cache, problems)
     if problems:
         raise ProblemError(problems, name=layout.name, path=chosen.path)
     return folder

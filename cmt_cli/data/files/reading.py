@@ -2,41 +2,45 @@
 
 Readers take a list and append problems to it instead of stopping at the first, so that all can be shown at once.
 Values stay text: no type is guessed and "NA", "None" or "nan" are ordinary answers. UTF-8 only, with or without a byte
-order mark; any line ending; gzip is recognized by its first bytes.
+order mark; any line ending; what packs a file is told by its first bytes. A last line without its ending may have been
+cut off: it is a problem where every file has one, else a warning tells of it.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import json
-import zlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
-from cmt_cli.core.exceptions import counted, nearest
+from cmt_cli.core.exceptions import CmtWarning, counted, nearest
+from cmt_cli.data.files.limits import LimitError
+from cmt_cli.data.files.opening import DAMAGE, PACKED_ENDINGS, foreign, open_bytes, packing_of, raw_lines
 from cmt_cli.data.files.problems import NOT_UTF8, Problem, Row
+from cmt_cli.data.files.regular_files import SpecialFileError, open_regular
 
-GZIP_MAGIC = b"\x1f\x8b"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what invalid bytes are read as
+AtCut = Literal["keep", "warn", "refuse"]
+CUT_LINE = "the file ends within this line, without a line ending: it is cut off, or complete once one is added"
+_HEAD_BYTES = 512
 MAX_FIELD_CHARACTERS = 2**31 - 1  # what csv.field_size_limit takes on every platform
 
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """Return a file of a folder by its name, as it is or gzipped; None where there is neither."""
-    for candidate in (folder / name, folder / f"{name}.gz", folder / f"{name}.gzip"):
-        if candidate.is_file():
-            return candidate
-    return None
+    """Return a file of a folder by its name, as it is or packed; None where there is neither."""
+    candidates = (folder / f"{name}{ending}" for ending in ("", *PACKED_ENDINGS))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def folder_with(path: Path, inner: Sequence[str], pattern: str) -> Path | None:
@@ -45,43 +49,75 @@ def folder_with(path: Path, inner: Sequence[str], pattern: str) -> Path | None:
     return next((folder for folder in folders if folder.is_dir() and any(folder.glob(pattern))), None)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip if it is compressed."""
-    stream = path.open("rb")
-    compressed = stream.read(2) == GZIP_MAGIC
-    stream.seek(0)
-    if not compressed:
-        return stream
-    stream.close()
-    return gzip.open(path)  # type: ignore[return-value]
+def read_lines(path: Path, problems: list[Problem], *, at_cut: AtCut = "keep") -> Iterator[str]:
+    """Yield the lines of a text file with their endings; invalid bytes are reported and come as U+FFFD.
 
-
-def read_lines(path: Path, problems: list[Problem]) -> Iterator[str]:
-    """Yield the lines of a text file with their endings; invalid bytes are reported and come as U+FFFD."""
-    number = 0
+    A last line without an ending may be a part of one. `at_cut` says whether it is reported, or a warning tells of it,
+    which is right where editors leave the ending out and a part can often be told otherwise.
+    """
+    number, raw = 0, b""
     try:
         with open_bytes(path) as stream:
-            for number, raw in enumerate(stream, start=1):
-                if number == 1 and raw.startswith(UTF16_MARKS):
-                    problems.append(Problem(path, 1, "is UTF-16; save it as UTF-8", ends_file=True))
-                    return
+            if fault := _foreign(stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]):
+                problems.append(Problem(path, 1, fault, ends_file=True))
+                return
+            for number, raw in enumerate(raw_lines(stream), start=1):
                 encoding = "utf-8-sig" if number == 1 else "utf-8"
-                try:
-                    yield raw.decode(encoding)
-                except UnicodeDecodeError as error:
-                    byte = raw[error.start : error.start + 1].hex()
-                    problems.append(Problem(path, number, f"{NOT_UTF8} (byte 0x{byte} at {error.start} of the line)"))
-                    yield raw.decode(encoding, errors="replace")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problems.append(Problem(path, number + 1, f"the gzip data are damaged ({error})", ends_file=True))
+                text, fault = _decoded(raw, encoding)
+                if fault:
+                    problems.append(Problem(path, number, fault))
+                if at_cut != "keep" and not raw.endswith((b"\n", b"\r")) and raw.strip():
+                    _tell_cut(path, number, at_cut, problems)
+                yield text
+    except LimitError as error:
+        problems.append(Problem(path, number + 1, str(error), ends_file=True))
+    except SpecialFileError as error:
+        problems.append(Problem(path, None, str(error), ends_file=True))
+    except DAMAGE as error:
+        fault = f"the {packing_of(path)} data are damaged ({error})"
+        problems.append(Problem(path, number + 1, fault, ends_file=True))
     except OSError as error:
-        problems.append(Problem(path, None, f"cannot be read: {error.strerror or error}"))
+        problems.append(Problem(path, None, f"cannot be read: {error.strerror or error}", ends_file=True))
 
 
-def numbered_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, str, bool]]:
-    """Yield each line's number, its text without the ending, and whether its bytes are faulty, which is reported."""
+def _tell_cut(path: Path, number: int, at_cut: AtCut, problems: list[Problem]) -> None:
+    if at_cut == "refuse":
+        problems.append(Problem(path, number, CUT_LINE))
+        return
+    warnings.warn(
+        f"{path} ends in line {number} without a line ending: if it is cut off there, get the whole file.",
+        CmtWarning,
+        stacklevel=3,
+    )
+
+
+def _foreign(head: bytes) -> str | None:
+    """Return what a file is that begins with these bytes and is no UTF-8 text, None for text."""
+    if head.startswith(UTF16_MARKS):
+        return "is UTF-16; save it as UTF-8"
+    line = head.partition(b"\n")[0]
+    if len(line) > 3 and any(line) and any(not any(half) for half in (line[::2], line[1::2])):
+        return "is UTF-16 without a byte order mark; save it as UTF-8"
+    return foreign(head)
+
+
+def _decoded(raw: bytes, encoding: str) -> tuple[str, str | None]:
+    """Return the text of a line and what is wrong with its bytes, None where they are text."""
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        fault = f"{NOT_UTF8} (byte 0x{raw[error.start]:02x} at {error.start} of the line)"
+        return raw.decode(encoding, errors="replace").replace("\0", REPLACEMENT), fault
+    if "\0" not in text:
+        return text, None
+    fault = f"has a NUL byte at {raw.index(0)} of the line, which no text has: the file is damaged, or is no text"
+    return text.replace("\0", REPLACEMENT), fault
+
+
+def numbered_lines(path: Path, problems: list[Problem], *, at_cut: AtCut = "keep") -> Iterator[tuple[int, str, bool]]:
+    """Yield each line's number, its text without the ending, and whether the line is faulty, which is reported."""
     known = len(problems)
-    for number, line in enumerate(read_lines(path, problems), start=1):
+    for number, line in enumerate(read_lines(path, problems, at_cut=at_cut), start=1):
         yield number, line.rstrip("\r\n"), len(problems) > known
         known = len(problems)
 
@@ -108,7 +144,7 @@ def read_csv(path: Path, required: Sequence[str], problems: list[Problem], form:
     """
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader(
-        read_lines(path, problems),
+        read_lines(path, problems, at_cut="warn"),
         strict=True,
         delimiter=form.delimiter,
         quoting=csv.QUOTE_MINIMAL if form.has_quotes else csv.QUOTE_NONE,
@@ -173,7 +209,7 @@ def read_jsonl(path: Path, problems: list[Problem]) -> Iterator[Row]:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            problems.append(Problem(path, line, f"is not valid json ({_json_fault(error)})"))
+            problems.append(Problem(path, line, f"is not valid json ({json_fault(error)})"))
             continue
         if isinstance(value, dict):
             is_empty = False
@@ -184,10 +220,13 @@ def read_jsonl(path: Path, problems: list[Problem]) -> Iterator[Row]:
         problems.append(Problem(path, None, "is empty"))
 
 
-def _json_fault(error: ValueError | RecursionError) -> str:
+def json_fault(error: ValueError | RecursionError) -> str:
+    """Return why `json` refused a text."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error).partition(";")[0]  # of a long number; then comes advice about Python's own settings
 
 
 def json_type(value: object) -> str:

@@ -1,8 +1,9 @@
 """Rows of a table in a csv, tsv, jsonl, json or parquet file, each with the values of its columns by name.
 
-csv, tsv, jsonl and json may be gzipped. A json file is a list of objects, or an object that holds a list for each
-split; one object on each line, as in jsonl, is read too. A row of a parquet file has its number, from 1, in the place
-of a line. Class labels that the `datasets` library stored with a parquet file as numbers are read as their names.
+csv, tsv, jsonl and json may be packed (.gz, .bz2, .xz, .zst). A json file is a list of objects, or an object that holds
+a list for each split; one object on each line, as in jsonl, is read too. A row of a parquet file has its number, from
+1, in the place of a line. Class labels that the `datasets` library stored with a parquet file as numbers are read as
+their names.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from typing import Any
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
+from cmt_cli.data.files.limits import LimitError, limits
+from cmt_cli.data.files.opening import PACKED_ENDINGS, foreign
 from cmt_cli.data.files.problems import Problem, Record, Row
 from cmt_cli.data.files.reading import CsvForm, json_type, missing_name, read_csv, read_jsonl, read_lines
+from cmt_cli.data.files.regular_files import open_regular
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*DELIMITERS, ".jsonl", ".ndjson", ".json", ".parquet")
 OTHER_DELIMITERS = (";", "\t", "|")  # looked for where a table seems to have one column
 NAMED_DELIMITERS = {"tab": "\t"}
-GZIP_ENDINGS = (".gz", ".gzip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,18 +46,18 @@ class TableForm:
 
 
 def format_of(file: Path) -> str | None:
-    """Return the ending that tells a table's format, in lower case and without that of gzip; None for other files."""
-    ending = _without_gzip(file).suffix.lower()
+    """Return the ending that tells a table's format, in lower case without that of packing; None for other files."""
+    ending = _unpacked_name(file).suffix.lower()
     return ending if ending in FORMATS else None
 
 
 def stem_of(file: Path) -> str:
     """Return the name of a table's file without its endings."""
-    return _without_gzip(file).stem
+    return _unpacked_name(file).stem
 
 
-def _without_gzip(file: Path) -> Path:
-    return file.with_suffix("") if file.suffix.lower() in GZIP_ENDINGS else file
+def _unpacked_name(file: Path) -> Path:
+    return file.with_suffix("") if file.suffix.lower() in PACKED_ENDINGS else file
 
 
 def rows_of(file: Path, form: TableForm, problems: list[Problem]) -> Iterator[tuple[str, Record]]:
@@ -162,17 +165,26 @@ def _parquet_rows(file: Path, problems: list[Problem]) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
+    number = 0
     try:
-        table = parquet.ParquetFile(file)
-        labels = _label_names(table.schema_arrow.metadata or {})
-        number = 0
-        for batch in table.iter_batches():
-            for values in batch.to_pylist():
-                number += 1
-                yield Row(
-                    {key: _named(jsonable(value), labels.get(key)) for key, value in values.items()}, file, number
-                )
-    except (pyarrow.ArrowException, OSError) as error:
+        with open_regular(file) as stream:
+            if fault := _foreign_parquet(stream.read(512)):
+                problems.append(Problem(file, None, fault, ends_file=True))
+                return
+            stream.seek(0)
+            table = parquet.ParquetFile(stream)
+            groups = (table.metadata.row_group(index) for index in range(table.num_row_groups))
+            limits().check_bytes(sum(group.total_byte_size for group in groups), file.stat().st_size)
+            labels = _label_names(table.schema_arrow.metadata or {})
+            for batch in table.iter_batches():
+                for values in batch.to_pylist():
+                    number += 1
+                    named = {key: _named(jsonable(value), labels.get(key)) for key, value in values.items()}
+                    yield Row(named, file, number)
+    except LimitError as error:
+        problems.append(Problem(file, None, str(error), ends_file=True))
+        return
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         fault = " ".join(str(error).split()).rstrip(".")
         problems.append(Problem(file, None, f"is not a parquet file that can be read ({fault})", ends_file=True))
         return
@@ -180,14 +192,26 @@ def _parquet_rows(file: Path, problems: list[Problem]) -> Iterator[Row]:
         problems.append(Problem(file, None, "has no rows"))
 
 
+def _foreign_parquet(head: bytes) -> str | None:
+    if not head:
+        return "is empty"
+    return None if head.startswith(b"PAR1") else foreign(head)
+
+
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of class labels by column, from what the `datasets` library stores with a table."""
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    found: Any = json.loads(metadata.get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        found = found.get(key, {}) if isinstance(found, dict) else {}
     return {
         name: feature["names"]
-        for name, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        for name, feature in (found.items() if isinstance(found, dict) else ())
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and _are_names(feature.get("names"))
     }
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _named(value: Any, names: list[str] | None) -> Any:

@@ -11,13 +11,13 @@ import base64
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.data.files.limits import LimitError
+from cmt_cli.data.files.opening import DAMAGE, open_bytes, raw_lines
 from cmt_cli.data.files.origin import Progress
-from cmt_cli.data.files.reading import open_bytes
 
 KEY_SEPARATOR = "\x00\x01"
 DATE_DIGITS = 8
@@ -69,7 +69,7 @@ def matching_articles(archive: Path, wanted: set[str]) -> Iterator[tuple[str | N
     number = 0
     try:
         with open_bytes(archive) as stream:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(raw_lines(stream), start=1):
                 if number % LINES_PER_REPORT == 0:
                     yield None, ""
                 if line[:DATE_DIGITS] not in dates:
@@ -80,7 +80,9 @@ def matching_articles(archive: Path, wanted: set[str]) -> Iterator[tuple[str | N
                 if key in wanted and key not in seen:
                     seen.add(key)
                     yield key, base64.b64decode(split_text, validate=True).decode()
+    except LimitError as error:
+        raise UserError(f"{archive}:{number + 1}: {error}.") from error
     except ValueError as error:
         raise UserError(f"{archive}:{number}: is no line of a WMT archive ({error}).") from error
-    except (EOFError, OSError, zlib.error) as error:
+    except (*DAMAGE, OSError) as error:
         raise UserError(f"{archive}:{number + 1}: the archive is damaged ({error}).") from error

@@ -85,13 +85,17 @@ def _located(folder: Path, name: str) -> Path | None:
 
 def _items(file: Path, split: str, known: Set[str] | None, problems: list[Problem]) -> list[Item]:
     start, items = len(problems), []
-    for block in _blocks(file, problems):
+    blocks = list(_blocks(file, problems))
+    for block in blocks:
         if block.is_faulty:
             continue
         if fault := _fault(block.lines, known):
             problems.append(Problem(file, block.line, fault))
         else:
             items.append(_item(block.lines, split))
+    if len(blocks) > 1 and len(blocks[-1].lines) == 2 and all(len(block.lines) > 2 for block in blocks[:-1]):
+        fault = "the file ends within this record: it has no comment, as all others have; get the whole file"
+        problems.append(Problem(file, blocks[-1].line, fault, ends_file=True))
     if not items and len(problems) == start:
         problems.append(Problem(file, None, "is empty"))
     return items
@@ -100,7 +104,7 @@ def _items(file: Path, split: str, known: Set[str] | None, problems: list[Proble
 def _blocks(file: Path, problems: list[Problem]) -> Iterator[_Block]:
     """Yield the records: runs of lines that are not empty."""
     block, start = _Block(), len(problems)
-    for number, line, is_faulty in numbered_lines(file, problems):
+    for number, line, is_faulty in numbered_lines(file, problems, at_cut="refuse"):
         if line.strip():
             block.line = block.line or number
             block.lines.append(line.strip())

@@ -26,6 +26,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
+from cmt_cli.data.files.opening import PACKED_ENDINGS
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.xml_document import Element, read_xml
@@ -35,6 +36,7 @@ from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_strea
 
 FOLDER_OF_SPLIT = {"train": "train", "validation": "dev", "test": "test"}
 PLACES = (".", "xml", "release_v2/xml", "en", "release_v3.0/en")
+_ENDINGS = (".xml", *(f".xml{packed}" for packed in PACKED_ENDINGS))
 BETWEEN, WITHIN = "; ", " | "
 MOST_PERMUTED = 3
 _SPACES = re.compile(r"[^\S ]\s*| \s+")  # other than one space, so that a long text is not held word by word
@@ -81,7 +83,7 @@ def read(path: Path) -> tuple[LabelledCorpus, list[Problem]]:
     splits: dict[str, list[Item]] = {}
     for split, name in FOLDER_OF_SPLIT.items():
         folder = next((path / place / name for place in PLACES if (path / place / name).is_dir()), None)
-        found = sorted(file for file in folder.rglob("*") if file.name.endswith((".xml", ".xml.gz"))) if folder else []
+        found = sorted(file for file in folder.rglob("*") if file.name.endswith(_ENDINGS)) if folder else []
         if not found:
             problems.append(Problem(path, None, f"holds no folder {name} with xml files"))
         splits[split] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.data.files.opening import PACKED_ENDINGS
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import folder_with, read_lines
 from cmt_cli.data.labelled.held_out import HeldOut
@@ -91,7 +92,7 @@ def read_bitexts(
 def read_side(path: Path, problems: list[Problem]) -> list[str | None]:
     """Return the lines of a file without the white space around them; None stands for a faulty one."""
     known = len(problems)
-    lines = [line.strip() for line in read_lines(path, problems)]
+    lines = [line.strip() for line in read_lines(path, problems, at_cut="warn")]
     faulty = {problem.line for problem in problems[known:]}
     if not lines and not faulty:
         problems.append(Problem(path, None, "is empty"))
@@ -120,8 +121,9 @@ def folder_of(path: Path, inner: Sequence[str], pattern: str, problems: list[Pro
 
 
 def language_of(file: Path) -> str:
-    """Return the code at the end of a file's name, gzipped or not."""
-    return file.name.removesuffix(".gz").removesuffix(".gzip").rpartition(".")[2]
+    """Return the code at the end of a file's name, packed or not."""
+    plain = file.with_suffix("") if file.suffix in PACKED_ENDINGS else file
+    return plain.suffix.removeprefix(".")
 
 
 def sides_of(corpus: LabelledCorpus, split: str) -> dict[str, tuple[list[str], list[str]]]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.spans import Entity
 from cmt_cli.data.files.conll import (
     Sentence,
@@ -182,3 +183,15 @@ def test_in_iob1_neighbors_of_two_types_are_two_entities(tmp_path: Path) -> None
     text = "Ada\tI-person\nKelham\tI-city\nNorford\tB-city\nMoor\tI-person\n\n"
     (sentence,), problems = read(read_columns, put(tmp_path, text))
     assert problems == [] and [entity.type for entity in sentence.entities] == ["person", "city", "city", "person"]
+
+
+def test_lost_line_endings_make_no_sentence(tmp_path: Path) -> None:
+    for reader, text in ((read_columns, "a O " * 99 + "\n"), (read_token_lines, "a:O <=> b b:O <=> c\n")):
+        sentences, problems = read(reader, put(tmp_path, text))
+        assert sentences == [] and "line endings are lost" in problems[0][1]
+
+
+def test_a_last_sentence_without_an_empty_line_is_told(tmp_path: Path) -> None:
+    with pytest.warns(CmtWarning, match=r"behind its last sentence, which begins at line 3: if the file is cut off"):
+        sentences, problems = read(read_columns, put(tmp_path, "a\tO\n\nb\tO\n"))
+    assert len(sentences) == 2 and problems == []

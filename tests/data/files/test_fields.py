@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from cmt_cli.data.files.fields import answers_field, date_field, id_field, iso_date, optional_text_field, text_field
+from cmt_cli.data.files.fields import (
+    answers_field,
+    date_field,
+    id_field,
+    iso_date,
+    optional_text_field,
+    plain_field,
+    text_field,
+)
 from cmt_cli.data.files.problems import Problem, Row
 
 
@@ -97,3 +105,10 @@ def test_a_question_without_a_usable_answer_is_a_problem(values: dict[str, Any],
     problems: list[Problem] = []
     assert answers_field(record(**values), ("answers",), problems) == ()
     assert [problem.message for problem in problems] == [words]
+
+
+def test_a_number_that_is_infinite_is_no_text() -> None:
+    problems: list[Problem] = []
+    assert plain_field(record(answer=1.0), "answer", 1.0, problems) == "1" and problems == []
+    assert plain_field(record(answer=1e999), "answer", 1e999, problems) is None
+    assert problems[0].message == "'answer' is a number too large to be kept; put it into quotation marks"

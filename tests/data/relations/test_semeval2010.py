@@ -157,3 +157,20 @@ def test_the_record_after_any_text_is_read(tmp_path: Path, text: str) -> None:
     corpus, problems = read(put(tmp_path, train=f"{text}\n\n{record(9)}"))
     assert corpus.splits["train"][-1].id == "train-9"
     assert all(p.line for p in problems if p.file.name == "TRAIN_FILE.TXT")
+
+
+CUT = "without a line ending"
+HALF = "the file ends within this record: it has no comment, as all others have"
+
+
+@pytest.mark.parametrize(
+    ("num_bytes_lost", "line", "message"),
+    [(2, 7, CUT), (5, 7, CUT), (10, 5, HALF), (11, 6, CUT), (35, 5, "the relation is missing"), (36, 5, CUT)],
+)
+def test_a_half_record_at_the_end_is_told(tmp_path: Path, num_bytes_lost: int, line: int, message: str) -> None:
+    record = '{}\t"The <e1>cup</e1> held <e2>tea</e2>."\nContent-Container(e2,e1)\nComment:\n\n'
+    text = record.format(1) + record.format(2)
+    put(tmp_path)
+    (tmp_path / "TRAIN_FILE.TXT").write_text(text[:-num_bytes_lost])
+    found = [fault(problem)[1:] for problem in read(tmp_path)[1] if problem.file.name == "TRAIN_FILE.TXT"]
+    assert [told for told in found if told[0] == line and message in told[1]], found
