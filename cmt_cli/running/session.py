@@ -9,10 +9,12 @@ store and loggers receive is kept.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -116,7 +118,9 @@ class Session:
         kept = range(-1, last + 1)
         self.ledger.keep({learn_phase(i) for i in kept} | {evaluate_phase(i) for i in kept})
         self._is_restored = learned is not None
-        self.write("running")
+        result = self.write("running")
+        for row in sorted({*self.store.cells()} - _rows_told(self.store.folder)):  # killed before it was told
+            self._tell_row(row, result)
         return learned
 
     @contextmanager
@@ -150,7 +154,9 @@ class Session:
         row, scored = task_index + 1, {score.test for score in scores}
         missing = {test.name: test.metric for test in self.stream.tests if test.name not in scored}
         self.store.add_row(row, scores, missing)
-        result = self.write("running")
+        self._tell_row(row, self.write("running"))
+
+    def _tell_row(self, row: int, result: RunResult) -> None:
         values = row_values(result, row, self.stream.tests)
         values |= {f"truncated/{test}": float(n) for test, n in result.truncated.items()}
         self.event("row", {"row": row, "values": values})
@@ -231,6 +237,13 @@ class Session:
     def _heading(self) -> str:
         _, _, index = self.phase_name.partition(":")
         return f"Task {int(index) + 1}/{len(self.stream.tasks)}" if index not in ("", "-1") else "Before the stream"
+
+
+def _rows_told(folder: Path) -> set[int]:
+    """Return the rows of the matrix that the event log has."""
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    events = [json.loads(line) for line in lines if '"event": "row"' in line and line.endswith("}")]
+    return {event["row"] for event in events}
 
 
 def _phase_seed(seed: int, phase: str) -> int:

@@ -13,9 +13,10 @@ import wandb
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.tracking.connection import PUBLIC_SERVER, server
+from cmt_cli.tracking.connection import server
 from cmt_cli.tracking.logger import WandbLogger
-from cmt_cli.tracking.sync import find_unsent, note_unsent, sync
+from cmt_cli.tracking.parts import note_unsent
+from cmt_cli.tracking.sync import find_unsent, sync
 from tests.reporting.runs import write_run
 from tests.running.toy import ToyTrainer, run_toy
 from tests.tracking.wandb_server import Received, wandb_server
@@ -128,6 +129,10 @@ def test_what_an_online_run_could_not_send_waits_too(tmp_path: Path) -> None:
 def test_the_server_is_the_one_of_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_BASE_URL")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert server() == PUBLIC_SERVER
+    monkeypatch.chdir(tmp_path)
+    assert server() == wandb.Settings().base_url
     (tmp_path / "settings").write_text("[default]\nbase_url = http://wandb.example:8080\n")
     assert server() == "http://wandb.example:8080"
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nbase_url = http://here.example\n")
+    assert server() == "http://here.example"
