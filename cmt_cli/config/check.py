@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cmt_cli.config import catalog, compose, spelling
+from cmt_cli.config import catalog, compose, references, spelling
 from cmt_cli.config.errors import explain
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.core.exceptions import UserError, ended
@@ -50,13 +50,17 @@ def composed(request: Request) -> DictConfig:
 
 
 def settings_of(config: DictConfig, choices: Any, overrides: Sequence[str] = ()) -> Settings:
-    """Return plain, resolved settings; raise UserError for missing values and interpolations that lead nowhere."""
+    """Return plain settings, resolved but for references to environment variables.
+
+    Raises UserError for missing values and interpolations that lead nowhere.
+    """
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        missing = sorted(OmegaConf.missing_keys(shown))
-        if missing:
-            raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
-        resolved: Any = spelling.read(OmegaConf.to_container(shown, resolve=True))
+        with references.kept():
+            missing = sorted(OmegaConf.missing_keys(shown))
+            if missing:
+                raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
+            resolved: Any = spelling.read(references.written(OmegaConf.to_container(shown, resolve=True)))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {ended(str(error).splitlines()[0])}") from error
     names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}

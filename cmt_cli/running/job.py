@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.config import own_places, targets
+from cmt_cli.config import own_places, references, targets
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.config.trust import refuse_untrusted
 from cmt_cli.core.exceptions import UserError
@@ -45,7 +45,7 @@ class Job(Settings):
     @property
     def distributed(self) -> str:
         """Return how the run is spread over processes: "none", "ddp" or "fsdp2"."""
-        given = self.config["trainer"].get("distributed", "none")  # the record of an older run has none
+        given = self.resolved["trainer"].get("distributed", "none")  # the record of an older run has none
         return one_of(given, DISTRIBUTED, "trainer.distributed")
 
     @property
@@ -77,18 +77,26 @@ class Job(Settings):
 
     def build(self, group: str) -> Any:
         """Instantiate one group of the configuration."""
-        return targets.instantiate(self.config[group], self.trusted)
+        with references.hiding(self.config):
+            return targets.instantiate(references.expanded(self.config[group], group), self.trusted)
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time."""
         from cmt_cli.data.files.problems import ProblemError
         from cmt_cli.data.files.stream_cache import cached
 
-        cache = Path(self._place("cache")).expanduser()
+        cache, settings = Path(self._place("cache")).expanduser(), references.expanded(self.config["data"], "data")
         try:
-            return cached(self.config["data"], lambda: self.build("data"), cache=cache, note=_note)
+            with references.hiding(self.config):
+                stream = cached(settings, lambda: self.build("data"), cache=cache, note=_note)
         except ProblemError as error:
             raise error.of_command(self.names["data"], self.overrides) from error
+        for name in references.told(self.config, _recorded(stream, self.resolved["model"])):
+            _note(
+                f"Warning: the value of ${{oc.env:{name}}} stands in prompts or in the description of the data or the "
+                "model, so that it is written into predictions and result.json and sent to W&B."
+            )
+        return stream
 
     def folder(self, stream: Stream) -> Path:
         """Return the run's folder; its name says where the data are generated or are the validation split.
@@ -102,7 +110,19 @@ class Job(Settings):
         return runs / folder_name(self.identity, stream.provenance)
 
     def _place(self, name: str) -> str:
-        return str(self.own_paths[name] if name in self.own_paths else self.config["paths"][name])
+        if name in self.own_paths:
+            return self.own_paths[name]
+        return str(references.expanded(self.config["paths"][name], f"paths.{name}"))
+
+
+def _recorded(stream: Stream, model: Mapping[str, Any]) -> list[str]:
+    """Return texts that the record of a run will hold, of each kind one."""
+    examples = [example for task in stream.tasks for example in task.train[:1]]
+    examples += [example for test in stream.tests for example in test.examples[:1]]
+    source = stream.provenance
+    described = [source.note, source.name, *source.files, *(test.name for test in stream.tests)]
+    named = [model.get(key) for key in ("name_or_path", "revision")]  # those of result.json
+    return [str(text) for text in (*described, *named, *(e.prompt for e in examples), *(e.target for e in examples))]
 
 
 def _note(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A run that is mirrored and killed at random, again and again, until it comes to its end. Also a program: see `main`."""
+"""A run that is mirrored and killed at random until it comes to its end. Also a program: see `main`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _num_events(folder: Path) -> int:
 
 
 def expected_history(folder: Path) -> list[dict[str, Any]]:
-    """Return what `events.jsonl` says, each optimizer step and each row of the matrix once, without the client's keys."""
+    """Return what `events.jsonl` says, each optimizer step and row of the matrix once, without the client's keys."""
     rows: list[dict[str, Any]] = []
     seen: set[tuple[str, int]] = set()
     for number, line in enumerate((folder / "events.jsonl").read_text().splitlines(), 1):
