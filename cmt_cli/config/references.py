@@ -24,6 +24,8 @@ _PREFIX = "${oc.env:"
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*([^\s,{}']+)\s*(?:,\s*(null|'(?:[^'\\]|\\.)*')\s*)?\}")
 _NAMES = re.compile(r"oc\.env:\s*([^\s,{}']+)")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # in the place of "${" and "}" while OmegaConf is at work, which would resolve them
+_SECRET_KEY = re.compile(r"(^|[._])(api_?key|access_?key|password|passwd|secret|credentials?|token)$")
+_PASSWORD = re.compile(r"\w://[^/\s:@]*:[^/\s@]+@")
 _NO_DEFAULT = object()
 _MIN_CHARACTERS = 4  # of a value, below which its being somewhere else in a text means nothing
 
@@ -71,6 +73,20 @@ def told(config: Mapping[str, Any], texts: Iterable[str]) -> list[str]:
     values = _values(config)
     joined = "\n".join(texts) if values else ""
     return [name for name, value in values.items() if value in joined]
+
+
+def plain_secrets(tree: Any) -> list[str]:
+    """Return the keys whose values look like secrets by the key's name, or are addresses with a password."""
+    found: list[str] = []
+
+    def look(text: str, where: str) -> str:
+        is_secret = bool(_SECRET_KEY.search(where.lower())) and not text.startswith("<")  # as special tokens do
+        if text and _PREFIX not in text and (is_secret or _PASSWORD.search(text)):
+            found.append(where)
+        return text
+
+    _changed(tree, look)
+    return found
 
 
 @contextmanager

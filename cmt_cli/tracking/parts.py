@@ -9,12 +9,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 from cmt_cli.core.atomic import write_text
 
 _UNSENT = "unsent.txt"
+_PART = re.compile(r"(offline-)?run-")
+_STARTED = re.compile(r"(?:offline-)?run-\d+_\d+-(.+)")  # with the id of the W&B run
 _HEADER_BYTES = 7  # what a file holds before its first record
 
 
@@ -39,13 +42,13 @@ def known_id(folder: Path) -> str | None:
     path = folder / "wandb" / "run_id.txt"
     if path.is_file():
         return path.read_text(encoding="utf-8").strip()
-    parts = all_parts(folder)
-    return parts[-1].name.removeprefix("offline-").split("-", 2)[2] if parts else None
+    ids = [match[1] for part in all_parts(folder) if (match := _STARTED.fullmatch(part.name))]
+    return ids[-1] if ids else None
 
 
 def all_parts(folder: Path) -> list[Path]:
     """Return the client's folders of a run, the earliest start first."""
-    found = [path for path in (folder / "wandb").glob("*run-*-*") if path.is_dir() and not path.is_symlink()]
+    found = [path for path in (folder / "wandb").glob("*run-*") if path.is_dir() and _PART.match(path.name)]
     return sorted(found, key=lambda part: part.name.removeprefix("offline-"))
 
 
