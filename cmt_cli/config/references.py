@@ -89,22 +89,27 @@ def plain_secrets(tree: Any) -> list[str]:
     return found
 
 
+def hidden(text: str, tree: Any) -> str:
+    """Return a text with references in the place of the values of all variables that plain values refer to."""
+    for name, value in _values(tree).items():
+        text = text.replace(value, f"{_PREFIX}{name}}}")
+    return text
+
+
 @contextmanager
-def hiding(config: Mapping[str, Any]) -> Iterator[None]:
-    """Put references in the place of values in the UserErrors of what is called: they are recorded, too."""
+def hiding(tree: Any) -> Iterator[None]:
+    """Hide values in the UserErrors of what is called: they are recorded, too."""
     try:
         yield
     except UserError as error:
-        text = str(error)
-        for name, value in _values(config).items():
-            text = text.replace(value, f"{_PREFIX}{name}}}")
+        text = hidden(str(error), tree)
         if text == str(error):
             raise
         raise UserError(text) from None  # the cause would show them
 
 
-def _values(config: Mapping[str, Any]) -> dict[str, str]:
-    known = {name: os.environ.get(name, "") for name in names(config)}
+def _values(tree: Any) -> dict[str, str]:
+    known = {name: os.environ.get(name, "") for name in names(tree)}
     longest = sorted(known.items(), key=lambda item: -len(item[1]))  # one may be the beginning of another
     return {name: value for name, value in longest if len(value) >= _MIN_CHARACTERS}
 

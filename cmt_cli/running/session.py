@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from cmt_cli.config import references
 from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
@@ -83,6 +84,7 @@ class Session:
         if error is not None:
             status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit) else "failed"
         line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
+        line = line and references.hidden(line, self.store.config)
         result = self.write(status, error=line if status == "failed" else None)
         self.event(status, {"error": line} if line else {})
         for logger in self.loggers:

@@ -106,6 +106,12 @@ def test_errors_of_parts_show_references(tmp_path: Path, capsys: pytest.CaptureF
     assert VALUE not in error and "oc.env:PRIVATE" in error
 
 
+def test_records_of_failed_jobs_show_references() -> None:
+    path = "data.path=${oc.env:PRIVATE}/nothing"
+    assert cmt("run", "-m", "method=bm25,frozen", *SMALL, "data.source=real", path) in (1, 2)
+    assert files_with(VALUE, Path.cwd()) == []
+
+
 @pytest.mark.parametrize("line", [f"{KEY}={REFERENCE}", f"{KEY}=${{oc.${{logger.word}}:PRIVATE}}"])
 def test_a_foreign_sweep_reads_no_variable_unnamed(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cmt("run", "-m", "method=frozen", *SMALL, "data.generated.num_test_documents=-3") == 1
