@@ -208,7 +208,7 @@ def test_of_an_older_folder_the_readable_parts_are_uploaded(tmp_path: Path, acco
     assert [found.parts for found in find_unsent([folder])] == [(first.parent,)]
 
 
-def test_an_upload_that_was_cut_goes_on_where_the_server_is(tmp_path: Path, account: Received) -> None:
+def test_a_cut_upload_goes_on_where_the_server_is(tmp_path: Path, account: Received) -> None:
     folder = tmp_path / "drift"
     run_toy(folder, loggers=[logger("offline")])
     wandb.teardown()
