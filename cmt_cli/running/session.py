@@ -9,12 +9,10 @@ store and loggers receive is kept.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -29,6 +27,7 @@ from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_ph
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import Facts, Measured, make_result, row_values
 from cmt_cli.running.restore import joined_state, restore
+from cmt_cli.running.scores import rows_told
 from cmt_cli.running.signals import StoppedBySignal, StopSignals
 from cmt_cli.running.store import RunStore, ScoredTest
 from cmt_cli.training.seeding import seed_generators
@@ -121,8 +120,9 @@ class Session:
         self.ledger.keep({learn_phase(i) for i in kept} | {evaluate_phase(i) for i in kept})
         self._is_restored = learned is not None
         result = self.write("running")
-        for row in sorted({*self.store.cells()} - _rows_told(self.store.folder)):  # killed before it was told
-            self._tell_row(row, result)
+        if self.processes.rank == 0:
+            for row in sorted({*self.store.cells()} - rows_told(self.store.folder)):  # killed before it was told
+                self._tell_row(row, result)
         return learned
 
     @contextmanager
@@ -239,13 +239,6 @@ class Session:
     def _heading(self) -> str:
         _, _, index = self.phase_name.partition(":")
         return f"Task {int(index) + 1}/{len(self.stream.tasks)}" if index not in ("", "-1") else "Before the stream"
-
-
-def _rows_told(folder: Path) -> set[int]:
-    """Return the rows of the matrix that the event log has."""
-    lines = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    events = [json.loads(line) for line in lines if '"event": "row"' in line and line.endswith("}")]
-    return {event["row"] for event in events}
 
 
 def _phase_seed(seed: int, phase: str) -> int:

@@ -7,6 +7,7 @@ so that what comes behind it is sent, and nothing twice, whatever was lost befor
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Mirror:
         self.run = run
         self.history = EventHistory(folder)
         self._folder = folder
-        self._waiting = self.history.new_rows() if shows_past else []
+        self._waiting = deque(self.history.new_rows() if shows_past else ())
         # A run goes on behind its last step, which is where the server has come to; a new one begins at 0.
         self._first = int(run.starting_step)
         if not shows_past:
@@ -70,7 +71,7 @@ class Mirror:
         """Log what the event log has got since the last call."""
         self._waiting += self.history.new_rows()
         while self._waiting:
-            line, row = self._waiting.pop(0)
+            line, row = self._waiting.popleft()
             if line >= self._first:
                 self.run.log(row, step=line, commit=True)
 
