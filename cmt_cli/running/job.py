@@ -91,10 +91,10 @@ class Job(Settings):
                 stream = cached(settings, lambda: self.build("data"), cache=cache, note=_note)
         except ProblemError as error:
             raise error.of_command(self.names["data"], self.overrides) from error
-        for name in references.told(self.config, _recorded(stream, self.resolved["model"])):
+        for name in references.told(self.config, _recorded(stream, self.resolved)):
             _note(
-                f"Warning: the value of ${{oc.env:{name}}} stands in prompts or in the description of the data or the "
-                "model, so that it is written into predictions and result.json and sent to W&B."
+                f"Warning: the value of ${{oc.env:{name}}} stands in prompts, or names the data, the model or the W&B "
+                "project, so that it is recorded in the run folder and sent to W&B."
             )
         return stream
 
@@ -115,13 +115,14 @@ class Job(Settings):
         return str(references.expanded(self.config["paths"][name], f"paths.{name}"))
 
 
-def _recorded(stream: Stream, model: Mapping[str, Any]) -> list[str]:
-    """Return texts that the record of a run will hold, of each kind one."""
+def _recorded(stream: Stream, config: Mapping[str, Any]) -> list[str]:
+    """Return texts that the record of a run will hold, of each kind one; `config` is resolved."""
     examples = [example for task in stream.tasks for example in task.train[:1]]
     examples += [example for test in stream.tests for example in test.examples[:1]]
     source = stream.provenance
     described = [source.note, source.name, *source.files, *(test.name for test in stream.tests)]
-    named = [model.get(key) for key in ("name_or_path", "revision")]  # those of result.json
+    named = [config["model"].get(key) for key in ("name_or_path", "revision")]
+    named += [(config.get("logger") or {}).get(key) for key in ("project", "entity")]
     return [str(text) for text in (*described, *named, *(e.prompt for e in examples), *(e.target for e in examples))]
 
 

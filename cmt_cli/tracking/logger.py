@@ -114,10 +114,14 @@ class WandbLogger(NullLogger):
             self._attempt(lambda: self._note_sent(str(mirror.run.id), result, store.folder))
 
     def _open(self, mode: Mode, description: Description, folder: Path) -> None:
+        empty = [part for part in parts.all_parts(folder) if parts.is_empty(part)]
         run = self._client_run(mode, description, parts.identity(folder), folder)
         self._mirror = Mirror(run, folder, shows_past=mode == "online")
         if mode != "disabled":
             description.write(folder)
+            for part in empty:  # of killed starts; one would stop the client's own `wandb sync` of all others
+                if part != Path(run.dir).parent:  # which has the same name when begun within the same second
+                    parts.mark_sent(part)
         if mode == "online":
             parts.note_unsent(folder)  # until the end has shown that the server has everything
 

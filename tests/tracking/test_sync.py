@@ -180,6 +180,17 @@ def test_a_broken_part_costs_nothing(tmp_path: Path, account: Received) -> None:
     assert find_unsent([tmp_path]) == []
 
 
+def test_a_part_without_content_is_marked_by_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "drift"
+    empty = folder / "wandb" / "offline-run-20200101_000000-a" / "run-a.wandb"
+    empty.parent.mkdir(parents=True)
+    empty.write_bytes(b"7 bytes")
+    assert [found.parts for found in find_unsent([folder])] == [(empty.parent,)]
+    run_toy(folder, loggers=[logger("offline")])
+    ((part,),) = [found.parts for found in find_unsent([folder])]
+    assert part != empty.parent and empty.with_suffix(".wandb.synced").exists()
+
+
 def test_a_damaged_event_is_named_and_the_rest_uploaded(tmp_path: Path, account: Received) -> None:
     folder = tmp_path / "drift"
     run_toy(folder, loggers=[logger("offline")])
