@@ -180,7 +180,7 @@ def test_a_broken_part_costs_nothing(tmp_path: Path, account: Received) -> None:
     assert find_unsent([tmp_path]) == []
 
 
-def test_a_part_without_content_is_marked_by_the_next_start(tmp_path: Path) -> None:
+def test_the_next_start_marks_parts_without_content(tmp_path: Path) -> None:
     folder = tmp_path / "drift"
     empty = folder / "wandb" / "offline-run-20200101_000000-a" / "run-a.wandb"
     empty.parent.mkdir(parents=True)
