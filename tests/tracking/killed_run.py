@@ -22,10 +22,11 @@ def make_logger(mode: str) -> WandbLogger:
     )
 
 
-def run_killed(folder: Path, mode: str, *, num_kills: int, seed: int) -> int:
+def run_killed(folder: Path, mode: str, *, num_kills: int, seed: int, longest_seconds: float = 1.0) -> int:
     """Run to the end through SIGKILLs, which the client's service sees or dies of, too; return how many there were."""
     draws, killed = random.Random(seed), 0
-    seconds_per_step = 0.03 * num_kills  # so that the run is longer than what the killed starts make of it
+    # So that the run is longer than what the killed starts make of it.
+    seconds_per_step = 0.03 * num_kills * longest_seconds
     command = [sys.executable, "-m", "tests.tracking.killed_run", str(folder), mode, str(seconds_per_step)]
     while True:
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -33,7 +34,7 @@ def run_killed(folder: Path, mode: str, *, num_kills: int, seed: int) -> int:
         while process.poll() is None and _num_events(folder) == num_events:
             time.sleep(0.01)
         if killed < num_kills:
-            time.sleep(draws.uniform(0.0, 1.0))
+            time.sleep(draws.uniform(0.0, longest_seconds))
             if process.poll() is None:
                 (os.killpg if draws.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
                 killed += 1
