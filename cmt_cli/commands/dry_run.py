@@ -122,7 +122,7 @@ def prompt_example(current: Job, stream: Stream) -> str:
 
     Raises UserError for a template that could not be used.
     """
-    model = current.config["model"]
+    model = current.resolved["model"]
     if "chat_template" not in model:
         return ""
     from cmt_cli.models.chat import check_settings
@@ -143,7 +143,7 @@ def prompt_example(current: Job, stream: Stream) -> str:
 
 def memory_estimate(current: Job) -> str:
     """Return a line about the weights' bytes and the memory here; the activations come on top."""
-    model = current.config["model"]
+    model = current.resolved["model"]
     name = model.get("name_or_path")
     if name is None:
         return f"model {current.names['model']} is embedded and takes a few megabytes"

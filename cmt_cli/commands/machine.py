@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import netrc
 import os
 import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlparse
 
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
@@ -133,19 +131,13 @@ def _num_models() -> int:
 
 def login() -> Lines:
     """Return whether Weights & Biases and Hugging Face know an account here; nothing of it is shown."""
+    from cmt_cli.tracking import connection
+
     hub = bool(os.environ.get("HF_TOKEN")) or Path(os.environ.get("HF_TOKEN_PATH", _hub_home() / "token")).is_file()
+    address = connection.server()
     return {
-        "wandb": "logged in: runs go online" if _wandb_knows() else "not logged in: runs stay offline; `wandb login`",
+        "wandb": f"logged in: runs go online, to {address}"
+        if connection.has_key(address)
+        else f"not logged in to {address}: runs stay offline; `wandb login`",
         "hugging face": "logged in" if hub else "not logged in: gated models like Llama 2 need `hf auth login`",
     }
-
-
-def _wandb_knows() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return file.is_file() and netrc.netrc(str(file)).authenticators(host) is not None
-    except (netrc.NetrcParseError, OSError):
-        return False

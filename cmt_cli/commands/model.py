@@ -25,7 +25,7 @@ def prepare(name: ModelName, overrides: Overrides = None, config_dir: ConfigDir 
     from cmt_cli.running.terminal import say
 
     checked = check(Request((f"model={name}", *(overrides or ())), config_dir=config_dir))
-    settings = checked.config["model"]
+    settings = checked.resolved["model"]
     given = settings.get("name_or_path")
     if given is None:
         say(f"{name} is a part of the package.")

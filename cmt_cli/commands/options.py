@@ -13,7 +13,10 @@ ConfigDir = Annotated[Path | None, typer.Option(help="A folder with further meth
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
 Trust = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Execute code that the folder names: a package, or a model's repository."),
+    typer.Option(
+        metavar="NAME",
+        help="Code that the folder may execute (a package, a model), or oc.env:VARIABLE that it may read.",
+    ),
 ]
 TrustSweep = Annotated[
     list[str] | None,

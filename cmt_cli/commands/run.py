@@ -69,7 +69,7 @@ def shown_config(request: Request, kind: str) -> str:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from cmt_cli.config import check
+    from cmt_cli.config import check, references
 
     if kind not in SHOWN:
         raise UserError(f"--cfg {kind}: allowed are {', '.join(SHOWN)}.")
@@ -79,7 +79,8 @@ def shown_config(request: Request, kind: str) -> str:
         return OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
     HydraConfig.instance().set_config(config)  # what `${hydra:...}` reads
     keys = [str(key) for key in config if kind == "all" or key != "hydra"]
-    return OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)
+    with references.kept():
+        return str(references.written(OmegaConf.to_yaml(OmegaConf.masked_copy(config, keys), resolve=True)))
 
 
 def _job(request: Request) -> Job:

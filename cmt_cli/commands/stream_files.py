@@ -41,7 +41,7 @@ def settings_of(
     catalog.find("data", name, catalog.search_dirs(config_dir))
     config = composed(Request((f"data={name}", *overrides), config_dir=config_dir))
     settings = resolved(config, config.hydra.runtime.choices)
-    data = dict(settings.config["data"])
+    data = dict(settings.resolved["data"])
     if "source" in data and not any(line.startswith("data.source=") for line in overrides):
         data["source"] = "real"
     return StreamSettings(name, {**data, **({} if path is None else {"path": str(path)})}, settings.trusted)

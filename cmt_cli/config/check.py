@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cmt_cli.config import catalog, compose, spelling
+from cmt_cli.config import catalog, compose, references, spelling
 from cmt_cli.config.errors import explain
 from cmt_cli.config.settings import Settings, check_targets
-from cmt_cli.core.exceptions import UserError, ended
+from cmt_cli.core.exceptions import CmtWarning, UserError, ended
 
 GROUPS = ("method", "data", "model")  # whose chosen names make up a run's name
 
@@ -49,14 +50,24 @@ def composed(request: Request) -> DictConfig:
         raise explain(error, request.overrides, dirs) from error
 
 
+def given(hydra: DictConfig) -> list[str]:
+    """Return a job's overrides word for word, from its `hydra` node, which would resolve what they refer to."""
+    words: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return [str(word) for word in words]
+
+
 def settings_of(config: DictConfig, choices: Any, overrides: Sequence[str] = ()) -> Settings:
-    """Return plain, resolved settings; raise UserError for missing values and interpolations that lead nowhere."""
+    """Return plain settings, resolved but for references to environment variables.
+
+    Raises UserError for missing values and interpolations that lead nowhere.
+    """
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        missing = sorted(OmegaConf.missing_keys(shown))
-        if missing:
-            raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
-        resolved: Any = spelling.read(OmegaConf.to_container(shown, resolve=True))
+        with references.kept():
+            missing = sorted(OmegaConf.missing_keys(shown))
+            if missing:
+                raise UserError(f"{missing[0]} has no value yet. Give it one: {missing[0]}=...")
+            resolved: Any = spelling.read(references.written(OmegaConf.to_container(shown, resolve=True)))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {ended(str(error).splitlines()[0])}") from error
     names = {group: str(choices[group]).replace("/", "_") for group in GROUPS}
@@ -71,7 +82,7 @@ def check(request: Request) -> Settings:
 def checked(config: DictConfig, dirs: Sequence[Path]) -> Settings:
     """Check names, keys, targets, types and whether the method goes with the stream; raise UserError, else resolve."""
     choices = config.hydra.runtime.choices
-    settings = settings_of(config, choices, config.hydra.overrides.task)
+    settings = settings_of(config, choices, given(config.hydra))
     stream = catalog.find("data", choices.data, dirs)
     for name in (choices[key] for key in choices if key.partition("@")[0] == "method"):  # members of a combination, too
         reason = catalog.incompatibility(catalog.find("method", name, dirs), stream)
@@ -81,4 +92,11 @@ def checked(config: DictConfig, dirs: Sequence[Path]) -> Settings:
     if isinstance(seed, bool) or not isinstance(seed, int):  # before the parts that it is handed to are checked
         raise UserError(f"seed={seed!r} is a {type(seed).__name__}; allowed: int.")
     check_targets(settings)
+    for place in references.plain_secrets(settings.config):
+        warnings.warn(
+            f"{place} looks like a secret, and its value is written into config.yaml and sent to W&B. Keep it in an "
+            f"environment variable and give '{place}=${{oc.env:NAME}}' in single quotation marks.",
+            CmtWarning,
+            stacklevel=2,
+        )
     return settings

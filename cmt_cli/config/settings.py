@@ -1,4 +1,7 @@
-"""The settings of one run: its resolved configuration as plain values, and the checks that every run passes."""
+"""The settings of one run: its configuration as plain values, and the checks that every run passes.
+
+Interpolations are resolved but for references to environment variables, which are resolved when a part is built.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cmt_cli.config import targets
+from cmt_cli.config import references, targets
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A resolved configuration, the names of the chosen method, data and model, and the overrides as given."""
+    """A configuration, the names of the chosen method, data and model, and the overrides as given."""
 
     config: Mapping[str, Any]
     names: Mapping[str, str]
     overrides: tuple[str, ...] = ()
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Return the configuration with the values of environment variables, which are not to be recorded.
+
+        Raises UserError for one that is not set.
+        """
+        return dict(references.expanded(self.config))
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -26,5 +37,7 @@ class Settings:
 def check_targets(settings: Settings) -> None:
     """Raise UserError for a `_target_` that may not be called, and for keys, types and parts that do not fit."""
     targets.check_trust(settings.config, settings.trusted)
-    targets.check_arguments(settings.config, settings.trusted)
-    targets.check_parts(settings.config, settings.trusted)
+    with references.hiding(settings.config):
+        resolved = settings.resolved
+        targets.check_arguments(resolved, settings.trusted)
+        targets.check_parts(resolved, settings.trusted)

@@ -1,7 +1,8 @@
-"""Names what a saved configuration would execute besides this package, and refuses what the user has not named.
+"""Names what a saved configuration would execute or learn besides its own, and refuses what the user has not named.
 
 A run folder may come from somebody else, so consent lies on the command line (`--trust NAME`), never in the folder:
-packages of `trusted_targets` are named as they stand there, code of a model's repository by the model's `name_or_path`.
+packages of `trusted_targets` are named as they stand there, code of a model's repository by the model's `name_or_path`,
+environment variables as `oc.env:NAME`: a variable's value could be made part of a prompt, and so of what is sent on.
 """
 
 from __future__ import annotations
@@ -11,20 +12,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.config import references
 from cmt_cli.core.exceptions import UserError
 
 REMOTE_CODE = "trust_remote_code"
 
 
 def refuse_untrusted(config: Mapping[str, Any], trusted: Sequence[str], *, path: Path) -> None:
-    """Raise UserError where the configuration in the file `path` executes code that `trusted` does not name."""
-    missing = {name: what for name, what in executed(config).items() if name not in trusted}
-    if missing:
-        options = shlex.join(word for name in [*trusted, *missing] for word in ("--trust", name))
+    """Raise UserError where the configuration in `path` takes what `trusted` does not name: code or variables."""
+    code = {name: what for name, what in executed(config).items() if name not in trusted}
+    private = {name: what for name, what in variables(config).items() if name not in trusted}
+    if code or private:
+        options = shlex.join(word for name in [*trusted, *code, *private] for word in ("--trust", name))
+        found = [f"uses code that is not cmt's: {'; '.join(code.values())}"] if code else []
+        found += [f"reads your environment: {'; '.join(private.values())}"] if private else []
         raise UserError(
-            f"{path} uses code that is not cmt's: {'; '.join(missing.values())}. Nothing of it was executed. If you "
+            f"{path} {', and '.join(found)}. Nothing of it was {'executed' if code else 'read'}. If you "
             f"trust it, repeat the command with {options}."
         )
+
+
+def variables(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables that a configuration reads: in words, by the name that `--trust` takes."""
+    return {f"oc.env:{name}": f"the variable {name} ({where})" for name, where in references.names(config).items()}
 
 
 def executed(config: Mapping[str, Any]) -> dict[str, str]:

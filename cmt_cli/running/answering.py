@@ -57,8 +57,8 @@ class AdaptedModel:
         with store:  # loading rewinds the method's own files to the saved state, which a running run must not suffer
             last = restore(learner, method, episodes=stream.episodes, store=store)
             assert last is not None, "a state was there a moment ago, and the folder is locked"
-        decoding = targets.instantiate(job.config["evaluator"]["decoding"], job.trusted)
-        template = str(job.config["data"].get("prompt_template", "{question}"))
+        decoding = targets.instantiate(job.resolved["evaluator"]["decoding"], job.trusted)
+        template = str(job.resolved["data"].get("prompt_template", "{question}"))
         return cls(learner, method, method.predictor(learner, last), stream, decoding, template)
 
     def answer(self, question: str) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.config import own_places, targets
+from cmt_cli.config import own_places, references, targets
 from cmt_cli.config.settings import Settings, check_targets
 from cmt_cli.config.trust import refuse_untrusted
 from cmt_cli.core.exceptions import UserError
@@ -45,7 +45,7 @@ class Job(Settings):
     @property
     def distributed(self) -> str:
         """Return how the run is spread over processes: "none", "ddp" or "fsdp2"."""
-        given = self.config["trainer"].get("distributed", "none")  # the record of an older run has none
+        given = self.resolved["trainer"].get("distributed", "none")  # the record of an older run has none
         return one_of(given, DISTRIBUTED, "trainer.distributed")
 
     @property
@@ -77,7 +77,8 @@ class Job(Settings):
 
     def build(self, group: str) -> Any:
         """Instantiate one group of the configuration."""
-        return targets.instantiate(self.config[group], self.trusted)
+        with references.hiding(self.config):
+            return targets.instantiate(references.expanded(self.config[group], group), self.trusted)
 
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time.
@@ -88,10 +89,18 @@ class Job(Settings):
         from cmt_cli.data.files.stream_cache import cached
         from cmt_cli.data.files.stream_content import identified
 
+        settings = references.expanded(self.config["data"], "data")
         try:
-            return identified(cached(self.config["data"], lambda: self.build("data"), cache=self.cache, note=_note))
+            with references.hiding(self.config):
+                stream = identified(cached(settings, lambda: self.build("data"), cache=self.cache, note=_note))
         except ProblemError as error:
             raise error.of_command(self.names["data"], self.overrides) from error
+        for name in references.told(self.config, _recorded(stream, self.resolved)):
+            _note(
+                f"Warning: the value of ${{oc.env:{name}}} stands in prompts, or names the data, the model or the W&B "
+                "project, so that it is recorded in the run folder and sent to W&B."
+            )
+        return stream
 
     @property
     def cache(self) -> Path:
@@ -102,7 +111,7 @@ class Job(Settings):
         """Return the sha256 of the files of the run's models; None where they are not here, or not known before."""
         from cmt_cli.models.model_digests import digests_of
 
-        return digests_of(self.config, self.cache, _note)
+        return digests_of(self.resolved, self.cache, _note)
 
     def folder(self, stream: Stream) -> Path:
         """Return the run's folder; its name says where the data are generated or are the validation split.
@@ -116,7 +125,20 @@ class Job(Settings):
         return runs / folder_name(self.identity, stream.provenance)
 
     def _place(self, name: str) -> str:
-        return str(self.own_paths[name] if name in self.own_paths else self.config["paths"][name])
+        if name in self.own_paths:
+            return self.own_paths[name]
+        return str(references.expanded(self.config["paths"][name], f"paths.{name}"))
+
+
+def _recorded(stream: Stream, config: Mapping[str, Any]) -> list[str]:
+    """Return texts that the record of a run will hold, of each kind one; `config` is resolved."""
+    examples = [example for task in stream.tasks for example in task.train[:1]]
+    examples += [example for test in stream.tests for example in test.examples[:1]]
+    source = stream.provenance
+    described = [source.note, source.name, *source.files, *(test.name for test in stream.tests)]
+    named = [config["model"].get(key) for key in ("name_or_path", "revision")]
+    named += [(config.get("logger") or {}).get(key) for key in ("project", "entity")]
+    return [str(text) for text in (*described, *named, *(e.prompt for e in examples), *(e.target for e in examples))]
 
 
 def _note(text: str) -> None:

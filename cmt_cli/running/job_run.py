@@ -160,7 +160,7 @@ def _run_stream(
     if processes.is_sharded:
         from cmt_cli.distributed.sharding import refuse_unsharded
 
-        refuse_unsharded(method, job.config["model"])
+        refuse_unsharded(method, job.resolved["model"])
     trainer, evaluator = job.build("trainer"), job.build("evaluator")
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
     console = open_console(stderr=True)
@@ -193,7 +193,7 @@ def _learner(job: Job, processes: ProcessGroup) -> Learner:
     else:
         from cmt_cli.distributed.sharding import loading_settings, shard
 
-        settings = job.config["model"]
+        settings = job.resolved["model"]
         learner = load_learner(job, lambda: targets.instantiate(loading_settings(settings), job.trusted))
     learner.processes = processes
     refuse_unlike(processes, "model", learner.files)
@@ -233,7 +233,7 @@ def _store(job: Job, folder: Path, processes: ProcessGroup) -> RunStore:
 
 def refuse_absent_device(job: Job) -> None:
     """Raise UserError where the model's device is not here, before there is a run folder."""
-    device = job.config["model"].get("device")
+    device = job.resolved["model"].get("device")
     if isinstance(device, str):
         from cmt_cli.models.huggingface import resolve_device
 

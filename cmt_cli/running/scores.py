@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -80,3 +82,14 @@ def step_rows(steps: Mapping[int, Cells], tests: Sequence[TestSet], metric: str 
         for task, cells in sorted(steps.items())
         for step in sorted(cells)
     ]
+
+
+def rows_told(folder: Path) -> set[int]:
+    """Return the rows of the matrix that the event log has."""
+    found: set[int] = set()
+    for line in (folder / "events.jsonl").read_bytes().splitlines():
+        with contextlib.suppress(ValueError):  # damaged: whatever it was, the row is told again
+            event = json.loads(line) if b'"row"' in line else None
+            if isinstance(event, dict) and event.get("event") == "row" and isinstance(event.get("row"), int):
+                found.add(event["row"])
+    return found

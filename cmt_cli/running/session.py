@@ -16,6 +16,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from cmt_cli.config import references
 from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
@@ -26,6 +27,7 @@ from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_ph
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.record import Facts, Measured, make_result, row_values
 from cmt_cli.running.restore import joined_state, restore
+from cmt_cli.running.scores import rows_told
 from cmt_cli.running.signals import StoppedBySignal, StopSignals
 from cmt_cli.running.store import RunStore, ScoredTest
 from cmt_cli.training.seeding import seed_generators
@@ -81,6 +83,7 @@ class Session:
         if error is not None:
             status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit) else "failed"
         line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
+        line = line and references.hidden(line, self.store.config)
         result = self.write(status, error=line if status == "failed" else None)
         self.event(status, {"error": line} if line else {})
         for logger in self.loggers:
@@ -116,7 +119,10 @@ class Session:
         kept = range(-1, last + 1)
         self.ledger.keep({learn_phase(i) for i in kept} | {evaluate_phase(i) for i in kept})
         self._is_restored = learned is not None
-        self.write("running")
+        result = self.write("running")
+        if self.processes.rank == 0:
+            for row in sorted({*self.store.cells()} - rows_told(self.store.folder)):  # killed before it was told
+                self._tell_row(row, result)
         return learned
 
     @contextmanager
@@ -150,7 +156,9 @@ class Session:
         row, scored = task_index + 1, {score.test for score in scores}
         missing = {test.name: test.metric for test in self.stream.tests if test.name not in scored}
         self.store.add_row(row, scores, missing)
-        result = self.write("running")
+        self._tell_row(row, self.write("running"))
+
+    def _tell_row(self, row: int, result: RunResult) -> None:
         values = row_values(result, row, self.stream.tests)
         values |= {f"truncated/{test}": float(n) for test, n in result.truncated.items()}
         self.event("row", {"row": row, "values": values})

@@ -1,8 +1,8 @@
 """Which entries of a sweep's `sweep.json` need the user's consent before the sweep is repeated.
 
 The file holds command lines, and its folder may come from somebody else. Settings of methods, models and data are
-harmless, since targets and paths are checked as for any run; what executes other code, or chooses where is written, is
-taken only from the command line.
+harmless, since targets and paths are checked as for any run; what executes other code, reads environment variables, or
+chooses where is written, is taken only from the command line.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cmt_cli.sweeps.folder import is_for_hydra
 from cmt_cli.sweeps.status import SweepStatus
 
 _CODE = ("trust", "_target_")  # trusted_targets, trust_remote_code, and targets given by hand
+_VARIABLE = re.compile(r"oc\.env|\$\{[^}]*\$\{")  # an interpolation in an interpolation may spell the same
 _PLACES = ("logger.path", "paths.runs", "paths.cache")
 _SETTINGS = {  # of launchers and sweepers that are a number or a name, and nothing that is run
     "hydra.launcher": "n_jobs batch_size verbose num_parallel timeout_min gpus_per_node tasks_per_node max_num_timeout "
@@ -51,14 +52,15 @@ def refuse_untrusted(found: SweepStatus, trusted: Sequence[str]) -> None:
     if missing:
         options = shlex.join(word for entry in entries for word in ("--trust", entry))
         raise UserError(
-            f"{folder}/sweep.json executes code that is not cmt's, or chooses where is written: {', '.join(missing)}. "
-            f"Nothing of it was executed. If you trust it, repeat the command with {options}."
+            f"{folder}/sweep.json executes code that is not cmt's, reads your environment, or chooses where is "
+            f"written: {', '.join(missing)}. Nothing of it was executed. If you trust it, repeat the command with "
+            f"{options}."
         )
 
 
 def _needs_consent(line: str, folder: Path) -> bool:
     key, _, value = line.lstrip("+~").partition("=")
-    if any(word in line for word in _CODE):
+    if any(word in line for word in _CODE) or _VARIABLE.search(line):
         return True
     if is_for_hydra(line):
         # The sweep's folder is put in the place of the one that is named.

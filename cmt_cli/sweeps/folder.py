@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.config import references
 from cmt_cli.core.atomic import write_json
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running import lock
@@ -208,6 +209,7 @@ class RunningJob:
         """Write how the job ended; of an error its first line."""
         self._stop.set()
         line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
+        line = line and references.hidden(line, self._record.overrides)
         self._update(status=status, error=line, value=value, ended=round(time.time(), 3))
 
     def _update(self, **changes: Any) -> None:

@@ -73,7 +73,7 @@ def _hydra_process(argv: Sequence[str]) -> Iterator[None]:
 def task(config: DictConfig) -> None:
     """Run one job of a sweep; a worker may be a process of its own, so its job is checked there."""
     state = HydraConfig.get()
-    overrides = [str(line) for line in state.overrides.task]
+    overrides = check.given(state)
 
     def make() -> Job:
         settings = check.settings_of(config, state.runtime.choices, overrides)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.config import catalog, compose
+from cmt_cli.config import catalog, compose, references
 from cmt_cli.config.check import Request, check, composed
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.job import Job
@@ -31,7 +31,8 @@ def new_sweep(request: Request) -> Path:
     if not target.startswith(compose.OWN_PLUGINS):
         raise UserError(f"hydra/sweeper={sweeper} is {target}; here sweeps are run by hydra/sweeper=basic or optuna.")
     is_sampled = target != GRID
-    params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    with references.kept():  # what is read here is written into sweep.json
+        params = [references.written(f"{key}={value}") for key, value in (hydra.sweeper.get("params") or {}).items()]
     own = [line for line in request.overrides if not is_for_hydra(line)]
     plan = Plan(
         overrides=request.overrides,

@@ -17,6 +17,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from cmt_cli.config import references
 from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import NonFiniteLoss, ProcessLost, UserError
 from cmt_cli.running import job_run
@@ -74,7 +75,7 @@ def run_job(
         # Whatever it is, the other jobs go on; nothing is hidden, since the record and the log below say what it was.
         job.end("failed", error=error)
         shown = f"Error: {error}\n" if isinstance(error, UserError) else traceback.format_exc()
-        write_text(sweep.record_path(overrides).with_suffix(".log"), shown)
+        write_text(sweep.record_path(overrides).with_suffix(".log"), references.hidden(shown, overrides))
     except BaseException as error:
         job.end("interrupted", error=error)
         raise
@@ -105,7 +106,9 @@ def _run(make: Callable[[], Job], job: RunningJob, make_pruner: Callable[[], Any
         from cmt_cli.sweeps.trials import TrialReport
 
         loggers.append(TrialReport(job.trial, make_pruner))
-    folder = job_run.run(make(), loggers=loggers)
+    made = make()
+    with references.hiding(made.config):
+        folder = job_run.run(made, loggers=loggers)
     job.note_folder(folder)
     job.end("complete", value=_value(folder, job.trial))
 

@@ -1,25 +1,54 @@
-"""Whether a run can reach a Weights & Biases server, found out within a time limit and without the client."""
+"""Where the Weights & Biases server is, and whether it can be reached, found out within a time limit."""
 
 from __future__ import annotations
 
-import configparser
 import netrc
 import os
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlparse
 
+from cmt_cli.core.exceptions import UserError
+
+if TYPE_CHECKING:
+    from wandb import Settings
+
 Mode = Literal["online", "offline", "disabled"]
-PUBLIC_SERVER = "https://api.wandb.ai"
+
+
+def client_settings() -> Settings:
+    """Return the client's settings as it reads them itself: its file in the home, ./wandb/settings, the environment.
+
+    Raises UserError where ./wandb/settings is a file of a run folder: the folder may come from somebody else, and the
+    key would be sent to the server that it names.
+    """
+    import wandb
+
+    if Path("wandb", "settings").exists() and any(Path(name).exists() for name in ("result.json", "events.jsonl")):
+        raise UserError(
+            f"{Path.cwd()} is a run folder, and its wandb/settings would choose the server that your key is sent to. "
+            "Give the command in another folder, or remove that file."
+        )
+    settings = wandb.Settings(silent=True)
+    place = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    settings.settings_system = str(place / "settings")
+    settings.update_from_system_settings()
+    settings.update_from_env_vars(dict(os.environ))
+    return settings
+
+
+def server() -> str:
+    """Return the address of the server that the client would speak to."""
+    return str(client_settings().base_url)
 
 
 def choose_mode(wish: str, server: str, seconds: float) -> tuple[Mode, str]:
-    """Return the mode to open a run in, and the reason where it is offline; WANDB_MODE decides under "auto"."""
+    """Return the mode to open a run in, and the reason where it is offline; the client's settings decide "auto"."""
     if wish == "auto":
-        wish = os.environ.get("WANDB_MODE", "auto")
+        wish = client_settings().mode
     if wish == "disabled":
         return "disabled", ""
     if wish in ("offline", "dryrun"):
@@ -32,14 +61,20 @@ def choose_mode(wish: str, server: str, seconds: float) -> tuple[Mode, str]:
 
 
 def has_key(server: str) -> bool:
-    """Return whether a key for `server` is in WANDB_API_KEY or in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
+    """Return whether a key for `server` is in the client's settings or in the netrc file."""
+    from wandb.sdk.lib import urls
+
+    if client_settings().api_key:
         return True
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    # `wandb login` writes the port of a private server, too; the public one's key may stand under its former name.
+    places = [urlparse(server), urlparse(urls.forge_upstream_url(server))]
+    names = [name for place in places for name in (place.netloc, place.hostname) if name]
     try:
-        return netrc.netrc(str(path)).authenticators(urlparse(server).hostname or "") is not None
+        known = netrc.netrc(str(path))
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(known.authenticators(name) for name in names)
 
 
 def answers(server: str, seconds: float) -> bool:
@@ -62,19 +97,6 @@ def answers(server: str, seconds: float) -> bool:
     threading.Thread(target=request, daemon=True).start()
     done.wait(seconds)
     return bool(answered)
-
-
-def server() -> str:
-    """Return the server's address: WANDB_BASE_URL, what `wandb login --host` has saved, or the public one."""
-    if address := os.environ.get("WANDB_BASE_URL"):
-        return address
-    settings = configparser.ConfigParser(interpolation=None)
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
-    try:
-        settings.read(folder / "settings")
-    except (OSError, configparser.Error):
-        return PUBLIC_SERVER
-    return settings.get("default", "base_url", fallback=PUBLIC_SERVER)
 
 
 def unreachable(address: str, seconds: float) -> str | None:

@@ -1,13 +1,12 @@
 """Upload what runs have left in their folders for Weights & Biases, one run at a time, resumable at any point.
 
-The client writes a file of its own per start of a run, `<run>/wandb/offline-run-<time>-<id>/run-<id>.wandb`, and marks
-one that is uploaded by an empty `.wandb.synced` beside it. What an online run could not send any more is named in
-`<run>/wandb/unsent.txt`. Both are uploaded by the client's own `wandb sync`, the files of one run in the order of
-their start, so that a run that was continued becomes one run on the server.
+A run is sent from its own event log (upload.py), whatever became of the client's files when it was killed. A run of an
+older version, whose folder does not say what W&B calls it, is sent by the client's `wandb sync`, file by file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,14 +16,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmt_cli.core.atomic import write_text
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.running.lock import HEARTBEAT_SECONDS
 from cmt_cli.running.run_files import read_result, refuse_links
+from cmt_cli.tracking import parts
 from cmt_cli.tracking.connection import unreachable
+from cmt_cli.tracking.history import EVENTS
 
-_UNSENT = "unsent.txt"
+_DESCRIPTION = "run.json"  # written by mirror.py, which imports the client
 _CONNECT_SECONDS = 10.0
+_START_SECONDS = 10.0  # of Python and the client, besides an upload
+_OF_A_RUN = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID")  # would choose another run to be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,10 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A run that is not uploaded, and why."""
+    """A run that is not uploaded whole, and why."""
 
     folder: Path
     reason: str
-
-
-def note_unsent(folder: Path) -> None:
-    """Note that the latest online start of a run could not send everything that its client's folder holds."""
-    starts = sorted(path.name for path in (folder / "wandb").glob("run-*") if path.is_dir())
-    names = dict.fromkeys([*_noted(folder), *starts[-1:]])
-    write_text(folder / "wandb" / _UNSENT, "".join(f"{name}\n" for name in names))
 
 
 def find_unsent(folders: Sequence[Path]) -> list[Unsent]:
@@ -61,9 +56,11 @@ def find_unsent(folders: Sequence[Path]) -> list[Unsent]:
                 names.clear()  # no runs inside runs
                 run = Path(path).resolve()
                 refuse_links(run)
-                parts = _parts(run)
-                if parts:
-                    found[run] = Unsent(Path(path), parts, _is_running(run))
+                waiting, is_running = parts.unsent_parts(run), _is_running(run)
+                if is_running:  # what is online now is no matter of an upload
+                    waiting = tuple(part for part in waiting if part.name.startswith("offline-"))
+                if waiting:
+                    found[run] = Unsent(Path(path), waiting, is_running)
     return [found[run] for run in sorted(found)]
 
 
@@ -90,30 +87,12 @@ def sync(
         progress(f"uploading {run.folder.name}", done, len(runs))
         if run.is_running:
             left.append(Left(run.folder, "it is still running"))
-        elif reason is None and (problem := _upload(run, run_seconds)) is not None:
+        elif reason is None and (problem := _upload(run, address, run_seconds)) is not None:
             left.append(Left(run.folder, problem))
             reason = unreachable(address, _CONNECT_SECONDS)
         elif reason is not None:
             left.append(Left(run.folder, reason))
     return left
-
-
-def _parts(run: Path) -> tuple[Path, ...]:
-    noted = [run / "wandb" / name for name in _noted(run)]
-    offline = sorted((run / "wandb").glob("offline-run-*"))
-    parts = [part for part in {*offline, *noted} if part.is_dir() and not _is_sent(part)]
-    return tuple(sorted(parts, key=lambda part: part.name.removeprefix("offline-")))
-
-
-def _noted(run: Path) -> list[str]:
-    path = run / "wandb" / _UNSENT
-    names = path.read_text(encoding="utf-8").split() if path.is_file() else []
-    return [name for name in names if name == Path(name).name]  # of folders in wandb/, never a way out of it
-
-
-def _is_sent(part: Path) -> bool:
-    files = list(part.glob("*.wandb"))
-    return all(file.with_suffix(".wandb.synced").exists() for file in files)
 
 
 def _is_running(run: Path) -> bool:
@@ -126,18 +105,47 @@ def _is_running(run: Path) -> bool:
     return result is not None and result.status == "running" and beats
 
 
-def _upload(run: Unsent, seconds: float) -> str | None:
+def _upload(run: Unsent, address: str, seconds: float) -> str | None:
     """Upload one run; return why something of it is left, or None."""
-    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *(str(part.resolve()) for part in run.parts)]
+    folder = run.folder.resolve()
+    if not ((folder / "wandb" / _DESCRIPTION).is_file() and (folder / EVENTS).is_file()):
+        return _upload_parts(run, address, seconds)
+    arguments = ["-m", "cmt_cli.tracking.upload", str(folder), address, str(seconds)]
+    status, output = _client(arguments, run, address, seconds + _START_SECONDS)
+    if status is None:
+        return f"no end after {seconds:g} s"
+    return None if status == 0 else _reason(output)
+
+
+def _upload_parts(run: Unsent, address: str, seconds: float) -> str | None:
+    """Upload the client's files one by one, so that one that cannot be read leaves the others alone."""
+    failures = []
+    for part in run.parts:
+        if parts.is_empty(part):
+            parts.mark_sent(part)  # the client was killed before it had written anything
+            continue
+        arguments = ["-m", "wandb", "sync", "--include-online", str(part.resolve())]
+        status, output = _client(arguments, run, address, seconds)
+        if status is None:
+            return f"no end after {seconds:g} s"
+        if part in parts.unsent_parts(run.folder.resolve()):
+            failures.append(f"{part.name}: {_reason(output)}")
+    advice = "The other parts were uploaded. Remove a part's folder to give it up"
+    return f"{'; '.join(failures)}. {advice}" if failures else None
+
+
+def _client(arguments: Sequence[str], run: Unsent, address: str, seconds: float) -> tuple[int | None, list[str]]:
+    """Run a program that speaks to the server; return its exit status, None where it took too long, and its lines."""
     # The client's own logs go beside what it uploads, not into the folder where the command was given.
-    environment = {**os.environ, "WANDB_ERROR_REPORTING": "false", "WANDB_DIR": str(run.folder.resolve())}
+    own = {"WANDB_ERROR_REPORTING": "false", "WANDB_DIR": str(run.folder.resolve()), "WANDB_BASE_URL": address}
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RUN}
     process = subprocess.Popen(
-        command,
+        [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env={**environment, **own},
         start_new_session=True,  # so that the client's service ends with it
     )
     try:
@@ -145,11 +153,15 @@ def _upload(run: Unsent, seconds: float) -> str | None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return f"no end after {seconds:g} s"
+        return None, []
     except BaseException:  # interrupted: nothing of it may go on in the background
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    if all(_is_sent(part) for part in run.parts):
-        return None
-    lines = [line.strip() for line in output.split("\n") if line.strip()]
+    return process.returncode, [line.strip() for line in output.split("\n") if line.strip()]
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """Return what a program said of its failure: upload.py its last line as JSON, the client anything."""
+    if lines and lines[-1].startswith('"'):
+        return str(json.loads(lines[-1]))
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "the client said nothing")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmt_cli.core.exceptions import NonFiniteLoss, UserError
+from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
 from cmt_cli.running import checkpoint, record
 from cmt_cli.running.run_files import read_events, read_predictions, read_result
 from cmt_cli.running.signals import StoppedBySignal
@@ -244,3 +244,18 @@ def test_sigterm_and_a_second_writer(uninterrupted: Path, tmp_path: Path) -> Non
     assert process.returncode == 143 and "cmt resume" in out
     assert run_toy(folder).status == "complete"
     assert record_without_times(folder) == record_without_times(uninterrupted)
+
+
+def test_a_row_that_was_not_told_is_told_later(tmp_path: Path) -> None:
+    def stop(step: int) -> None:
+        if step == 1 and (tmp_path / "predictions" / "row_001.jsonl").exists():
+            raise Interrupted("here")
+
+    with pytest.raises(Interrupted):
+        run_toy(tmp_path, trainer=ToyTrainer(on_step=stop))
+    events = tmp_path / "events.jsonl"
+    lines = events.read_text().splitlines(keepends=True)
+    events.write_text("".join(line for line in lines if '"row": 1' not in line) + '{"event": "row", damaged\n')
+    run_toy(tmp_path)
+    told = [json.loads(line) for line in events.read_text().splitlines() if "damaged" not in line]
+    assert [event["row"] for event in told if event["event"] == "row"] == [0, 1, 2, 3]

@@ -13,9 +13,10 @@ import wandb
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.tracking.connection import PUBLIC_SERVER, server
+from cmt_cli.tracking.connection import server
 from cmt_cli.tracking.logger import WandbLogger
-from cmt_cli.tracking.sync import find_unsent, note_unsent, sync
+from cmt_cli.tracking.parts import note_unsent
+from cmt_cli.tracking.sync import find_unsent, sync
 from tests.reporting.runs import write_run
 from tests.running.toy import ToyTrainer, run_toy
 from tests.tracking.wandb_server import Received, wandb_server
@@ -128,6 +129,104 @@ def test_what_an_online_run_could_not_send_waits_too(tmp_path: Path) -> None:
 def test_the_server_is_the_one_of_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_BASE_URL")
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert server() == PUBLIC_SERVER
+    monkeypatch.chdir(tmp_path)
+    assert server() == wandb.Settings().base_url
     (tmp_path / "settings").write_text("[default]\nbase_url = http://wandb.example:8080\n")
     assert server() == "http://wandb.example:8080"
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nbase_url = http://here.example\n")
+    assert server() == "http://here.example"
+
+
+def test_the_logger_asks_the_server_of_the_login(
+    tmp_path: Path, account: Received, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_BASE_URL")
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "settings").write_text(f"[default]\nbase_url = {account.address}\n")
+    place = account.address.removeprefix("http://")
+    (tmp_path / "no-netrc").write_text(f"machine {place} login me password {'a' * 40}")
+    run_toy(tmp_path / "drift", loggers=[logger("auto")])
+    assert account.address in capsys.readouterr().err
+    assert [rows(account, name) for name in account.history] == [[0, 1, 2, 3]]
+    assert find_unsent([tmp_path]) == []
+
+
+def test_a_run_folder_does_not_choose_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nbase_url = http://elsewhere.example\n")
+    (tmp_path / "result.json").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is a run folder"):
+        server()
+
+
+def two_parts(folder: Path) -> list[Path]:
+    with pytest.raises(StoppedBySignal):
+        run_toy(folder, loggers=[logger("offline")], trainer=stop_in_task_2(folder))
+    time.sleep(1.1)  # the client names its folder by the second
+    run_toy(folder, loggers=[logger("offline")])
+    wandb.teardown()
+    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_a_broken_part_costs_nothing(tmp_path: Path, account: Received) -> None:
+    first, second = two_parts(tmp_path / "drift")
+    first.write_bytes(first.read_bytes()[:7])
+    second.write_bytes(second.read_bytes()[:-400])
+    assert sync(find_unsent([tmp_path]), address=account.address, run_seconds=60) == []
+    assert [rows(account, name) for name in account.history] == [[0, 1, 2, 3]]
+    assert find_unsent([tmp_path]) == []
+
+
+def test_the_next_start_marks_parts_without_content(tmp_path: Path) -> None:
+    folder = tmp_path / "drift"
+    empty = folder / "wandb" / "offline-run-20200101_000000-a" / "run-a.wandb"
+    empty.parent.mkdir(parents=True)
+    empty.write_bytes(b"7 bytes")
+    assert [found.parts for found in find_unsent([folder])] == [(empty.parent,)]
+    run_toy(folder, loggers=[logger("offline")])
+    ((part,),) = [found.parts for found in find_unsent([folder])]
+    assert part != empty.parent and empty.with_suffix(".wandb.synced").exists()
+
+
+def test_a_damaged_event_is_named_and_the_rest_uploaded(tmp_path: Path, account: Received) -> None:
+    folder = tmp_path / "drift"
+    run_toy(folder, loggers=[logger("offline")])
+    wandb.teardown()
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if '"event": "row"' in line)
+    (folder / "events.jsonl").write_text("".join([*lines[:number], "{torn\n", *lines[number + 1 :]]))
+    (left,) = sync(find_unsent([folder]), address=account.address, run_seconds=60)
+    assert f"damaged in line {number + 1}" in left.reason
+    assert [rows(account, name) for name in account.history] == [[1, 2, 3]]
+    assert find_unsent([folder]) == []
+
+
+def test_of_an_older_folder_the_readable_parts_are_uploaded(tmp_path: Path, account: Received) -> None:
+    folder = tmp_path / "drift"
+    first, second = two_parts(folder)
+    (folder / "wandb" / "run.json").unlink()  # which older versions did not write
+    first.write_bytes(b"no part of a run")
+    header = folder / "wandb" / "offline-run-20200101_000000-a" / "run-a.wandb"
+    header.parent.mkdir()
+    header.write_bytes(second.read_bytes()[:7])
+    (left,) = sync(find_unsent([folder]), address=account.address, run_seconds=60)
+    assert first.parent.name in left.reason and "Remove a part's folder" in left.reason
+    assert second.parent.name not in left.reason and header.parent.name not in left.reason
+    assert [rows(account, name) for name in account.history] == [[2, 3]]
+    assert [found.parts for found in find_unsent([folder])] == [(first.parent,)]
+
+
+def test_a_cut_upload_goes_on_where_the_server_is(tmp_path: Path, account: Received) -> None:
+    folder = tmp_path / "drift"
+    run_toy(folder, loggers=[logger("offline")])
+    wandb.teardown()
+    sync(find_unsent([folder]), address=account.address, run_seconds=60)
+    ((name, whole),) = account.history.items()
+    for marked in folder.glob("wandb/*/*.synced"):
+        marked.unlink()
+    account.history[name] = whole[:10]
+    assert sync(find_unsent([folder]), address=account.address, run_seconds=60) == []
+    assert [row["_step"] for row in account.history[name]] == [row["_step"] for row in whole]

@@ -51,6 +51,8 @@ def _answer(received: Received, name: str, body: dict[str, Any]) -> dict[str, An
                 "artifact": {**kept, "state": "COMMITTED", "artifactSequence": {"id": "s", "latestArtifact": kept}}
             }
         }
+    if name == "ArtifactType":  # of that name, of which there is none yet
+        return {"project": {**project, "artifact": None}}
     if name.lower() in ("upsertview", "upsertview2"):
         received.views.append(given)
         return {"upsertView": {"view": {"id": "view", "name": given.get("name", "v")}, "inserted": True}}
@@ -111,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, part in (sent.get("files") or {}).items():
             lines = [json.loads(line) for line in part.get("content", [])]
             if name == "wandb-history.jsonl":
-                self.received.history.setdefault(run, []).extend(lines)
+                rows, first = self.received.history.setdefault(run, []), part["offset"]
+                assert first <= len(rows), f"a hole: {first} follows {len(rows)} rows"
+                rows[first : first + len(lines)] = lines  # what is sent to a place again stands in the place of the old
             elif name == "wandb-summary.json" and lines:
                 self.received.summaries[run] = lines[-1]
 
