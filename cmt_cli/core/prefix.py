@@ -53,6 +53,7 @@ class PrefixSource(Protocol):
     """A part of the model that puts trained virtual tokens in front of every sequence; see `Learner.add_prefix`."""
 
     num_virtual: int  # the most virtual tokens of a prefix
+    is_fixed: bool  # every sequence gets the same prefix
 
     def prefix(self, input_ids: Tensor, is_prompt: Tensor) -> Prefix | None:
         """Return the rows' prefix, or None for none.

@@ -40,6 +40,12 @@ def refuse_unsharded(method: Method, model: Mapping[str, Any]) -> None:
             "plain weights. Set model.quantization=null, or use trainer.distributed=ddp."
         )
 
+    if model.get("adapter") is not None and model.get("dtype") != "fp32":
+        raise UserError(
+            "model.adapter is added to the weights in float32, and trainer.distributed=fsdp2 shards weights of one "
+            "type. Set model.dtype=fp32, or use trainer.distributed=ddp."
+        )
+
 
 def loading_settings(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's settings with which no GPU has to hold all of it: loaded by the CPU, in the GPU's format."""

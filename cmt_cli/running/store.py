@@ -116,9 +116,9 @@ class RunStore:
         self.state.save(state, tag=phase)
         self.fit.clear()
 
-    def load_state(self) -> Checkpoint | None:
-        """Return the newest whole state, with the phase that it ends."""
-        return self.state.load()
+    def load_state(self, phase: str | None = None) -> Checkpoint | None:
+        """Return the newest whole state (of a phase, if given), with the phase that it ends."""
+        return self.state.load(phase)
 
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
         """Save the state inside a phase's fit."""
