@@ -8,6 +8,7 @@ learned. Everything else that a method has added has no place in the class, and 
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def write_model(learner: Learner, folder: Path) -> None:
     if model.generation_config is not None:
         model.generation_config.eos_token_id = list(learner.end_ids)
     dtypes = {parameter.dtype for parameter in model.parameters()}
-    model.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # transformers' own, about itself
+        model.save_pretrained(folder)
     model.config.dtype = torch.float32 if len(dtypes) > 1 else dtypes.pop()  # what every weight fits into
     model.config.save_pretrained(folder)
 

@@ -113,8 +113,8 @@ def refuse_other_base(given: str, files: Mapping[str, str]) -> None:
     if before and now and set(before.values()) != set(now.values()):
         raise UserError(
             f"model.adapter={given} was trained beside other weights: those of its base model have the sha256 "
-            f"{_short(before)}, those of this run's model {_short(now)}. Choose the model that it was trained with, see "
-            f"'{note}', or delete that file if you mean to put it beside others."
+            f"{_short(before)}, those of this run's model {_short(now)}. Choose the model that it was trained with, "
+            f"see '{note}', or delete that file if you mean to put it beside others."
         )
 
 
