@@ -17,6 +17,8 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Episodes, Task
 
+ELSEWHERE = "Use the run through `cmt ask`, or `cmt_cli.load` in Python."  # of models that cannot be exported
+
 
 class Trainable(Protocol):
     """A choice of the parameters that a gradient method trains; the method applies it once, before the stream."""
@@ -106,8 +108,7 @@ class Method:
         if self.predictor(learner, task_index) is not learner:
             raise UserError(
                 f"{type(self).__name__} answers with {self.answers_with}, which neither a model of transformers nor an "
-                "adapter of peft holds: the model alone would answer otherwise. Use it through `cmt ask`, or "
-                "`cmt_cli.load` in Python."
+                f"adapter of peft holds: the model alone would answer otherwise. {ELSEWHERE}"
             )
         return learner
 

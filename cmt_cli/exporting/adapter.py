@@ -38,8 +38,8 @@ def write_adapter(learner: Learner, base: BaseModel, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors; raise UserError where peft has no such adapter."""
     if not is_adapter(learner):
         raise UserError(
-            "What was learned is not an adapter of peft beside an unchanged base model: other weights were trained. "
-            "Use --format merged."
+            "There is no adapter to write: the run trained the model's own weights, or none at all. Use --format "
+            "merged."
         )
     config, weights = _low_rank(learner) if learner.prefix_source is None else _virtual_tokens(learner)
     config.base_model_name_or_path, config.revision = base.name, base.revision
@@ -87,11 +87,6 @@ def _short_names(model: Any, layers: Mapping[str, Any]) -> list[str]:
 def _virtual_tokens(learner: Learner) -> tuple[PeftConfig, dict[str, Tensor]]:
     source = learner.prefix_source
     assert source is not None, "asked for by the caller"
-    if not source.is_fixed:
-        raise UserError(
-            "What was learned are virtual tokens that are chosen anew for each question, which neither an adapter of "
-            "peft nor a model of transformers can do. Use the run through `cmt ask`, or `cmt_cli.load` in Python."
-        )
     ids = torch.tensor([[learner.eos_id]], device=learner.device)
     with torch.no_grad():
         prefix = source.prefix(ids, torch.ones_like(ids).bool())

@@ -102,13 +102,16 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
         yield ""
     yield "```python"
     if library == "peft":
+        yield from ["import torch"] if learner.prefix_source is not None else []
         yield f"from peft import {name}"
         yield "from transformers import AutoTokenizer"
     else:
         yield f"from transformers import {name}, AutoTokenizer"
     yield ""
     yield 'folder = "."  # of this file'
-    yield f"model = {name}.from_pretrained(folder)"
+    # A merged model's configuration says what its weights are; a base model's may say another type than the run's.
+    dtype = f', dtype="{str(learner.dtype).removeprefix("torch.")}"' if library == "peft" else ""
+    yield f"model = {name}.from_pretrained(folder{dtype})"
     yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
     yield f"prompt = {adapted.template!r}.replace('{{question}}', 'Where is Lisbon?')"
     if written_as.is_plain:
@@ -116,7 +119,8 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
     else:
         yield f"text = {written_as.head!r} + prompt + {written_as.tail!r}  # the chat template's turns"
         yield 'ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids'
-    yield from _generation(learner, adapted.decoding)
+    has_prefix = library == "peft" and learner.prefix_source is not None
+    yield from (_step_by_step if has_prefix else _generation)(learner, adapted.decoding)
     yield "answer = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()"
     stop = adapted.decoding.stop_text
     yield "print(answer)" if stop is None else f"print(answer.split({stop!r}, 1)[0].strip())"
@@ -134,6 +138,17 @@ def _generation(learner: Learner, decoding: Any) -> Iterator[str]:
     yield f"    eos_token_id={list(learner.end_ids)},"
     yield f"    pad_token_id={learner.pad_id},"
     yield ")"
+
+
+def _step_by_step(learner: Learner, decoding: Any) -> Iterator[str]:
+    """Yield a loop over forward passes: `generate` of peft 0.21 loses virtual tokens with transformers 5.24."""
+    yield "output = ids  # not model.generate: some versions of peft lose the virtual tokens there"
+    yield f"for _ in range({decoding.max_new_tokens}):"
+    yield "    logits = model(input_ids=output, attention_mask=output.new_ones(output.shape)).logits"
+    yield "    token = logits[:, -1:].argmax(dim=-1)"
+    yield f"    if token.item() in {list(learner.end_ids)}:"
+    yield "        break"
+    yield "    output = torch.cat([output, token], dim=1)"
 
 
 def _base(origin: Origin) -> Iterator[str]:

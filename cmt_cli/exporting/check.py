@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from cmt_cli.core.batch import Row
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.method import ELSEWHERE
 from cmt_cli.models.base_models import BaseModel
 
 _NUM_ROWS, _NUM_TOKENS, _SEED = 2, 16, 0
@@ -40,10 +42,12 @@ def logits_of_run(learner: Learner, ids: Tensor) -> Tensor:
 def logits_of_folder(folder: Path, base: BaseModel | None, ids: Tensor, *, trust_remote_code: bool) -> Tensor:
     """Return the same of what stands in `folder`: a model, or where `base` is given an adapter beside it."""
     settings = {"dtype": torch.float32, "local_files_only": True, "trust_remote_code": trust_remote_code}
-    model: Any = AutoModelForCausalLM.from_pretrained(folder if base is None else base.folder, **settings)
-    if base is not None:
-        model = PeftModel.from_pretrained(model, str(folder))
-    logits: Tensor = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of transformers about itself and peft
+        model: Any = AutoModelForCausalLM.from_pretrained(folder if base is None else base.folder, **settings)
+        if base is not None:
+            model = PeftModel.from_pretrained(model, str(folder))
+        logits: Tensor = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return logits[:, -ids.shape[1] : -1].float()
 
 
@@ -55,5 +59,5 @@ def refuse_difference(run: Tensor, exported: Tensor, dtype: torch.dtype) -> None
         raise UserError(
             f"The exported folder was loaded for a trial and does not compute what the run's model does (logits differ "
             f"by {difference:.2g}, of {float(run.abs().max()):.2g}), so it was not kept: a part of what was learned is "
-            "nothing that transformers and peft can load. Use the run through `cmt ask`, or `cmt_cli.load` in Python."
+            f"nothing that transformers and peft can load. {ELSEWHERE}"
         )

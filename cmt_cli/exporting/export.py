@@ -60,11 +60,13 @@ def export(
     job = load(run, trust)
     from cmt_cli.exporting.adapter import is_adapter
     from cmt_cli.exporting.check import drawn_rows, logits_of_folder, logits_of_run, refuse_difference
+    from cmt_cli.exporting.merged import refuse_other_parts
     from cmt_cli.models.base_models import base_model
     from cmt_cli.running.answering import AdaptedModel
 
     adapted = AdaptedModel.of(job, run, task=task)
     learner = adapted.method.model_alone(adapted.learner, adapted.task_index)
+    refuse_other_parts(learner)
     base = base_model(job.resolved["model"])
     if form is None:
         form = PEFT if base is not None and is_adapter(learner) else MERGED
@@ -100,7 +102,8 @@ def _write(adapted: AdaptedModel, base: BaseModel | None, form: str, folder: Pat
     elif base is None:
         raise UserError(
             "An adapter is loaded beside its base model, and this run's cannot be loaded by a name: it is one GGUF "
-            "file, began with an adapter (model.adapter), or is another package's. Use --format merged."
+            "file, began with an adapter (model.adapter), or is another package's. Use --format merged. Virtual tokens "
+            "cannot be merged: learn them beside a model in a folder, such as one that --format merged has written."
         )
     else:
         write_adapter(learner, base, folder)

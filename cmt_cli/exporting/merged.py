@@ -9,6 +9,7 @@ learned. Everything else that a method has added has no place in the class, and 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from transformers import AutoModelForCausalLM
 
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import PREFIX_SOURCE, Learner
+from cmt_cli.core.method import ELSEWHERE
+
+_NOT_WEIGHTS = (".lora_A.", ".lora_B.", f"{PREFIX_SOURCE}.")  # parts of an adapter, which peft has a form for
+
+
+def refuse_other_parts(learner: Learner) -> None:
+    """Raise UserError where what was learned lies in parts that neither transformers nor peft has."""
+    source = learner.prefix_source
+    if source is not None and not source.is_fixed:
+        raise UserError(
+            "What was learned are virtual tokens that are chosen anew for each question, which neither a model of "
+            f"transformers nor an adapter of peft does. {ELSEWHERE}"
+        )
+    if not _is_known(learner.model):
+        return
+    plain = _as_transformers_has_it(learner.model.config)
+    names = {name.replace(".base_layer.", ".") for name, _ in learner.model.named_parameters()}
+    own = {name for name in names if not any(part in f".{name}" for part in _NOT_WEIGHTS)}
+    _refuse_others(own - plain.state_dict().keys(), plain)
 
 
 def write_model(learner: Learner, folder: Path) -> None:
@@ -32,7 +52,8 @@ def write_model(learner: Learner, folder: Path) -> None:
     _merge(model)
     plain = _as_transformers_has_it(model.config)
     _turn_linear_layers_back(model, plain)
-    _refuse_other_parts(model, plain)
+    mine, theirs = ({name: value.shape for name, value in m.state_dict().items()} for m in (model, plain))
+    _refuse_others({name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}, plain)
     if model.generation_config is not None:
         model.generation_config.eos_token_id = list(learner.end_ids)
     dtypes = {parameter.dtype for parameter in model.parameters()}
@@ -44,28 +65,34 @@ def write_model(learner: Learner, folder: Path) -> None:
 
 
 def _refuse_unmergeable(learner: Learner) -> None:
-    model, source = learner.model, learner.prefix_source
-    if source is not None and _acts(learner):
+    if has_virtual_tokens(learner):
         raise UserError(
             "What was learned are virtual tokens in front of every sequence, which cannot be merged into weights. "
             "Use --format peft."
         )
-    if any(not parameter.is_floating_point() for parameter in model.parameters()):
+    if any(not parameter.is_floating_point() for parameter in learner.model.parameters()):
         raise UserError(
             "The model was loaded with model.quantization, and nothing can be added to rounded weights. Use --format "
             "peft: the adapter is then loaded with the base model in any precision."
         )
-    if type(model.config) not in AutoModelForCausalLM._model_mapping:
+    if not _is_known(learner.model):
         raise UserError(
-            f"A model of type '{model.config.model_type}' is defined by the code of its repository, which is not "
-            "copied. Use --format peft where adapters are trained."
+            f"A model of type '{learner.model.config.model_type}' is defined by the code of its repository, which is "
+            "not copied. Use --format peft where adapters are trained."
         )
 
 
-def _acts(learner: Learner) -> bool:
+def has_virtual_tokens(learner: Learner) -> bool:
+    """Return whether the model puts virtual tokens in front of a sequence."""
     source = learner.prefix_source
     ids = torch.tensor([[learner.eos_id]], device=learner.device)
-    return source is not None and (not source.is_fixed or source.prefix(ids, torch.ones_like(ids).bool()) is not None)
+    with torch.no_grad():
+        return source is not None and source.prefix(ids, torch.ones_like(ids).bool()) is not None
+
+
+def _is_known(model: Any) -> bool:
+    """Return whether transformers has the model's class."""
+    return type(model.config) in AutoModelForCausalLM._model_mapping
 
 
 @torch.no_grad()
@@ -94,15 +121,11 @@ def _turn_linear_layers_back(model: nn.Module, plain: nn.Module) -> None:
             weight.data = weight.data.T.contiguous()
 
 
-def _refuse_other_parts(model: nn.Module, plain: nn.Module) -> None:
-    """Raise UserError unless the model has the same weights by name and shape as its class."""
-    mine, theirs = ({name: value.shape for name, value in m.state_dict().items()} for m in (model, plain))
-    others = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-    if others:
+def _refuse_others(names: Collection[str], plain: nn.Module) -> None:
+    if names:
         raise UserError(
-            f"What was learned lies in parts that a {type(plain).__name__} does not have, and peft neither: "
-            f"{counted(len(others), 'weight')} such as '{others[0]}'. Use the run through `cmt ask`, or "
-            "`cmt_cli.load` in Python."
+            f"What was learned lies in parts that a {type(plain).__name__} of transformers does not have, and peft "
+            f"neither: {counted(len(names), 'weight')} such as '{min(names)}'. {ELSEWHERE}"
         )
 
 
