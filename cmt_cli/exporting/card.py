@@ -117,7 +117,8 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
     if written_as.is_plain:
         yield 'ids = tokenizer(prompt, return_tensors="pt").input_ids'
     else:
-        yield f"text = {written_as.head!r} + prompt + {written_as.tail!r}  # the chat template's turns"
+        as_written = "prompt" if written_as.prompt_text is str else f"prompt.{written_as.prompt_text.__name__}()"
+        yield f"text = {written_as.head!r} + {as_written} + {written_as.tail!r}  # the chat template's turns"
         yield 'ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids'
     has_prefix = library == "peft" and learner.prefix_source is not None
     yield from (_step_by_step if has_prefix else _generation)(learner, adapted.decoding)
