@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.leftovers import owner, remove_leftovers, temporary
+from cmt_cli.core.system_errors import writing
+
 
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk, so that a power cut cannot undo a rename that was reported as done.
@@ -32,14 +35,20 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file's content atomically; the folder must exist."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync(path.parent)
+    """Replace a file's content atomically; the folder must exist. Where that fails, nothing is left beside it."""
+    beside = temporary(path)
+    try:
+        with writing(path):
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+            sync(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def write_text(path: Path, content: str) -> None:
@@ -52,7 +61,33 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a whole line to a text file or, where that fails, nothing; this process must be its only writer."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with writing(path), path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(f"{line}\n")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise
+
+
 UNUSED_DAYS = 30  # a folder that is made again costs minutes; one that is never used again costs room for ever
+
+
+@contextmanager
+def folder_beside(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write the files of `folder` into; it lies beside it and is gone in the end."""
+    remove_leftovers(folder.parent)
+    prefix = f".writing-{owner()}-"
+    with (
+        writing(folder),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, ignore_cleanup_errors=True) as made,
+    ):
+        inner = Path(made) / "files"
+        inner.mkdir()
+        yield inner
 
 
 @contextmanager
@@ -63,9 +98,7 @@ def published(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     forget_unused(folder.parent)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
-        inner = Path(temporary) / "files"
-        inner.mkdir()
+    with folder_beside(folder) as inner:
         yield inner
         for file in inner.iterdir():
             with file.open("rb") as stream:

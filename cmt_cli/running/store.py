@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from cmt_cli.core.atomic import write_json, write_text
+from cmt_cli.core.atomic import append_line, write_json, write_text
+from cmt_cli.core.exceptions import CmtWarning
 from cmt_cli.core.objectives import State
-from cmt_cli.running.checkpoint import Checkpoint, Slot
+from cmt_cli.running.checkpoint import Checkpoint, DamagedCheckpointError, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
 from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
@@ -117,8 +119,20 @@ class RunStore:
         self.fit.clear()
 
     def load_state(self) -> Checkpoint | None:
-        """Return the newest whole state, with the phase that it ends."""
-        return self.state.load()
+        """Return the newest whole state, with the phase that it ends; None for a run that has saved none.
+
+        Raises UserError where rows of the matrix say that there was a state which is gone or damaged.
+        """
+        try:
+            saved = self.state.load()
+            if saved is None and self.cells():
+                raise DamagedCheckpointError(f"'{self.folder / 'checkpoint' / 'state'}' holds no saved state.")
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(
+                f"The run '{self.folder}' has scores, but the state that they are of cannot be loaded: {error} Nothing "
+                "was changed. Put the files back, or move the folder away and repeat the command to make the run again."
+            ) from error
+        return saved
 
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
         """Save the state inside a phase's fit."""
@@ -127,7 +141,11 @@ class RunStore:
 
     def load_fit(self, phase: str) -> Checkpoint | None:
         """Return the newest whole state inside this phase's fit."""
-        return self.fit.load(tag=phase)
+        try:
+            return self.fit.load(tag=phase)
+        except DamagedCheckpointError as error:
+            warnings.warn(f"{error} The fit starts again at the state before it.", CmtWarning, stacklevel=2)
+            return None
 
     def cells(self) -> Cells:
         """Return the rows of the matrix that are complete."""
@@ -186,8 +204,7 @@ class RunStore:
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one line to `events.jsonl`; non-finite numbers become null."""
         record = {"time": round(time.time(), 3), "event": kind, **{k: _finite(v) for k, v in values.items()}}
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        append_line(self.folder / "events.jsonl", json.dumps(record, ensure_ascii=False))
         self.num_events += 1
 
 

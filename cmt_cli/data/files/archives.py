@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
+from cmt_cli.core.leftovers import owner
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import sha256_of
 
@@ -52,7 +53,7 @@ def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
     folder = cache / "unpacked" / sha256_of(archive)[:16]
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".unpacking-{owner()}-") as temporary:
             inner = Path(temporary) / "files"
             faults = extract(archive, inner)
             if faults:
