@@ -26,7 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.system_errors import told
-from cmt_cli.running.signals import StoppedBySignal
+from cmt_cli.running.signals import StopAtOnce, StoppedAtOnce, StoppedBySignal
 from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 
 app = typer.Typer(
@@ -62,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_own_warnings()
     hide_library_bars()
     try:
-        typer.main.get_command(app)(args=given, prog_name="cmt")
+        with StopAtOnce():
+            typer.main.get_command(app)(args=given, prog_name="cmt")
     except UserError as error:
         _leave(f"Error: {error}", 2, error if debug else None)
+    except StoppedAtOnce as stop:
+        _leave(str(stop), 128 + stop.signal_number, stop if debug else None)
     except StoppedBySignal as error:
         _leave(str(error), error.exit_code, error if debug else None)
     except (OSError, MemoryError, RuntimeError, ImportError) as error:

@@ -81,11 +81,9 @@ def folder_beside(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write the files of `folder` into; it lies beside it and is gone in the end."""
     remove_leftovers(folder.parent)
     prefix = f".writing-{owner()}-"
-    with (
-        writing(folder),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, ignore_cleanup_errors=True) as made,
-    ):
-        inner = Path(made) / "files"
+    made = tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, ignore_cleanup_errors=True)
+    with writing(folder), made as name:
+        inner = Path(name) / "files"
         inner.mkdir()
         yield inner
 

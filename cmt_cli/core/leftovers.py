@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 _SILENT_SECONDS = 3600.0
-_TEMPORARY = re.compile(r"\.(?:.+\.tmp|(?:writing|unpacking)-.+|clock\..+)")
+_TEMPORARY = re.compile(r"\.(?:.+\.tmp|(?:writing|unpacking)-.+|clock\..+|lock\.claim\..+)")
 _OWNER = re.compile(r"[.-](\d+)@([^@/]+?)(?:\.tmp|-\w{8}|\.\d+)$")
 _OLD_OWNER = re.compile(r"\.(\d+)\.tmp$")  # of older versions, which named no host
 

@@ -88,8 +88,8 @@ class Slot:
                 damaged.append(error)
                 continue
             if checkpoint is not None:
-                for error in damaged:
-                    warnings.warn(f"{error} The checkpoint before it is used.", CmtWarning, stacklevel=2)
+                for problem in damaged:
+                    warnings.warn(f"{problem} The checkpoint before it is used.", CmtWarning, stacklevel=2)
                 return checkpoint
         if damaged:
             raise damaged[0]

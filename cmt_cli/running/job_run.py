@@ -24,6 +24,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
+from cmt_cli.running.signals import stop_means
 from cmt_cli.running.terminal import paragraph
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     `loggers` are notified besides the configured one. Raises UserError for what cannot work, and for a record of
     other data than the stream's files hold.
     """
-    processes = _processes(job)
-    stream = _stream(job, processes)
+    with stop_means("Nothing was started: repeat the command."):
+        processes = _processes(job)
+        stream = _stream(job, processes)
     folder = folder or job.folder(stream)
     result = processes.run_on_rank_zero(lambda: _result(folder))
     if result is not None:
@@ -162,7 +164,7 @@ def _run_stream(
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
     console = Console(stderr=True)
     loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
-    with _store(job, folder, processes) as store:
+    with _store(job, folder, processes) as store, stop_means(f"Repeat the command or `cmt resume {folder}`."):
         learner = _learner(job, processes)
         if processes.rank == 0 and (warning := size_warning(job, learner)):
             paragraph(console, "Warning: ", warning)

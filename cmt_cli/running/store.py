@@ -25,16 +25,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import yaml
 
 from cmt_cli.core.atomic import append_line, write_json, write_text
-from cmt_cli.core.exceptions import CmtWarning
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted
+from cmt_cli.core.leftovers import remove_leftovers
 from cmt_cli.core.objectives import State
 from cmt_cli.running.checkpoint import Checkpoint, DamagedCheckpointError, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
-from cmt_cli.running.scores import Cells, read_cells, read_steps, write_cells
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, reading, refuse_links
+from cmt_cli.running.scores import Cells, cells_of, read_cells, read_steps, write_cells
 
 if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult
+
+_LEVELS = 3  # of folders in a run's folder that are written to: checkpoint/state/1
 
 
 class ScoredTest(Protocol):
@@ -83,6 +86,7 @@ class RunStore:
             if not (self.folder / "config.yaml").exists():
                 text = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
                 write_text(self.folder / "config.yaml", text)
+            remove_leftovers(self.folder, levels=_LEVELS, is_ours=True)
             self.num_events = _trim_events(self.folder / "events.jsonl")
         except BaseException:
             self._lock.release()  # __exit__ is not called when entering fails
@@ -170,8 +174,31 @@ class RunStore:
     def signatures(self) -> dict[str, str]:
         """Return what scores must be quoted with, e.g. sacrebleu's settings, by metric."""
         path = self.folder / "signatures.json"
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return found
+        if not path.is_file():
+            return {}
+        with reading(path, "Remove it: then scores have none until they are computed again."):
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {name: str(text) for name, text in found.items()}
+
+    def restore_rows(self, last: int) -> None:
+        """Take rows that scores.csv lacks, up to `last`, from the record; raise UserError where it lacks them, too."""
+        cells, record = self.cells(), self.result()
+        kept = {} if record is None else cells_of(record)
+        lost = [row for row in range(last + 1) if row not in cells]
+        if unknown := [str(row) for row in lost if row not in kept]:
+            raise UserError(
+                f"'{self.folder / 'scores.csv'}' lacks rows from before the saved state ({', '.join(unknown)}), and "
+                "result.json has none of them. Their answers cannot be given again: put the file back, or move the "
+                "folder away and repeat the command to make the run again."
+            )
+        if lost:
+            write_cells(self.folder / "scores.csv", {**{row: kept[row] for row in lost}, **cells})
+            warnings.warn(
+                f"'{self.folder / 'scores.csv'}' lacked {counted(len(lost), 'row')}; result.json had them, and "
+                "they were put back.",
+                CmtWarning,
+                stacklevel=2,
+            )
 
     def drop_rows_after(self, last: int) -> None:
         """Remove the rows above `last`: the state that they belong to is to be learned again."""
