@@ -24,7 +24,7 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
-from cmt_cli.running.signals import stop_means
+from cmt_cli.running.signals import NOTHING_STARTED, stop_means
 from cmt_cli.running.terminal import paragraph
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     `loggers` are notified besides the configured one. Raises UserError for what cannot work, and for a record of
     other data than the stream's files hold.
     """
-    with stop_means("Nothing was started: repeat the command."):
+    with stop_means(NOTHING_STARTED):
         processes = _processes(job)
         stream = _stream(job, processes)
     folder = folder or job.folder(stream)

@@ -14,7 +14,8 @@ from cmt_cli.running.terminal import leave_lost_terminal
 
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
-_REPEAT = "Repeat the command."
+_REPEAT = "Nothing was left half done: repeat the command."
+NOTHING_STARTED = "Nothing was started: repeat the command."
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
