@@ -53,8 +53,8 @@ class Template:
 def _misfit(form: str, names: Sequence[str], problem: str) -> UserError:
     options = " ".join(f"--field {name}=TEXT" for name in names)
     return UserError(
-        f"The prompts of this run {problem}. Their form is {form!r}: give {options}, of which the question may take the "
-        "place of one."
+        f"The prompts of this run {problem}. Their form is {form!r}: give {options}, or all but "
+        "one and that one as the question."
     )
 
 

@@ -21,7 +21,7 @@ from cmt_cli.core.exceptions import Interrupted
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Stream
-from cmt_cli.core.system_errors import told
+from cmt_cli.core.system_errors import told, writing
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes
@@ -145,7 +145,8 @@ class Session:
         seed_generators(_phase_seed(self.store.identity.seed, name))
         self.event("phase", {"phase": name, "seconds_before": round(self._record.seconds, 3)})
         self.progress("learning" if name.startswith("learn:") else "starting", 0, 0)
-        yield self._record
+        with writing(self.store.folder / "memory"):  # a method's own files, which it writes as it likes
+            yield self._record
         self._measure()
         self.ledger.phases[name] = self._record
         if self.processes.rank == 0:
