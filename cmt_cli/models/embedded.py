@@ -16,6 +16,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
+from cmt_cli.models.unreadable import reading_weights, refuse_json
 
 FOLDER = Path(__file__).parent / "tiny"
 
@@ -34,6 +35,7 @@ def load(
             f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
             "them with the recipe that the README names under 'model=tiny'."
         )
+    refuse_json(FOLDER)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
     positions = AutoConfig.from_pretrained(FOLDER, local_files_only=True).max_position_embeddings
     written_as = prompt_format(
@@ -42,7 +44,8 @@ def load(
     where = resolve_device(device)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
-    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
+    with reading_weights(FOLDER):
+        model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=resolve_dtype(dtype, where), local_files_only=True)
     if shows_bars:
         logging.enable_progress_bar()
     return Learner(

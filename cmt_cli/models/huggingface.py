@@ -18,9 +18,11 @@ from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.core.system_errors import told
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
+from cmt_cli.models.unreadable import UNREADABLE, first_line, reading_weights, refuse_json, refuse_missing
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales
@@ -50,6 +52,7 @@ def load(
     settings = _quantization(quantization, where, kind)
     one_of(attention, ("sdpa", "eager", "flash_attention_2"), "model.attention")
     folder = model_folder(name_or_path, revision)
+    refuse_json(folder)
     config = _config(folder, trust_remote_code)
     _check_length(name_or_path, config, max_tokens)
     _check_attention(name_or_path, config, attention)
@@ -57,16 +60,19 @@ def load(
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=config,
-        dtype=kind,
-        attn_implementation=attention,
-        trust_remote_code=trust_remote_code,
-        local_files_only=True,
-        use_safetensors=True,
-        **settings,
-    )
+    with reading_weights(folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=kind,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **settings,
+        )
+    refuse_missing(found["missing_keys"], folder)
     model = model if settings else model.to(where)
     check_cache(model)
     return Learner(
@@ -143,18 +149,25 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def _config(folder: Path, trust_remote_code: bool) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except ValueError as error:
+    except UNREADABLE as error:
+        if told(error) is not None:
+            raise
         raise UserError(
-            f"'{folder / 'config.json'}' cannot be read as a model of this transformers version ({error}). Models with "
-            "their own code need model.trust_remote_code=true."
+            f"'{folder / 'config.json'}' cannot be read as a model of this transformers version "
+            f"({first_line(error)}). Models with their own code need model.trust_remote_code=true."
         ) from error
 
 
 def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{folder}' has no tokenizer that can be read ({error}).") from error
+    except UNREADABLE as error:
+        if told(error) is not None:
+            raise
+        raise UserError(
+            f"'{folder}' has no tokenizer that can be read ({first_line(error)}). Get its files again, or set "
+            "model.name_or_path to a folder with the model's own."
+        ) from error
     eos_id = tokenizer.eos_token_id
     if eos_id is None or eos_id >= num_embeddings:
         raise UserError(

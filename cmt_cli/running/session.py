@@ -97,8 +97,8 @@ class Session:
         result = self.result = self._record_of(status)
         # What ended the run is what its user has to read, not that a full disk had no room for the record either.
         with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
-            self.store.write_result(result, error=line if status == "failed" else None)
             self.event(status, {"error": line} if line else {})
+            self.store.write_result(result, error=line if status == "failed" else None)  # last: a complete run is left
         return result
 
     def begin(self) -> int | None:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors import SafetensorError
-
-from cmt_cli.running import checkpoint
+from safetensors.torch import save_file
 
 
 class FullDisk:
@@ -72,7 +71,7 @@ def full_disk(folder: Path, first: int, number: int = errno.ENOSPC) -> Iterator[
     """Let every write below `folder` fail from number `first` on, counted from 1."""
     disk = FullDisk(folder, first, number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", disk.save_file(checkpoint.save_file))
+        patch.setattr("cmt_cli.running.checkpoint.save_file", disk.save_file(save_file))
         patch.setattr(io, "open", disk.open(io.open))
         for name in ("mkdir", "replace"):
             patch.setattr(os, name, disk.call(getattr(os, name)))
