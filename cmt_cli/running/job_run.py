@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from cmt_cli.config import targets
 from cmt_cli.config.catalog import SIZES
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.leftovers import remove_leftovers
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
+from cmt_cli.running.completeness import mend
 from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
@@ -49,6 +51,7 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
         processes = _processes(job)
         stream = _stream(job, processes)
     folder = folder or job.folder(stream)
+    remove_leftovers(job.cache, levels=1)
     result = processes.run_on_rank_zero(lambda: _result(folder))
     if result is not None:
         refuse_other_data(result, stream)
@@ -58,6 +61,7 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     if result is None or result.status != "complete":
         _run_stream(job, stream, folder, processes, baselines=baselines, further_loggers=loggers)
     elif processes.rank == 0:
+        mend(folder, result)
         _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), baselines)))
     return folder
 

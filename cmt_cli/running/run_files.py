@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,9 @@ def _checked_prediction(record: Any, needed: Sequence[str]) -> dict[str, Any]:
             raise TypeError(f"{key} is a {type(found[key]).__name__}")
     if not all(isinstance(text, str) for text in found.get("references", ())):
         raise TypeError("references are texts")
-    if not all(value is None or isinstance(value, int | float) for value in found.get("scores", {}).values()):
-        raise TypeError("scores are numbers")
+    for value in found.get("scores", {}).values():
+        if value is not None and not (isinstance(value, int | float) and isfinite(value)):
+            raise TypeError(f"{value!r} is no score")
     return found
 
 
