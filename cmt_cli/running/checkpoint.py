@@ -3,7 +3,8 @@
     <folder>/latest            the number of the newest checkpoint, replaced atomically
     <folder>/<n>/state.safetensors, state.json
 
-`state.json` holds the plain values, a tag and the sha256 of the tensor file, so that a torn or changed file is noticed.
+`state.json` holds the plain values, a tag and the sha256 of the tensor file and of its own content, so that a torn or
+changed file is noticed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Slot:
             _save_tensors(tensors, target / "state.safetensors")
             digest = _sha256(target / "state.safetensors")
             # Infinity is a legal "best loss so far", hence not atomic.write_json, which refuses it.
-            record = {"tag": tag, "notes": notes or {}, "values": values, "sha256": digest}
+            own = {"tag": tag, "notes": notes or {}, "values": values}
+            record = {**own, "sha256": digest, "own_sha256": _text_sha256(own)}
             write_text(target / "state.json", json.dumps(record))
             write_text(self._folder / "latest", f"{latest + 1}\n")
         except BaseException:
@@ -124,6 +126,9 @@ def _read(folder: Path, wanted_tag: str | None) -> Checkpoint | None:
     try:
         record = json.loads((folder / "state.json").read_text())
         expected, tag, notes, values = (record[key] for key in ("sha256", "tag", "notes", "values"))
+        own = _text_sha256({"tag": tag, "notes": notes, "values": values})
+        if record.get("own_sha256", own) != own:  # of an older version it has none
+            raise DamagedCheckpointError(f"'{folder}' is damaged: state.json is not the file that was saved.")
         if wanted_tag not in (None, tag):
             return None
         if _sha256(folder / "state.safetensors") != expected:
@@ -153,6 +158,10 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text_sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def _separate_storages(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
