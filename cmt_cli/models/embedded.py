@@ -16,7 +16,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
-from cmt_cli.models.unreadable import reading_weights, refuse_json
+from cmt_cli.models.unreadable import reading_tokenizer, reading_weights, refuse_json
 
 FOLDER = Path(__file__).parent / "tiny"
 
@@ -36,7 +36,8 @@ def load(
             "them with the recipe that the README names under 'model=tiny'."
         )
     refuse_json(FOLDER)
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+    with reading_tokenizer(FOLDER):
+        tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
     positions = AutoConfig.from_pretrained(FOLDER, local_files_only=True).max_position_embeddings
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name="tiny", max_tokens=positions

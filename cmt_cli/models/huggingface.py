@@ -22,7 +22,14 @@ from cmt_cli.core.system_errors import told
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder
-from cmt_cli.models.unreadable import UNREADABLE, first_line, reading_weights, refuse_json, refuse_missing
+from cmt_cli.models.unreadable import (
+    UNREADABLE,
+    first_line,
+    reading_tokenizer,
+    reading_weights,
+    refuse_json,
+    refuse_missing,
+)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales
@@ -55,7 +62,8 @@ def load(
     refuse_json(folder)
     config = _config(folder, trust_remote_code)
     _check_length(name_or_path, config, max_tokens)
-    _check_attention(name_or_path, config, attention)
+    with reading_weights(folder):
+        _check_attention(name_or_path, config, attention)
     tokenizer = _tokenizer(folder, trust_remote_code, config.get_text_config().vocab_size)
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
@@ -159,15 +167,8 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> Any:
-    try:
+    with reading_tokenizer(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except UNREADABLE as error:
-        if told(error) is not None:
-            raise
-        raise UserError(
-            f"'{folder}' has no tokenizer that can be read ({first_line(error)}). Get its files again, or set "
-            "model.name_or_path to a folder with the model's own."
-        ) from error
     eos_id = tokenizer.eos_token_id
     if eos_id is None or eos_id >= num_embeddings:
         raise UserError(

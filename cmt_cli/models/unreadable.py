@@ -6,14 +6,19 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.system_errors import from_library, told
 
 # What transformers raises for a file that it cannot read, of whichever kind the mistake in it is.
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError),
+    StrictDataclassError,
+)
 _AGAIN = "Get the model's files again (a download or a copy was cut short, or a file was changed)"
 
 
@@ -31,6 +36,29 @@ def refuse_json(folder: Path) -> None:
             raise UserError(f"'{path}' is no JSON file ({first_line(error)}). {_AGAIN}.") from error
 
 
+class reading_tokenizer:  # noqa: N801 - a context, read as a verb
+    """Let a tokenizer file that cannot be understood be a UserError; its library raises a bare Exception then."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the model's folder."""
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise UserError for what the file's content has caused; the system's refusals travel."""
+        if error is None or isinstance(error, UserError) or told(error) is not None:
+            return
+        if kind is Exception or isinstance(error, UNREADABLE):
+            raise UserError(
+                f"'{self._folder}' has no tokenizer that can be read ({first_line(error)}). {_AGAIN}, or set "
+                "model.name_or_path to a folder with the model's own."
+            ) from error
+
+
 @contextmanager
 def reading_weights(folder: Path) -> Iterator[None]:
     """Let a failure while a model is loaded be a UserError that names the file whose weights cannot be read."""
@@ -42,7 +70,7 @@ def reading_weights(folder: Path) -> Iterator[None]:
             raise refused from error
         raise UserError(f"{_damaged(folder)} ({first_line(error)}). {_AGAIN}.") from error
     except UNREADABLE as error:
-        if isinstance(error, MemoryError) or told(error) is not None:
+        if isinstance(error, UserError) or told(error) is not None:
             raise
         raise UserError(
             f"The model in '{folder}' cannot be loaded ({type(error).__name__}: {first_line(error)}): its weights do "

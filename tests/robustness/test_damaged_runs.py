@@ -29,7 +29,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00garbage"),
     "list": lambda path: path.write_text("[1, 2]\n"),
     "null": lambda path: path.write_text("null\n"),
-    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "folder": lambda path: path.rename(path.with_name("aside")).with_name(path.name).mkdir(),
 }
 LARGE = ("config.yaml", "result.json", "scores.csv", "events.jsonl", "timings.json", ".lock")
 
