@@ -79,7 +79,7 @@ def claim_folder(folder: Path, settings: Mapping[str, int | str]) -> None:
         stored = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"'{path}' cannot be read ({error}). The file is damaged: put it back, or delete the whole folder and store "
+            f"'{path}' cannot be read ({error}). It is damaged: put it back, or delete the whole folder and store "
             "the documents again."
         ) from error
     wrong = [f"{key}={stored.get(key)}, not {value}" for key, value in settings.items() if stored.get(key) != value]

@@ -34,7 +34,7 @@ def _opened(path: Path, row_bytes: int) -> Bytes:
             raise ValueError(f"it holds {rows.dtype} of the shape {rows.shape}")
     except (ValueError, EOFError, SyntaxError) as error:
         raise UserError(
-            f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). The file is damaged: put it back, "
+            f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, "
             "or delete the whole folder and store the documents again."
         ) from error
     return rows
