@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.analysis.repetitions import experiment_of, flat, order_of
+from cmt_cli.core.atomic import owner, remove_leftovers
 from cmt_cli.core.exceptions import CmtWarning, UserError
-from cmt_cli.core.leftovers import owner, remove_leftovers
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.run_files import read_config, read_result
 

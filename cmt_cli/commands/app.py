@@ -24,8 +24,7 @@ from cmt_cli.commands.report import report
 from cmt_cli.commands.run import resume, run
 from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.system_errors import told
+from cmt_cli.core.exceptions import UserError, told
 from cmt_cli.running.signals import StopAtOnce, StoppedAtOnce, StoppedBySignal
 from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 

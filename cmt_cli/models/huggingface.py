@@ -14,11 +14,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.exceptions import UserError, counted, told
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
-from cmt_cli.core.system_errors import told
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.model_files import commit_of, config_folder, model_folder

@@ -11,8 +11,7 @@ from types import TracebackType
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
-from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.core.system_errors import from_library, told
+from cmt_cli.core.exceptions import UserError, counted, from_library, told
 
 # What transformers raises for a file that it cannot read, of whichever kind the mistake in it is.
 UNREADABLE = (

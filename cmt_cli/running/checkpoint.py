@@ -23,9 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cmt_cli.core.atomic import sync, write_text
-from cmt_cli.core.exceptions import CmtWarning, UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError, from_library, writing
 from cmt_cli.core.objectives import State
-from cmt_cli.core.system_errors import from_library, writing
 
 _NUM_KEPT = 2
 _JSON = (bool, int, float, str, type(None))

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from cmt_cli.config import targets
 from cmt_cli.config.catalog import SIZES
+from cmt_cli.core.atomic import remove_leftovers
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.leftovers import remove_leftovers
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
-from cmt_cli.running.completeness import mend
 from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, refuse_other_data, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
@@ -61,6 +60,8 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     if result is None or result.status != "complete":
         _run_stream(job, stream, folder, processes, baselines=baselines, further_loggers=loggers)
     elif processes.rank == 0:
+        from cmt_cli.running.restore import mend
+
         mend(folder, result)
         _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), baselines)))
     return folder

@@ -31,9 +31,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.leftovers import is_alive, owner
-from cmt_cli.core.system_errors import writing
+from cmt_cli.core.atomic import is_alive, owner
+from cmt_cli.core.exceptions import UserError, writing
 
 HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 120.0  # six beats; network file systems may show a time that is up to a minute old

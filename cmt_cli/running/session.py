@@ -17,11 +17,10 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cmt_cli.core.exceptions import Interrupted
+from cmt_cli.core.exceptions import Interrupted, told, writing
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Stream
-from cmt_cli.core.system_errors import told, writing
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.checkpoint import Checkpoint
 from cmt_cli.running.ledger import Ledger, PhaseRecord, evaluate_phase, learn_phase, peak_memory_bytes

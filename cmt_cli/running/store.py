@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from cmt_cli.core.atomic import append_line, write_json, write_text
+from cmt_cli.core.atomic import append_line, remove_leftovers, write_json, write_text
 from cmt_cli.core.exceptions import CmtWarning, UserError, counted
-from cmt_cli.core.leftovers import remove_leftovers
 from cmt_cli.core.objectives import State
 from cmt_cli.running.checkpoint import Checkpoint, DamagedCheckpointError, Slot
 from cmt_cli.running.identity import Identity

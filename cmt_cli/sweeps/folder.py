@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.atomic import write_json
-from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.core.system_errors import told
+from cmt_cli.core.exceptions import UserError, counted, told
 from cmt_cli.running import lock
 from cmt_cli.running.run_files import reading, refuse_links
 

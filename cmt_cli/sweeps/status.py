@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.atomic import is_alive
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.leftovers import is_alive
 from cmt_cli.running import lock
 from cmt_cli.running.run_files import read_result
 from cmt_cli.sweeps.folder import JobRecord, Plan, SweepFolder

@@ -56,7 +56,7 @@ def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
         load_cpu(folder)
 
 
-def test_a_list_of_weight_files_that_is_none_is_told(folder: Path) -> None:
+def test_a_damaged_list_of_weight_files_is_told(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text('{"weight_map": 3}')
     with pytest.raises(UserError, match="is no list of weight files"):

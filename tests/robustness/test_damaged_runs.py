@@ -86,7 +86,7 @@ def test_a_damaged_configuration_is_named(
         {"status": None},
     ],
 )
-def test_values_of_other_types_are_told_before_they_are_shown(
+def test_values_of_other_types_are_told(
     run: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = run / "result.json"
@@ -118,7 +118,7 @@ def test_no_metric_is_added_where_answers_are_missing(
     assert str(path) in capsys.readouterr().err and (run / "result.json").read_bytes() == before
 
 
-def test_answers_of_a_test_that_are_gone_are_noticed_without_a_count(run: Path) -> None:
+def test_missing_answers_of_a_test_are_noticed(run: Path) -> None:
     (run / "timings.json").unlink()
     path = run / "predictions" / "row_001.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -127,9 +127,7 @@ def test_answers_of_a_test_that_are_gone_are_noticed_without_a_count(run: Path) 
     assert cmt("metrics", str(run), "--add", "chrf") == 2
 
 
-def test_repeating_a_complete_run_restores_its_scores_and_tells_the_rest(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_repeated_run_restores_scores_or_tells(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = (run / "scores.csv").read_text()
     (run / "scores.csv").unlink()
     assert cmt("resume", str(run)) == 0
@@ -154,9 +152,7 @@ def test_a_resume_puts_rows_back_from_the_record(run: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_a_run_whose_states_are_all_lost_is_not_begun_anew(
-    run: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_states_does_not_start_anew(run: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     for path in list((run / "checkpoint").rglob("state.safetensors")):
         if damage == "cut":
             path.write_bytes(b"torn")
@@ -169,7 +165,7 @@ def test_a_run_whose_states_are_all_lost_is_not_begun_anew(
     assert (run / "scores.csv").read_bytes() == scores and (run / "predictions" / "row_002.jsonl").is_file()
 
 
-def test_a_run_without_a_record_is_found_and_made_from_its_files(run: Path) -> None:
+def test_a_lost_record_is_made_from_the_files(run: Path) -> None:
     expected = read_result(run)
     (run / "result.json").unlink()
     assert cmt("show", str(run)) == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cmt_cli.core.atomic import append_line, write_text
-from cmt_cli.core.system_errors import told
+from cmt_cli.core.exceptions import told
 from cmt_cli.running.run_files import read_events, read_result
 from tests.command_line import SMALL, cmt
 from tests.robustness.full_disk import full_disk
@@ -25,7 +25,7 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*") if path.name != ".lock"]
 
 
-def test_no_write_of_a_run_may_fail_and_lose_what_was_saved(tmp_path: Path) -> None:
+def test_no_failed_write_loses_what_was_saved(tmp_path: Path) -> None:
     with full_disk(tmp_path / "whole", first=10**6) as disk:
         run_toy(tmp_path / "whole")
     assert disk.num_writes > 100
@@ -43,7 +43,7 @@ def test_no_write_of_a_run_may_fail_and_lose_what_was_saved(tmp_path: Path) -> N
         assert [event["event"] for event in read_events(folder)][-1] == "complete"
 
 
-def test_a_run_on_a_full_disk_says_so_and_goes_on_later(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_stopped_by_a_full_disk_goes_on(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with full_disk(empty_folder / "runs", first=10**6) as disk:
         assert cmt("run", *SMALL, *FINETUNE, "paths.runs=runs/whole") == 0
     for share in (0.3, 0.6, 0.9):

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.core.atomic import folder_beside
-from cmt_cli.core.leftovers import owner, remove_leftovers, temporary
+from cmt_cli.core.atomic import folder_beside, owner, remove_leftovers, temporary
 from cmt_cli.running.lock import Claim, FolderInUseError, RunLock, read_holder
 from tests.running.toy import toy_store
 
@@ -77,7 +76,7 @@ def test_the_next_run_in_a_folder_sweeps_it(tmp_path: Path) -> None:
         assert store.load_state() is not None
 
 
-def test_the_next_folder_of_a_cache_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
+def test_a_cache_is_swept_of_unfinished_folders(tmp_path: Path) -> None:
     killed = tmp_path / f".writing-{DEAD}@{HERE}-abcdefgh"
     killed.mkdir()
     with folder_beside(tmp_path / "kept") as inner:
@@ -92,7 +91,7 @@ def test_a_temporary_name_tells_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", json.dumps({"pid": 7, "host": "elsewhere", "token": "theirs"})])
-def test_a_claim_of_another_host_or_nobody_costs_two_seconds_at_most(tmp_path: Path, content: str) -> None:
+def test_a_claim_of_another_host_costs_two_seconds(tmp_path: Path, content: str) -> None:
     (tmp_path / ".lock.claim").write_text(content)
     began = time.monotonic()
     with RunLock(tmp_path):
@@ -101,7 +100,7 @@ def test_a_claim_of_another_host_or_nobody_costs_two_seconds_at_most(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_claim_of_a_dead_process_of_this_host_costs_nothing(tmp_path: Path) -> None:
+def test_a_claim_of_a_dead_process_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / ".lock.claim").write_text(json.dumps({"pid": DEAD, "host": HERE, "token": "theirs"}))
     began = time.monotonic()
     with RunLock(tmp_path):
@@ -152,7 +151,7 @@ def _hold(folder: str, has_kernel_lock: bool, start: float, places: multiprocess
 
 
 @pytest.mark.parametrize("has_kernel_lock", [True, False])
-def test_of_processes_that_find_a_dead_claim_one_holds_the_folder(tmp_path: Path, has_kernel_lock: bool) -> None:
+def test_of_many_that_find_a_claim_one_holds(tmp_path: Path, has_kernel_lock: bool) -> None:
     (tmp_path / ".lock.claim").touch()
     context = multiprocessing.get_context("fork")
     places: multiprocessing.Queue[str] = context.Queue()

@@ -48,7 +48,7 @@ def test_a_stop_while_the_stream_is_built_starts_nothing(
     assert not (empty_folder / "runs").exists()
 
 
-def test_a_stop_while_the_model_is_loaded_can_be_resumed(
+def test_a_stop_while_the_model_loads_can_be_resumed(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:

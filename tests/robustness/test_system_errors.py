@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.core.system_errors import from_library, told, writing
+from cmt_cli.core.exceptions import from_library, told, writing
 from cmt_cli.running import job_run
 from cmt_cli.sweeps.folder import Plan, SweepFolder
 from tests.command_line import SMALL, cmt

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from cmt_cli.core.leftovers import owner
+from cmt_cli.core.atomic import owner
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import sha256_of
 
