@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.config import targets
-from cmt_cli.core.exceptions import CmtWarning, UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError, nearest
 from cmt_cli.core.stream import Answer, Prompt, Stream
+from cmt_cli.data.labelled.templates import fields_in, filled
 from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences
 from cmt_cli.running.job import Job
 
@@ -18,6 +19,45 @@ if TYPE_CHECKING:
     from cmt_cli.core.batch import Predictor
     from cmt_cli.core.learner import Learner
     from cmt_cli.core.method import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The form of a stream's prompts, with fields in braces: one, or one for each task by its name."""
+
+    text: str | Mapping[str, str]
+
+    @classmethod
+    def of(cls, job: Job) -> Template:
+        """Return the form that a run's settings name; a stream without one has the bare question."""
+        data = job.config["data"]
+        return cls(data.get("prompt_template") or (data.get("format") or {}).get("prompt_template") or "{question}")
+
+    def prompt(self, question: str, fields: Mapping[str, str], task: str | None = None) -> str:
+        """Return the prompt with `fields` in it, and the question in the one that they leave.
+
+        Raises UserError where fields are missing or unknown, and where tasks have forms of their own and none is named.
+        """
+        form = self.text
+        if not isinstance(form, str):
+            form = form[_one_of(task, form, "each task has its own form of prompt")]
+        names = list(dict.fromkeys(fields_in(form)))
+        left = [name for name in names if name not in fields]
+        if unknown := [name for name in fields if name not in names]:
+            raise _misfit(form, names, f"have no field {', '.join(unknown)}")
+        if len(left) > 1 or (left and not question):
+            raise _misfit(form, names, f"need {', '.join(left)}")
+        if question and not left:
+            raise _misfit(form, names, "leave no field for the question")
+        return filled(form, {**fields, **dict.fromkeys(left, question)})
+
+
+def _misfit(form: str, names: Sequence[str], problem: str) -> UserError:
+    options = " ".join(f"--field {name}=TEXT" for name in names)
+    return UserError(
+        f"The prompts of this run {problem}. Their form is {form!r}: give {options}, or all but "
+        "one and that one as the question."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +69,7 @@ class AdaptedModel:
     predictor: Predictor
     stream: Stream
     decoding: Any
-    template: str  # of a prompt, around {question}
+    template: Template
 
     @classmethod
     def of(cls, job: Job, folder: Path) -> AdaptedModel:
@@ -58,12 +98,19 @@ class AdaptedModel:
             last = restore(learner, method, episodes=stream.episodes, store=store)
             assert last is not None, "a state was there a moment ago, and the folder is locked"
         decoding = targets.instantiate(job.resolved["evaluator"]["decoding"], job.trusted)
-        template = str(job.resolved["data"].get("prompt_template", "{question}"))
-        return cls(learner, method, method.predictor(learner, last), stream, decoding, template)
+        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job))
 
-    def answer(self, question: str) -> Answer:
-        """Return the answer to one question, put into the stream's prompt template."""
-        return self.generate([self.template.replace("{question}", question)])[0]
+    def answer(self, question: str, *, fields: Mapping[str, str] | None = None, task: str | None = None) -> Answer:
+        """Return the answer to one question, put into the stream's prompt template with `fields`; see `Template`."""
+        prompt = Prompt("prompt 0", self.template.prompt(question, fields or {}, task), task=self._task_index(task))
+        return next(iter(self.predictor.generate([prompt], self.decoding)))
+
+    def _task_index(self, task: str | None) -> int | None:
+        """Return the index of a task; raise UserError where it is unknown, or missing and the method needs it."""
+        names = [task.name for task in self.stream.tasks]
+        if task is None and not self.method.needs_task_id:
+            return None
+        return names.index(_one_of(task, names, f"{type(self.method).__name__} answers by task"))
 
     def generate(self, prompts: Sequence[str]) -> list[Answer]:
         """Return what the model says after each prompt as it stands; raise TypeError for a single string."""
@@ -71,3 +118,12 @@ class AdaptedModel:
             raise TypeError("generate takes a list of prompts: generate([prompt]) for a single one.")
         numbered = [Prompt(f"prompt {index}", text) for index, text in enumerate(prompts)]
         return list(self.predictor.generate(numbered, self.decoding))
+
+
+def _one_of(task: str | None, tasks: Iterable[str], reason: str) -> str:
+    names = list(tasks)
+    if task is None:
+        raise UserError(f"Name the question's task with `--task NAME`, as {reason}: {', '.join(names)}.")
+    if task not in names:
+        raise UserError(f"--task {task}: there are {', '.join(names)}.{nearest(task, names)}")
+    return task
