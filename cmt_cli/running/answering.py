@@ -30,7 +30,7 @@ class Template:
     @classmethod
     def of(cls, job: Job) -> Template:
         """Return the form that a run's settings name; a stream without one has the bare question."""
-        data = job.config["data"]
+        data = job.resolved["data"]
         return cls(data.get("prompt_template") or (data.get("format") or {}).get("prompt_template") or "{question}")
 
     def prompt(self, question: str, fields: Mapping[str, str], task: str | None = None) -> str:
