@@ -19,7 +19,7 @@ from cmt_cli.data.files.stream_content import identified
 from cmt_cli.models.model_digests import weights_digest
 from cmt_cli.running.identity import ABSENT, THEN, versions
 from cmt_cli.running.run_files import read_result
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner

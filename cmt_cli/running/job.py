@@ -20,7 +20,7 @@ from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
 from cmt_cli.running.run_files import read_config, reading, refuse_links
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 _NAMES = ("method", "data", "model")  # of a run's choices, those that name it
 _GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")

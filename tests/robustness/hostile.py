@@ -102,7 +102,7 @@ def _link(place: str) -> Change:
 
 def _tests_named(name: str) -> Change:
     def change(result: dict[str, Any]) -> None:
-        for scores in result["scores"].values():
+        for scores in result["scores"]:
             scores["tests"] = [f"{name}{index}" for index, _ in enumerate(scores["tests"])]
 
     return _json(change)
@@ -134,7 +134,7 @@ CASES: dict[str, Change] = {
     "json: a list": _text("result.json", "[]"),
     "json: numbers that are none": _json(lambda r: r.update(seed="NaN", cost={"seconds": "many"})),
     "json: another version": _json(lambda r: r.update(schema_version=99)),
-    "json: a matrix of other shape": _json(lambda r: [s.update(rows=[[0.5]]) for s in r["scores"].values()]),
+    "json: a matrix of other shape": _json(lambda r: [s.update(rows=[[0.5]]) for s in r["scores"]]),
     "damage: half a result.json": _half("result.json"),
     "damage: half a config.yaml": _half("config.yaml"),
     "damage: half the state": _half("checkpoint/state/*/state.safetensors"),
