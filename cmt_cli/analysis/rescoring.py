@@ -114,8 +114,8 @@ def _refuse_other_tests(folder: Path, result: RunResult, cells: Cells) -> None:
     known = {test for matrix in result.matrices.values() for test in matrix.tests}
     if others := sorted({test for row in cells.values() for test in row} - known - {SEEN}):
         raise UserError(
-            f"'{folder / 'scores.csv'}' has scores of '{others[0]}', which is none of the tests in result.json. Put back "
-            "the file that was changed, or make the run again."
+            f"'{folder / 'scores.csv'}' has scores of '{others[0]}', which is no test of result.json. Put back the "
+            "file that was changed, or make the run again."
         )
 
 
