@@ -22,8 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.atomic import write_json, write_text
-from cmt_cli.running.lock import is_alive
+from cmt_cli.core.atomic import is_alive, write_json, write_text
 from cmt_cli.sweeps.folder import SweepFolder
 from cmt_cli.sweeps.status import SweepStatus, read_status
 

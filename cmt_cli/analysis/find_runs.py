@@ -34,15 +34,20 @@ def find_runs(folder: Path) -> list[FoundRun]:
     return found
 
 
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run, be it one that was stopped before it had a record."""
+    return (folder / "result.json").exists() or (folder / "config.yaml").exists()
+
+
 def find_run(name: str, runs: Path) -> Path:
     """Return the folder of the run that a user names: a path, or the beginning or the hash of a folder in `runs`.
 
     Raises UserError where none or several fit.
     """
     path = Path(name)
-    if (path / "result.json").exists():
+    if _is_run(path):
         return path
-    folders = sorted(p for p in runs.iterdir() if (p / "result.json").exists()) if runs.exists() else []
+    folders = sorted(p for p in runs.iterdir() if _is_run(p)) if runs.is_dir() else []
     fitting = [p for p in folders if p.name.startswith(name) or p.name.endswith(f"-{name}")]
     if len(fitting) == 1:
         return fitting[0]

@@ -82,7 +82,8 @@ class _Repetitions:
             if self._progress is not None:
                 self._progress("Reading answers", len(self._answers), len(self._entries))
             rows = sorted((entry.folder / "predictions").glob("row_*.jsonl"))
-            records = read_predictions(entry.folder, int(rows[-1].stem.removeprefix("row_"))) if rows else []
+            last = int(rows[-1].stem.removeprefix("row_")) if rows else 0
+            records = read_predictions(entry.folder, last, needed=("test", "id", "prompt")) if rows else []
             self._answers[key] = {
                 (record["test"], record["id"], record["prompt"]): float(value)
                 for record in records

@@ -18,7 +18,7 @@ from typing import Any
 from cmt_cli.analysis.run_index import Progress
 from cmt_cli.core.atomic import write_json, write_text
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
+from cmt_cli.core.result import SEEN, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Answer, Example, TestSet
 from cmt_cli.evaluation.chance import Chance, chance
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
@@ -28,7 +28,7 @@ from cmt_cli.evaluation.span_metrics import LabelSpace
 from cmt_cli.evaluation.triple_metrics import read_triples
 from cmt_cli.running.identity import git_commit, versions
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, reading, refuse_links
 from cmt_cli.running.scores import Cells, read_cells, write_cells
 
 ADDED = "added_metrics.json"
@@ -61,6 +61,7 @@ REFUSED = {
     "malformed_rate": "it is defined for lists of entities and triples, and comes with their scores",
     **dict.fromkeys(RECALLS, "it needs the gold documents of every question, which are not stored"),
 }
+_NEEDED = ("test", "id", "prompt", "target", "references", "prediction", "scores")
 _NO_BASELINE = Baseline(reason="the metric was added later, and baseline runs are not read for it")
 
 
@@ -92,6 +93,7 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
     with RunLock(folder):
         result = _complete(folder)
         cells = read_cells(folder / "scores.csv")
+        _refuse_other_tests(folder, result, cells)
         _refuse_if_there(result, cells, name)
         scorer = next(scorer for scorer in SCORERS.values() if name in scorer.names)
         signature: str | None = None
@@ -99,13 +101,22 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
         for done, row in enumerate(sorted(cells)):
             if progress is not None:
                 progress(f"Computing {name}", done, len(cells))
-            records = _records(folder, row)
+            records = _records(folder, row, cells[row])
             _refuse_other_targets(name, records)
             signature = _add_row(cells[row], records, scorer, name) or signature
             level = _chance(result, records, name)
             lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
             write_text(predictions_path(folder, row), "".join(f"{line}\n" for line in lines))
         return _write(folder, _with_metric(result, cells, name, signature, level), cells, name)
+
+
+def _refuse_other_tests(folder: Path, result: RunResult, cells: Cells) -> None:
+    known = {test for matrix in result.matrices.values() for test in matrix.tests}
+    if others := sorted({test for row in cells.values() for test in row} - known - {SEEN}):
+        raise UserError(
+            f"'{folder / 'scores.csv'}' has scores of '{others[0]}', which is no test of result.json. Put back the "
+            "file that was changed, or make the run again."
+        )
 
 
 def _refuse(name: str) -> None:
@@ -154,18 +165,16 @@ def _last_mean(matrix: ScoreMatrix) -> float | None:
     return round(sum(values) / len(values), 4) if values else None
 
 
-def _records(folder: Path, row: int) -> list[dict[str, Any]]:
-    path = predictions_path(folder, row)
-    if not path.is_file():
-        raise UserError(f"The predictions of row {row} are gone ('{path}' is not there), so nothing can be computed.")
-    records = read_predictions(folder, row)
-    needed = ("test", "id", "prompt", "target", "references", "prediction", "scores")
-    for number, record in enumerate(records, start=1):
-        missing = [key for key in needed if key not in record]
-        if missing:
-            raise UserError(
-                f"'{path}', line {number} lacks {', '.join(missing)}; other tools must not change this file."
-            )
+def _records(folder: Path, row: int, cells: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    records = read_predictions(folder, row, needed=_NEEDED)
+    scored = {test for test, scores in cells.items() if test != SEEN and any(v is not None for v in scores.values())}
+    found = {record["test"] for record in records}
+    if found != scored:
+        raise UserError(
+            f"'{predictions_path(folder, row)}' holds answers of other tests than were scored (missing: "
+            f"{', '.join(sorted(scored - found)) or 'none'}; unknown: {', '.join(sorted(found - scored)) or 'none'}). "
+            "Put the file back, or make the run again: a metric is added to every row and test, or to none."
+        )
     return records
 
 
@@ -233,7 +242,10 @@ def _with_metric(result: RunResult, cells: Cells, name: str, signature: str | No
 
 def _write(folder: Path, result: RunResult, cells: Cells, name: str) -> RunResult:
     path = folder / ADDED
-    added = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    added: dict[str, Any] = {}
+    if path.is_file():
+        with reading(path, "Remove it: it only tells which metrics were added when."):
+            added = dict(json.loads(path.read_text(encoding="utf-8")))
     added[name] = {
         "definition": DEFINITIONS[name],
         "signature": result.signatures.get(name),

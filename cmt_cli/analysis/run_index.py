@@ -12,6 +12,7 @@ it: the last one wins, and what it lacks is read again next time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.analysis.repetitions import experiment_of, flat, order_of
+from cmt_cli.core.atomic import owner, remove_leftovers
 from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.result import RunResult
 from cmt_cli.data.files.regular_files import SpecialFileError, read_regular
@@ -222,7 +224,8 @@ def _read(root: Path) -> dict[Path, RunEntry]:
 def _write(root: Path, entries: list[RunEntry]) -> None:
     """Replace the index; a folder that cannot be written to goes without."""
     try:
-        handle, name = tempfile.mkstemp(dir=root, prefix=f"{INDEX_NAME}.", suffix=".tmp")
+        remove_leftovers(root)
+        handle, name = tempfile.mkstemp(dir=root, prefix=f"{INDEX_NAME}.", suffix=f".{owner()}.tmp")
     except OSError:
         return
     try:
@@ -232,4 +235,5 @@ def _write(root: Path, entries: list[RunEntry]) -> None:
         os.chmod(name, 0o644)
         os.replace(name, root / INDEX_NAME)
     except OSError:
-        os.unlink(name)
+        with contextlib.suppress(OSError):
+            os.unlink(name)

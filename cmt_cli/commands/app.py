@@ -1,7 +1,7 @@
 """The command line `cmt`: parses, then calls. Nothing heavy is imported before a command needs it.
 
-Exit codes: 0 done; 1 an internal error (a traceback with --debug); 2 a user-facing error, told in one paragraph; 130
-and 143 interrupted by SIGINT and SIGTERM, with the state saved.
+Exit codes: 0 done; 1 an internal error (a traceback with --debug); 2 what the user can mend, told in one paragraph, be
+it a setting or a full disk; 128 + n stopped by signal n (130 SIGINT, 143 SIGTERM, 129 SIGHUP), with the state saved.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from cmt_cli.commands.report import report
 from cmt_cli.commands.run import resume, run
 from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
-from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.signals import StoppedBySignal
-from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, put, say, spell_controls_in_logs
+from cmt_cli.core.exceptions import UserError, told
+from cmt_cli.running.signals import StopAtOnce, StoppedAtOnce, StoppedBySignal
+from cmt_cli.terminal.text import hide_library_bars, print_own_warnings, put, say, spell_controls_in_logs
 
 app = typer.Typer(
     name="cmt",
@@ -64,11 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spell_controls_in_logs()
     hide_library_bars()
     try:
-        typer.main.get_command(app)(args=given, prog_name="cmt")
+        with StopAtOnce():
+            typer.main.get_command(app)(args=given, prog_name="cmt")
     except UserError as error:
         _leave(f"Error: {error}", 2, error if debug else None)
+    except StoppedAtOnce as stop:
+        _leave(str(stop), 128 + stop.signal_number, stop if debug else None)
     except StoppedBySignal as error:
         _leave(str(error), error.exit_code, error if debug else None)
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        refusal = told(error)
+        if refusal is None:
+            raise
+        _leave(f"Error: {refusal}", 2, error if debug else None)
 
 
 def _leave(message: str, code: int, shown: BaseException | None) -> NoReturn:

@@ -27,7 +27,7 @@ def export(
     from cmt_cli.commands import run_folders
     from cmt_cli.core.exceptions import counted
     from cmt_cli.exporting.export import export as write
-    from cmt_cli.running.terminal import say
+    from cmt_cli.terminal.text import say
 
     made = write(run_folders.find(run), folder, task=task, form=form, trust=tuple(trust or ()))
     loader = "AutoPeftModelForCausalLM" if made.form == "peft" else "AutoModelForCausalLM"

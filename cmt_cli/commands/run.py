@@ -11,7 +11,8 @@ import typer
 
 from cmt_cli.commands.options import ConfigDir, Debug, NumProcesses, Overrides, RunName, Trust
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.running.terminal import put
+from cmt_cli.running.signals import NOTHING_STARTED, stop_means
+from cmt_cli.terminal.text import put
 
 if TYPE_CHECKING:
     from cmt_cli.config.check import Request
@@ -30,7 +31,8 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a method on a stream with a model; `cmt run method=cmt data=streamingqa` is the first thing to try."""
-    from cmt_cli.config import check
+    with stop_means(NOTHING_STARTED):
+        from cmt_cli.config import check
 
     request = check.Request(tuple(overrides or ()), multirun, config_dir)
     if dry_run:
@@ -46,21 +48,23 @@ def run(
         torchrun.refuse_sweep(processes)
         sweep.start(request)
     else:
-        from cmt_cli.running import job_run
+        with stop_means(NOTHING_STARTED):
+            from cmt_cli.running import job_run
 
-        job = _job(request)
-        _start_processes(job, processes)
+            job = _job(request)
+            _start_processes(job, processes)
         _show(job_run.run(job))
 
 
 def resume(run: RunName, processes: NumProcesses = None, trust: Trust = None, debug: Debug = False) -> None:
     """Continue an interrupted run from its folder alone."""
-    from cmt_cli.commands import run_folders
-    from cmt_cli.running import job, job_run
+    with stop_means(NOTHING_STARTED):
+        from cmt_cli.commands import run_folders
+        from cmt_cli.running import job, job_run
 
-    folder = run_folders.find(run)
-    loaded = job.load(folder, tuple(trust or ()))
-    _start_processes(loaded, processes)
+        folder = run_folders.find(run)
+        loaded = job.load(folder, tuple(trust or ()))
+        _start_processes(loaded, processes)
     _show(job_run.run(loaded, folder))
 
 
@@ -126,4 +130,5 @@ def _show(folder: Path) -> None:
     from cmt_cli.distributed.environment import is_rank_zero
 
     if is_rank_zero(os.environ):
-        print_run(folder)
+        with stop_means(f"The run is complete: `cmt show {folder}` shows it."):
+            print_run(folder)

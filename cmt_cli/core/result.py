@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -97,6 +98,7 @@ class RunResult:
             raise ValueError(
                 f"result.json has schema {record.get('schema_version')!r}, this version reads {SCHEMA_VERSION}"
             )
+        _check(record, _TYPES, "")
         later = ("seen", "signatures", "truncated")  # a record of an older version lacks them
         fields = {name: record[name] for name in RunResult.__dataclass_fields__ if name not in later}
         fields["seen"] = {name: tuple(values) for name, values in record.get("seen", {}).items()}
@@ -112,4 +114,54 @@ class RunResult:
             for name, value in record["metrics"].items()
         }
         fields["cost"] = Cost(**record["cost"])
-        return RunResult(**fields)
+        result = RunResult(**fields)
+        _check_shapes(result)
+        return result
+
+
+_NUMBER = (int, float, type(None))
+_TYPES: Mapping[str, Any] = {  # of what a record must hold; a mapping stands for an object with at least these keys
+    **dict.fromkeys(("method", "config_hash", "status", "primary_metric"), str),
+    "data": {"name": str, "source": str, "sha256": Mapping},
+    "model": {"name": str},
+    "seed": int,
+    **dict.fromkeys(("matrices", "metrics", "formulas", "versions"), Mapping),
+    "cost": dict.fromkeys(Cost.__dataclass_fields__, _NUMBER),
+}
+
+
+def _check(record: Any, kinds: Mapping[str, Any], place: str) -> None:
+    """Raise ValueError or TypeError where a JSON object lacks a key of `kinds` or has a value of another type there."""
+    if not isinstance(record, Mapping):
+        raise TypeError(f"{place.rstrip('.') or 'the record'} is a {type(record).__name__}")
+    for key, kind in kinds.items():
+        if key not in record:
+            raise ValueError(f"it lacks {place}{key}")
+        if isinstance(kind, Mapping):
+            _check(record[key], kind, f"{place}{key}.")
+        elif not isinstance(record[key], kind):
+            raise TypeError(f"{place}{key} is a {type(record[key]).__name__}")
+
+
+def _check_shapes(result: RunResult) -> None:
+    """Raise ValueError or TypeError for what is not shaped as a matrix, and for what is no score."""
+    num_rows = {len(matrix.rows) for matrix in result.matrices.values()}
+    if len(num_rows) > 1:
+        raise ValueError("its matrices differ in their rows")
+    for name, matrix in result.matrices.items():
+        columns = len(matrix.tests)
+        if len(matrix.learned_at) != columns or any(len(row) != columns for row in matrix.rows):
+            raise ValueError(f"the matrix {name!r} has rows of another length than its tests")
+        _check_numbers((value for row in matrix.rows for value in row), f"the matrix {name!r}")
+        _check_numbers(matrix.learned_at, f"the matrix {name!r}")
+    for name, values in result.seen.items():
+        _check_numbers(values, f"seen.{name}")
+    _check_numbers((metric.value for metric in result.metrics.values()), "metrics")
+    if result.matrices and result.primary_metric not in result.matrices:
+        raise ValueError(f"the matrix of its primary metric {result.primary_metric!r} is missing")
+
+
+def _check_numbers(values: Iterable[Any], place: str) -> None:
+    for value in values:
+        if not isinstance(value, _NUMBER) or (value is not None and not isfinite(value)):
+            raise TypeError(f"{place} holds {value!r}, which is no score")

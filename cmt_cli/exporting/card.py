@@ -14,6 +14,7 @@ import yaml
 
 from cmt_cli.core.exceptions import counted
 from cmt_cli.core.result import RunResult
+from cmt_cli.data.labelled.templates import fields_in
 from cmt_cli.models.adapters import weights_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cmt_cli.models.base_models import BaseModel
     from cmt_cli.running.answering import AdaptedModel
 
+_QUESTION = "Where is Lisbon?"
 _DIGITS = 12  # of a hash
 _LOCAL = ("/", "~", ".", "\\")  # what paths begin with, and hub ids do not
 _SETTINGS = ("method", "trainer", "seed")
@@ -113,7 +115,10 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
     dtype = f', dtype="{str(learner.dtype).removeprefix("torch.")}"' if library == "peft" else ""
     yield f"model = {name}.from_pretrained(folder{dtype})"
     yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
-    yield f"prompt = {adapted.template!r}.replace('{{question}}', 'Where is Lisbon?')"
+    form = _form_of_prompts(origin, adapted)
+    names = list(dict.fromkeys(fields_in(form)))
+    texts = {name: _QUESTION if name == "question" or len(names) == 1 else "..." for name in names}
+    yield f"prompt = {form!r}" + "".join(f".replace('{{{name}}}', {text!r})" for name, text in texts.items())
     if written_as.is_plain:
         yield 'ids = tokenizer(prompt, return_tensors="pt").input_ids'
     else:
@@ -126,6 +131,14 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
     stop = adapted.decoding.stop_text
     yield "print(answer)" if stop is None else f"print(answer.split({stop!r}, 1)[0].strip())"
     yield "```"
+
+
+def _form_of_prompts(origin: Origin, adapted: AdaptedModel) -> str:
+    """Return the form with its fields in braces; where tasks have forms of their own, that of the newest task."""
+    form = adapted.template.text
+    if isinstance(form, str):
+        return form
+    return form.get(adapted.stream.tasks[max(origin.num_learned - 1, 0)].name, next(iter(form.values())))
 
 
 def _generation(learner: Learner, decoding: Any) -> Iterator[str]:

@@ -75,7 +75,13 @@ def claim_folder(folder: Path, settings: Mapping[str, int | str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(path, json.dumps(dict(settings), indent=2).encode())
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"'{path}' cannot be read ({error}). It is damaged: put it back, or delete the whole folder and store "
+            "the documents again."
+        ) from error
     wrong = [f"{key}={stored.get(key)}, not {value}" for key, value in settings.items() if stored.get(key) != value]
     if wrong:
         raise UserError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmt_cli.core.atomic import sync
+from cmt_cli.core.exceptions import UserError
 
 SHARD_BYTES = 256 * 2**20
 MAX_SHARD_ROWS = 65536
@@ -23,6 +24,20 @@ MAX_OPEN_MAPS = 64  # each holds a file descriptor
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
+
+
+def _opened(path: Path, row_bytes: int) -> Bytes:
+    """Return a file's rows, mapped into memory; raise UserError where it is no file of such rows."""
+    try:
+        rows: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
+        if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != row_bytes or not len(rows):
+            raise ValueError(f"it holds {rows.dtype} of the shape {rows.shape}")
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise UserError(
+            f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, "
+            "or delete the whole folder and store the documents again."
+        ) from error
+    return rows
 
 
 class ShardedRows:
@@ -38,7 +53,7 @@ class ShardedRows:
         self._writer: tuple[int, BinaryIO] | None = None
         if folder is not None and self._path(0).exists():
             # the first file decides, so that a bank outlives a change of the constants above
-            self._shard_rows = np.load(self._path(0), mmap_mode="r", allow_pickle=False).shape[0]
+            self._shard_rows = _opened(self._path(0), row_bytes).shape[0]
 
     def write(self, start: int, rows: Bytes) -> None:
         """Write rows `[n, row_bytes]` at the numbers from `start` on."""
@@ -145,7 +160,7 @@ class ShardedRows:
         path = self._path(shard)
         if path.stat().st_size < self._header_bytes() + self._shard_rows * self.row_bytes:
             self._extend(shard)  # a crash came between cutting and extending
-        self._maps[shard] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._maps[shard] = _opened(path, self.row_bytes)
         if len(self._maps) > MAX_OPEN_MAPS:
             self._maps.popitem(last=False)
         return self._maps[shard]

@@ -17,6 +17,7 @@ from cmt_cli.models.adapters import with_adapter
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
 from cmt_cli.models.model_digests import EMBEDDED
+from cmt_cli.models.unreadable import reading_tokenizer, reading_weights, refuse_json
 
 
 def load(
@@ -40,7 +41,9 @@ def load(
             f"The weights of the embedded model are missing: {weights} does not exist. Reinstall the package, or build "
             "them with the recipe that the README names under 'model=tiny'."
         )
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, local_files_only=True)
+    refuse_json(EMBEDDED)
+    with reading_tokenizer(EMBEDDED):
+        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED, local_files_only=True)
     positions = AutoConfig.from_pretrained(EMBEDDED, local_files_only=True).max_position_embeddings
     written_as = prompt_format(
         tokenizer, chat_template=chat_template, system_text=system_text, name="tiny", max_tokens=positions
@@ -48,7 +51,9 @@ def load(
     where = resolve_device(device)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # a second of loading needs none
-    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=resolve_dtype(dtype, where, 0), local_files_only=True)
+    kind = resolve_dtype(dtype, where, 0)
+    with reading_weights(EMBEDDED):
+        model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=kind, local_files_only=True)
     if shows_bars:
         logging.enable_progress_bar()
     return Learner(

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.exceptions import UserError, counted, told
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.mixed_precision import automatic_dtype, num_parameters
 from cmt_cli.core.prompt_format import PromptFormat
@@ -26,6 +26,14 @@ from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.gguf import load_gguf, read_header
 from cmt_cli.models.model_files import GGUF, commit_of, config_folder, model_folder
 from cmt_cli.models.prepared import Origin, Source, origin_of, prepare
+from cmt_cli.models.unreadable import (
+    UNREADABLE,
+    first_line,
+    reading_tokenizer,
+    reading_weights,
+    refuse_json,
+    refuse_missing,
+)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # 4 bits, an 8-bit scale per 64 weights, a float per 256 scales
@@ -65,6 +73,7 @@ def load(
         _check_length(name_or_path, model.config, max_tokens)
     else:
         folder = model_folder(name_or_path, revision)
+        refuse_json(folder)
         config = _config(folder, trust_remote_code)
         _check_length(name_or_path, config, max_tokens)
         origin = origin_of(folder) or Origin(name_or_path, commit_of(folder))
@@ -95,19 +104,23 @@ class _Form:
 
 
 def _from_folder(folder: Path, config: Any, form: _Form, *, trust_remote_code: bool) -> Any:
-    size = _count_parameters(str(folder), config, form.attention)
+    with reading_weights(folder):
+        size = _count_parameters(str(folder), config, form.attention)
     dtype = resolve_dtype(form.dtype, form.device, size)
     settings = _quantization(form.quantization, form.device, dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=config,
-        dtype=dtype,
-        attn_implementation=form.attention,
-        trust_remote_code=trust_remote_code,
-        local_files_only=True,
-        use_safetensors=True,
-        **settings,
-    )
+    with reading_weights(folder):
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=form.attention,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **settings,
+        )
+    refuse_missing(found["missing_keys"], folder)
     return model if settings else model.to(form.device)
 
 
@@ -189,18 +202,18 @@ def resolve_dtype(dtype: str, device: torch.device, num_parameters: int) -> torc
 def _config(folder: Path, trust_remote_code: bool) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except ValueError as error:
+    except UNREADABLE as error:
+        if told(error) is not None:
+            raise
         raise UserError(
-            f"'{folder / 'config.json'}' cannot be read as a model of this transformers version ({error}). Models with "
-            "their own code need model.trust_remote_code=true."
+            f"'{folder / 'config.json'}' cannot be read as a model of this transformers version "
+            f"({first_line(error)}). Models with their own code need model.trust_remote_code=true."
         ) from error
 
 
 def _tokenizer(folder: Path, trust_remote_code: bool, num_embeddings: int) -> Any:
-    try:
+    with reading_tokenizer(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{folder}' has no tokenizer that can be read ({error}).") from error
     _check_tokenizer(tokenizer, str(folder), num_embeddings)
     return tokenizer
 
@@ -214,7 +227,7 @@ def _check_tokenizer(tokenizer: Any, name: str, num_embeddings: int) -> None:
             f"model knows ids below {num_embeddings}: answers could not end. Give the model its own tokenizer."
         )
     # Special ones are let pass: a padding token is often added without an embedding, and no text has it.
-    special = set(tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     unknown = sorted(token for token, i in tokenizer.get_vocab().items() if i >= num_embeddings and i not in special)
     if unknown:
         raise UserError(

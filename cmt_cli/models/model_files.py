@@ -99,7 +99,10 @@ def missing_files(folder: Path) -> list[str]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return ["model.safetensors"]
-    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    try:
+        shards = sorted(set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"'{index}' is no list of weight files ({error}). Get the model's files again.") from error
     return [shard for shard in shards if not (folder / shard).is_file()]
 
 

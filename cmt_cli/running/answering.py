@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.config import targets
-from cmt_cli.core.exceptions import CmtWarning, UserError, counted
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted, nearest
 from cmt_cli.core.stream import Answer, Prompt, Stream
-from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences
+from cmt_cli.data.labelled.templates import fields_in, filled
+from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences, tell_other_numbers
 from cmt_cli.running.job import Job
 from cmt_cli.running.ledger import learn_phase, num_learned
 
@@ -26,6 +27,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """The form of a stream's prompts, with fields in braces: one, or one for each task by its name."""
+
+    text: str | Mapping[str, str]
+
+    @classmethod
+    def of(cls, job: Job) -> Template:
+        """Return the form that a run's settings name; a stream without one has the bare question."""
+        data = job.resolved["data"]
+        return cls(data.get("prompt_template") or (data.get("format") or {}).get("prompt_template") or "{question}")
+
+    def prompt(self, question: str, fields: Mapping[str, str], task: str | None = None) -> str:
+        """Return the prompt with `fields` in it, and the question in the one that they leave.
+
+        Raises UserError where fields are missing or unknown, and where tasks have forms of their own and none is named.
+        """
+        form = self.text
+        if not isinstance(form, str):
+            form = form[_one_of(task, form, "each task has its own form of prompt")]
+        names = list(dict.fromkeys(fields_in(form)))
+        left = [name for name in names if name not in fields]
+        if unknown := [name for name in fields if name not in names]:
+            raise _misfit(form, names, f"have no field {', '.join(unknown)}")
+        if len(left) > 1 or (left and not question):
+            raise _misfit(form, names, f"need {', '.join(left)}")
+        if question and not left:
+            raise _misfit(form, names, "leave no field for the question")
+        return filled(form, {**fields, **dict.fromkeys(left, question)})
+
+
+def _misfit(form: str, names: Sequence[str], problem: str) -> UserError:
+    options = " ".join(f"--field {name}=TEXT" for name in names)
+    return UserError(
+        f"The prompts of this run {problem}. Their form is {form!r}: give {options}, or all but "
+        "one and that one as the question."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AdaptedModel:
     """A learner and a method after a task of a run whose state was saved, and what answers with them."""
 
@@ -34,8 +74,8 @@ class AdaptedModel:
     predictor: Predictor
     stream: Stream
     decoding: Any
-    template: str  # of a prompt, around {question}
-    task_index: int  # of the task, -1 before the first
+    template: Template
+    task_index: int  # of the last task that was learned, -1 before the first
 
     @classmethod
     def of(cls, job: Job, folder: Path, *, task: int | None = None) -> AdaptedModel:
@@ -64,17 +104,25 @@ class AdaptedModel:
         learner = load_learner(job, lambda: job.build("model"))
         if record is not None:
             refuse_other_inputs(record, folder, models=learner.files)
+            tell_other_numbers(record, learner)
         # Loading rewinds the method's own files to the saved state, which a running run must not suffer.
         with store, _files_to_rewind(store, phase) as files:
             last = restore(learner, method, episodes=stream.episodes, store=store, phase=phase, files=files)
             assert last is not None, "a state was there a moment ago, and the folder is locked"
         decoding = targets.instantiate(job.resolved["evaluator"]["decoding"], job.trusted)
-        template = str(job.resolved["data"].get("prompt_template", "{question}"))
-        return cls(learner, method, method.predictor(learner, last), stream, decoding, template, last)
+        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job), last)
 
-    def answer(self, question: str) -> Answer:
-        """Return the answer to one question, put into the stream's prompt template."""
-        return self.generate([self.template.replace("{question}", question)])[0]
+    def answer(self, question: str, *, fields: Mapping[str, str] | None = None, task: str | None = None) -> Answer:
+        """Return the answer to one question, put into the stream's prompt template with `fields`; see `Template`."""
+        prompt = Prompt("prompt 0", self.template.prompt(question, fields or {}, task), task=self._task_index(task))
+        return next(iter(self.predictor.generate([prompt], self.decoding)))
+
+    def _task_index(self, task: str | None) -> int | None:
+        """Return the index of a task; raise UserError where it is unknown, or missing and the method needs it."""
+        names = [task.name for task in self.stream.tasks]
+        if task is None and not self.method.needs_task_id:
+            return None
+        return names.index(_one_of(task, names, f"{type(self.method).__name__} answers by task"))
 
     def generate(self, prompts: Sequence[str]) -> list[Answer]:
         """Return what the model says after each prompt as it stands; raise TypeError for a single string."""
@@ -82,6 +130,15 @@ class AdaptedModel:
             raise TypeError("generate takes a list of prompts: generate([prompt]) for a single one.")
         numbered = [Prompt(f"prompt {index}", text) for index, text in enumerate(prompts)]
         return list(self.predictor.generate(numbered, self.decoding))
+
+
+def _one_of(task: str | None, tasks: Iterable[str], reason: str) -> str:
+    names = list(tasks)
+    if task is None:
+        raise UserError(f"Name the question's task with `--task NAME`, as {reason}: {', '.join(names)}.")
+    if task not in names:
+        raise UserError(f"--task {task}: there are {', '.join(names)}.{nearest(task, names)}")
+    return task
 
 
 def _older_phase(store: RunStore, task: int | None) -> str | None:

@@ -3,7 +3,8 @@
     <folder>/latest            the number of the newest checkpoint, replaced atomically
     <folder>/<n>/state.safetensors, state.json
 
-`state.json` holds the plain values, a tag and the sha256 of the tensor file, so that a torn or changed file is noticed.
+`state.json` holds the plain values, a tag and the sha256 of the tensor file and of its own content, so that a torn or
+changed file is noticed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cmt_cli.core.atomic import sync, write_text
-from cmt_cli.core.exceptions import CmtWarning
+from cmt_cli.core.exceptions import CmtWarning, UserError, from_library, writing
 from cmt_cli.core.objectives import State
 
 _NUM_KEPT = 2
@@ -39,7 +40,7 @@ class Checkpoint:
     notes: dict[str, Any]
 
 
-class DamagedCheckpointError(ValueError):
+class DamagedCheckpointError(UserError):
     """A checkpoint's files are missing, torn or changed."""
 
 
@@ -60,26 +61,40 @@ class Slot:
         latest = self._latest()
         self._remove([n for n in self._numbers() if n > latest])  # left by a process that died while saving
         target = self._folder / str(latest + 1)
-        target.mkdir()
-        save_file(tensors, target / "state.safetensors")
-        sync(target / "state.safetensors")
-        record = {"tag": tag, "notes": notes or {}, "values": values, "sha256": _sha256(target / "state.safetensors")}
-        # Infinity is a legal "best loss so far", hence not atomic.write_json, which refuses it.
-        write_text(target / "state.json", json.dumps(record))
-        write_text(self._folder / "latest", f"{latest + 1}\n")
+        try:
+            target.mkdir()
+            _save_tensors(tensors, target / "state.safetensors")
+            digest = _sha256(target / "state.safetensors")
+            # Infinity is a legal "best loss so far", hence not atomic.write_json, which refuses it.
+            own = {"tag": tag, "notes": notes or {}, "values": values}
+            record = {**own, "sha256": digest, "own_sha256": _text_sha256(own)}
+            write_text(target / "state.json", json.dumps(record))
+            write_text(self._folder / "latest", f"{latest + 1}\n")
+        except BaseException:
+            if self._latest() <= latest:
+                shutil.rmtree(target, ignore_errors=True)  # on a full disk it may hold the room that is needed
+            raise
         self._remove(self._numbers()[:-_NUM_KEPT])
 
     def load(self, tag: str | None = None) -> Checkpoint | None:
-        """Return the newest whole checkpoint (saved under `tag`, if given), or None; warn about damaged ones."""
+        """Return the newest whole checkpoint (saved under `tag`, if given), or None where there is none.
+
+        Warns where damaged ones were passed over; raises DamagedCheckpointError where no other is left.
+        """
         latest = self._latest()
+        damaged: list[DamagedCheckpointError] = []
         for number in reversed([n for n in self._numbers() if n <= latest]):
             try:
                 checkpoint = _read(self._folder / str(number), tag)
             except DamagedCheckpointError as error:
-                warnings.warn(f"{error} The checkpoint before it is used.", CmtWarning, stacklevel=2)
+                damaged.append(error)
                 continue
             if checkpoint is not None:
+                for problem in damaged:
+                    warnings.warn(f"{problem} The checkpoint before it is used.", CmtWarning, stacklevel=2)
                 return checkpoint
+        if damaged:
+            raise damaged[0]
         return None
 
     def tags(self) -> list[str]:
@@ -109,7 +124,7 @@ class Slot:
     def _latest(self) -> int:
         """Return the number in the pointer; without a readable one every complete checkpoint is a candidate."""
         pointer = self._folder / "latest"
-        text = pointer.read_text().strip() if pointer.exists() else ""
+        text = pointer.read_bytes().strip() if pointer.is_file() else b""
         if text.isdigit():
             return int(text)
         return max((n for n in self._numbers() if (self._folder / str(n) / "state.json").exists()), default=0)
@@ -120,19 +135,42 @@ def _read(folder: Path, wanted_tag: str | None) -> Checkpoint | None:
     try:
         record = json.loads((folder / "state.json").read_text())
         expected, tag, notes, values = (record[key] for key in ("sha256", "tag", "notes", "values"))
+        own = _text_sha256({"tag": tag, "notes": notes, "values": values})
+        if record.get("own_sha256", own) != own:  # of an older version it has none
+            raise DamagedCheckpointError(f"'{folder}' is damaged: state.json is not the file that was saved.")
         if wanted_tag not in (None, tag):
             return None
         if _sha256(folder / "state.safetensors") != expected:
             raise DamagedCheckpointError(f"'{folder}' is damaged: state.safetensors is not the file that was saved.")
         tensors = load_file(folder / "state.safetensors")
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError) as error:
+        return Checkpoint(str(tag), {**values, **tensors}, dict(notes))
+    except DamagedCheckpointError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(f"'{folder}' is damaged ({type(error).__name__}: {error}).") from error
-    return Checkpoint(tag, {**values, **tensors}, notes)
+    except SafetensorError as error:
+        refused = from_library(error, folder / "state.safetensors")
+        if isinstance(refused, OSError):  # the system's refusal says nothing about the file
+            raise refused from error
+        raise DamagedCheckpointError(f"'{folder}' is damaged ({error}).") from error
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    with writing(path):
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            raise from_library(error, path) from error
+        sync(path)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text_sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def _separate_storages(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,11 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
-from cmt_cli.running.run_files import refuse_links
-from cmt_cli.running.terminal import say
+from cmt_cli.running.run_files import read_config, reading, refuse_links
+from cmt_cli.terminal.text import say
+
+_NAMES = ("method", "data", "model")  # of a run's choices, those that name it
+_GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ class Job(Settings):
         with references.hiding(self.config):
             return targets.instantiate(references.expanded(self.config[group], group), self.trusted)
 
+    @property
+    def cache(self) -> Path:
+        """Return the folder of what can be made again."""
+        return Path(os.path.expanduser(self._place("cache")))  # pathlib refuses "~" where there is no home
+
     def stream(self) -> Stream:
         """Build the stream, or take what the cache keeps of it; say so where files are read for the first time.
 
@@ -101,11 +110,6 @@ class Job(Settings):
                 "project, so that it is recorded in the run folder and sent to W&B."
             )
         return stream
-
-    @property
-    def cache(self) -> Path:
-        """Return the folder of what can be made again."""
-        return Path(self._place("cache")).expanduser()
 
     def model_files(self) -> dict[str, str] | None:
         """Return the sha256 of the files of the run's models; None where they are not here, or not known before."""
@@ -145,6 +149,15 @@ def _note(text: str) -> None:
     say(text, sys.stderr)
 
 
+def _check_form(config: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError for what no configuration of a run looks like; its parts are checked later."""
+    for name in _GROUPS:
+        if not isinstance(config[name], Mapping):
+            raise TypeError(f"{name} is a {type(config[name]).__name__}")
+    if not isinstance(config["seed"], int):
+        raise TypeError(f"seed is a {type(config['seed']).__name__}")
+
+
 def load(folder: Path, trusted: Sequence[str]) -> Job:
     """Read a run folder's configuration as a job.
 
@@ -152,14 +165,17 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     names of packages, and of models whose repositories hold code. Raises UserError for what is not named. The job
     writes beside its folder and in the user's cache, wherever the file says; a note tells what is not used of it.
     """
-    import yaml
-
     refuse_links(folder)
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    hydra = config.pop("hydra")
-    names, overrides = hydra["runtime"]["choices"], hydra.get("overrides", {}).get("task", ())
-    refuse_moved(folder, config, overrides)
-    refuse_untrusted(config, trusted, path=folder / "config.yaml")
+    config = read_config(folder)
+    path, advice = folder / "config.yaml", "A run's config.yaml must not be changed by hand."
+    with reading(path, advice):
+        hydra = config.pop("hydra")
+        names = {name: str(hydra["runtime"]["choices"][name]) for name in _NAMES}
+        overrides = list(map(str, hydra.get("overrides", {}).get("task", ())))
+    refuse_moved(folder, config, overrides)  # another version may have had other groups
+    with reading(path, advice):
+        _check_form(config)
+    refuse_untrusted(config, trusted, path=path)
     paths = own_places.own_paths(folder)
     config, replaced = own_places.confined(config, paths)
     job = Job(config, names, tuple(overrides), own_paths=paths)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cmt_cli.config import targets
 from cmt_cli.config.catalog import SIZES
+from cmt_cli.core.atomic import remove_leftovers
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
@@ -26,7 +27,8 @@ from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.running.signals import NOTHING_STARTED, stop_means
+from cmt_cli.terminal.text import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner
@@ -46,9 +48,11 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     `loggers` are notified besides the configured one. Raises UserError for what cannot work, and for a record of
     other data than the stream's files hold.
     """
-    processes = _processes(job)
-    stream = _stream(job, processes)
+    with stop_means(NOTHING_STARTED):
+        processes = _processes(job)
+        stream = _stream(job, processes)
     folder = folder or job.folder(stream)
+    remove_leftovers(job.cache, levels=1)
     result = processes.run_on_rank_zero(lambda: _result(folder))
     processes.run_on_rank_zero(lambda: compare_inputs(job, folder, stream))
     if job.baselines == "auto":
@@ -57,6 +61,9 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     if result is None or result.status != "complete":
         _run_stream(job, stream, folder, processes, baselines=baselines, further_loggers=loggers)
     elif processes.rank == 0:
+        from cmt_cli.running.restore import mend
+
+        mend(folder, result)
         _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), baselines)))
     return folder
 
@@ -117,8 +124,8 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
 def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGroup) -> None:
     """Make the baselines that are missing, one after the other; wait where another process is making one."""
     from cmt_cli.core.device_memory import free_memory
-    from cmt_cli.running.console import open_console
     from cmt_cli.running.lock import FolderInUseError
+    from cmt_cli.terminal.console import open_console
 
     console = open_console(stderr=True, quiet=processes.rank > 0)
 
@@ -149,9 +156,9 @@ def _run_stream(
     further_loggers: Sequence[Logger] = (),
 ) -> None:
     from cmt_cli.running.allocation import keep_freed_memory
-    from cmt_cli.running.console import open_console
     from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.stream_loop import run_stream
+    from cmt_cli.terminal.console import open_console
 
     keep_freed_memory()
     method: Method = job.build("method")
@@ -165,7 +172,7 @@ def _run_stream(
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
     console = open_console(stderr=True)
     loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
-    with _store(job, folder, processes) as store:
+    with _store(job, folder, processes) as store, stop_means(f"Repeat the command or `cmt resume {folder}`."):
         learner = _learner(job, processes)
         if processes.rank == 0 and (warning := size_warning(job, learner)):
             paragraph(console, "Warning: ", warning)

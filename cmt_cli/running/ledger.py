@@ -13,6 +13,7 @@ import torch
 
 from cmt_cli.core.atomic import write_json
 from cmt_cli.core.result import Cost
+from cmt_cli.running.run_files import reading
 
 BEFORE_STREAM = "before_stream"
 
@@ -57,8 +58,11 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Read `path` where it exists."""
         self._path = path
-        saved: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self.phases = {name: PhaseRecord(**record) for name, record in saved.items()}
+        self.phases: dict[str, PhaseRecord] = {}
+        if path.exists():
+            with reading(path, "Remove it: then what the run has used so far is not counted."):
+                saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                self.phases = {name: PhaseRecord(**record) for name, record in saved.items()}
 
     def save(self) -> None:
         """Write the file."""

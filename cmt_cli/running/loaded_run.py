@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,10 @@ class Run:
 
         return AdaptedModel.of(self.job, self.folder)
 
-    def ask(self, question: str) -> Answer:
-        """Return the adapted model's answer: its text, and the documents that it used with their weights."""
-        return self.model.answer(question)
+    def ask(self, question: str = "", *, fields: Mapping[str, str] | None = None, task: str | None = None) -> Answer:
+        """Return the adapted model's answer: its text, and the documents that it used with their weights.
+
+        `fields` fill a prompt template that has other fields than one for the question; `task` names the task that the
+        question is of, where prompts or answers depend on it. Raises UserError where either is missing.
+        """
+        return self.model.answer(question, fields=fields, task=task)

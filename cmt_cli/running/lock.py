@@ -7,6 +7,11 @@ Three things decide, the first that can:
    holder's heartbeat: the file's modification time, renewed every 20 s by the file server's clock. Who finds a holder
    on another host watches the heartbeat: a beat refuses him, two minutes of silence hand the folder over.
 3. Looking and writing one's name is one step: `.lock.claim`, made with O_EXCL, which file servers decide for all hosts.
+   It takes milliseconds. One that was left by a process that died in between is taken away: at once where it names this
+   host, of which the kernel's lock or the process table tells; after a second where it names another or none. Who took
+   one away, or finds his own gone, may have met a slow process, not a dead one: he waits longer than such a process
+   has for its last step (it looks at its claim right before it writes), and holds the folder only if his name is still
+   in the file then.
 
 A process that was frozen (a suspended job) and finds another name in the file when it wakes up has lost the folder:
 `verify`, which every save calls, raises.
@@ -14,6 +19,7 @@ A process that was frozen (a suspended job) and finds another name in the file w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -21,17 +27,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.atomic import is_alive, owner
+from cmt_cli.core.exceptions import UserError, writing
 
 HEARTBEAT_SECONDS = 20.0
 SILENT_SECONDS = 120.0  # six beats; network file systems may show a time that is up to a minute old
-_CLAIM_SECONDS = 30.0  # a claim takes milliseconds; an older one was left by a process that died in between
+_CLAIM_SECONDS = 1.0  # age of a claim, of another host or without a name, that counts as left behind
+_SETTLE_SECONDS = 0.5  # between looking at one's claim and having written one's name lie two system calls
 _POLL_SECONDS = 1.0
 _NO_KERNEL_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
@@ -55,7 +61,7 @@ class RunLock:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             has_kernel_lock = _lock(handle)
-            while not self._write_name(handle, self._dead_holder(has_kernel_lock)):
+            while not self._write_name(handle, self._dead_holder(has_kernel_lock), has_kernel_lock):
                 pass
         except BlockingIOError:
             os.close(handle)
@@ -95,8 +101,9 @@ class RunLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            if not self._is_lost():
-                os.utime(self._path)
+            with contextlib.suppress(OSError):  # a beat that fails is one that others do not see
+                if not self._is_lost():
+                    os.utime(self._path)
 
     def _is_lost(self) -> bool:
         holder = read_holder(self._path)
@@ -107,7 +114,7 @@ class RunLock:
         holder = read_holder(self._path)
         if not holder:
             return holder
-        if holder.get("host") == socket.gethostname() and (has_kernel_lock or not is_alive(int(holder.get("pid", 0)))):
+        if holder.get("host") == socket.gethostname() and (has_kernel_lock or not is_alive(holder["pid"])):
             return holder
         last = self._path.stat().st_mtime_ns
         while silent_seconds(self._path) < SILENT_SECONDS:
@@ -116,20 +123,29 @@ class RunLock:
                 raise BlockingIOError
         return holder
 
-    def _write_name(self, handle: int, expected: dict[str, Any]) -> bool:
+    def _write_name(self, handle: int, expected: dict[str, Any], has_kernel_lock: bool) -> bool:
         """Write this process' name unless the file names another than `expected` by now."""
-        with _claim(self._path):
-            if read_holder(self._path) != expected:
+        me = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "token": os.urandom(8).hex(),
+        }
+        claim = Claim(self._path, me)
+        claim.make(has_kernel_lock)
+        try:
+            if read_holder(self._path) != expected or not claim.is_mine():
                 return False
-            self._me = {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "token": os.urandom(8).hex(),
-            }
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps(self._me).encode(), 0)
-            os.fsync(handle)
+            with writing(self._path):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(me).encode(), 0)
+                os.fsync(handle)
+            self._me = me
+            if claim.is_disputed or not claim.is_mine():
+                time.sleep(_SETTLE_SECONDS)
+                return not self._is_lost()
+        finally:
+            claim.remove()
         return True
 
     def _refusal(self) -> str:
@@ -156,30 +172,64 @@ def _lock(handle: int) -> bool:
     return True
 
 
-@contextmanager
-def _claim(path: Path) -> Iterator[None]:
-    """Be the only process, on any host, that looks at the holder and writes its own name."""
-    claim = path.with_name(f"{path.name}.claim")
-    while True:
+class Claim:
+    """The right to look at the holder and to write one's own name, of one process on all hosts at a time."""
+
+    def __init__(self, lock: Path, me: dict[str, Any]) -> None:
+        """Claim for `me`, who need not hold the lock yet."""
+        self._path = lock.with_name(f"{lock.name}.claim")
+        self._me = me
+        self.is_disputed = False  # whether another's claim, without proof that its process is dead, was taken away
+
+    def make(self, has_kernel_lock: bool) -> None:
+        """Wait for the claims of others and make one's own."""
+        while True:
+            try:
+                handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                if not self._take_away(has_kernel_lock):
+                    time.sleep(_POLL_SECONDS / 20)
+                continue
+            try:
+                with writing(self._path):
+                    os.write(handle, json.dumps(self._me).encode())
+            except BaseException:
+                self._path.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(handle)
+            return
+
+    def is_mine(self) -> bool:
+        """Return whether nobody has taken the claim away."""
+        return read_holder(self._path) == self._me
+
+    def remove(self) -> None:
+        """Give the claim back."""
+        if self.is_mine():
+            self._path.unlink(missing_ok=True)
+
+    def _take_away(self, has_kernel_lock: bool) -> bool:
+        """Remove the claim that is there if its process is dead, or too slow to tell; return whether it is gone."""
+        claimant = read_holder(self._path)
+        is_here = claimant.get("host") == socket.gethostname()
+        if is_here and not has_kernel_lock and is_alive(claimant["pid"]):
+            return False
         try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-            break
-        except FileExistsError:
-            _give_way(claim)
-    try:
-        yield
-    finally:
-        claim.unlink(missing_ok=True)
-
-
-def _give_way(claim: Path) -> None:
-    """Wait a moment for another process' claim; remove one that was left behind."""
-    try:
-        if silent_seconds(claim) > _CLAIM_SECONDS:
-            claim.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return
-    time.sleep(_POLL_SECONDS / 20)
+            # A process of this host cannot claim while this one has the kernel's lock: that claim is a dead one's.
+            if not is_here and silent_seconds(self._path) < _CLAIM_SECONDS:
+                return False
+            aside = self._path.with_name(f"{self._path.name}.{self._me['token']}")
+            os.rename(self._path, aside)  # one of several that take it away does, the others find it gone
+        except FileNotFoundError:
+            return True
+        if read_holder(aside) != claimant:  # a new one, made since: give it back, unless there is another by now
+            self.is_disputed = True
+            with contextlib.suppress(OSError):
+                os.link(aside, self._path)
+        self.is_disputed = self.is_disputed or not is_here
+        aside.unlink(missing_ok=True)
+        return True
 
 
 def silent_seconds(path: Path) -> float:
@@ -187,33 +237,28 @@ def silent_seconds(path: Path) -> float:
 
     Where the folder may not be written, this host's clock has to do.
     """
-    probe = path.with_name(f".clock.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}")
+    probe = path.with_name(f".clock.{owner()}.{threading.get_ident()}")
     try:
         probe.touch()
-    except PermissionError:
-        return time.time() - path.stat().st_mtime
-    now = probe.stat().st_mtime
-    probe.unlink(missing_ok=True)
+        now = probe.stat().st_mtime
+    except OSError:  # the folder may not be written, or the disk is full
+        now = time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
     return now - path.stat().st_mtime
 
 
-def is_alive(pid: int) -> bool:
-    """Return whether a process of this host exists."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def read_holder(path: Path) -> dict[str, Any]:
-    """Return who holds the lock; empty when nobody does or the file was torn while being written."""
+    """Return who holds the lock: `pid`, `host` and more; empty where nobody does, or the file is torn or garbage."""
     try:
-        return dict(json.loads(path.read_text() or "{}"))
-    except (json.JSONDecodeError, OSError):
+        found = json.loads(path.read_bytes() or b"{}")
+    except (ValueError, RecursionError, OSError):
         return {}
+    if not isinstance(found, dict) or not isinstance(found.get("host"), str):
+        return {}
+    pid = found.get("pid")
+    return found if isinstance(pid, int) and pid > 0 else {}
 
 
 def holds(folder: Path) -> bool:

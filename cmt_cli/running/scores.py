@@ -6,33 +6,63 @@ import contextlib
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from cmt_cli.core.atomic import write_text
-from cmt_cli.core.result import SEEN, ScoreMatrix, StepRow
+from cmt_cli.core.result import SEEN, RunResult, ScoreMatrix, StepRow
 from cmt_cli.core.stream import TestSet
 from cmt_cli.data.files import spreadsheet
-from cmt_cli.running.run_files import inside
+from cmt_cli.running.run_files import inside, reading
 
+_ADVICE = "Put the file back; of scores.csv alone, removing it is enough: result.json has its rows, too."
 Cells = dict[int, dict[str, dict[str, float | None]]]  # row, or steps inside a task -> test -> metric -> value
 
 
 def read_cells(path: Path, *, time: str = "row") -> Cells:
     """Read a file of scores by row (or another `time`); an empty value is a missing cell. No file has no rows."""
     cells: Cells = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                value = float(line["value"]) if line["value"] else None
-                at_time = cells.setdefault(int(line[time]), {})
-                at_time.setdefault(spreadsheet.text_of(line["test"]), {})[spreadsheet.text_of(line["metric"])] = value
+    if not path.exists():
+        return cells
+    header = (time, "test", "metric", "value")
+    with reading(path, _ADVICE), path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file, strict=True)
+        if (found := tuple(next(lines, ()))) != header:
+            raise ValueError(f"its first line is {','.join(found)!r} in the place of {','.join(header)!r}")
+        for line in lines:
+            with reading(Path(f"{path}:{lines.line_num}"), _ADVICE):
+                at, test, metric, value = line
+                if int(at) < 0 or (value and not isfinite(float(value))):
+                    raise ValueError(f"{','.join(line)!r} is no score")
+                at_time = cells.setdefault(int(at), {}).setdefault(spreadsheet.text_of(test), {})
+                at_time[spreadsheet.text_of(metric)] = float(value) if value else None
+    return cells
+
+
+def cells_of(result: RunResult) -> Cells:
+    """Return the cells that a record holds, which are those of `scores.csv` when it was written last."""
+    cells: Cells = {}
+    for name, matrix in result.matrices.items():
+        for row, values in enumerate(matrix.rows):
+            for test, score in zip(matrix.tests, values, strict=True):
+                if score is not None:
+                    cells.setdefault(row, {}).setdefault(test, {})[name] = score
+    for name, values in result.seen.items():
+        for row, value in enumerate(values):
+            if value is not None:
+                cells.setdefault(row, {}).setdefault(SEEN, {})[name] = value
+    primary = result.matrices.get(result.primary_metric)
+    for test in primary.tests if primary else ():
+        for scores in cells.values():
+            scores.setdefault(test, {result.primary_metric: None})
     return cells
 
 
 def read_steps(folder: Path) -> dict[int, Cells]:
     """Read a run folder's scores inside tasks, by task (index from 0) and number of steps."""
     names = sorted(path.name for path in inside(folder, "steps").glob("task_*.csv"))
-    files = {int(name.removeprefix("task_").removesuffix(".csv")) - 1: inside(folder, "steps", name) for name in names}
+    numbers = {name: name.removeprefix("task_").removesuffix(".csv") for name in names}
+    files = {int(number) - 1: inside(folder, "steps", name) for name, number in numbers.items() if number.isdecimal()}
     return {task: read_cells(path, time="step") for task, path in files.items()}
 
 

@@ -8,6 +8,7 @@ store and loggers receive is kept.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cmt_cli.config import references
-from cmt_cli.core.exceptions import Interrupted
+from cmt_cli.core.exceptions import Interrupted, told, writing
 from cmt_cli.core.objectives import ParamGroup, State
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Stream
@@ -78,20 +79,29 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write how the run ended and close the loggers; raise an interruption on, with what to do next."""
-        self._signals.__exit__(None, None, None)
-        status = "complete"
-        if error is not None:
-            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit) else "failed"
-        line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
-        line = line and references.hidden(line, self.store.config)
-        result = self.write(status, error=line if status == "failed" else None)
-        self.event(status, {"error": line} if line else {})
+        try:
+            result = self._end(error)
+        finally:
+            self._signals.__exit__(None, None, None)
         for logger in self.loggers:
             logger.finish(result, self.store)
         if isinstance(error, Interrupted):
             message = f"Stopped {self._place()}, {error}. Repeat the command or `cmt resume {self.store.folder}`."
             received = [number for number in self.processes.gather(self._signals.received) if number]
             raise StoppedBySignal(message, received[0] if received else 0) from error
+
+    def _end(self, error: BaseException | None) -> RunResult:
+        status = "complete"
+        if error is not None:
+            status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | SystemExit) else "failed"
+        line = None if error is None else told(error) or str(error).strip().split("\n")[0] or type(error).__name__
+        line = line and references.hidden(line, self.store.config)
+        result = self.result = self._record_of(status)
+        # What ended the run is what its user has to read, not that a full disk had no room for the record either.
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self.event(status, {"error": line} if line else {})
+            self.store.write_result(result, error=line if status == "failed" else None)  # last: a complete run is left
+        return result
 
     def begin(self) -> int | None:
         """Start the loggers and load what the folder holds; return the last task learned, see `restore`.
@@ -115,6 +125,7 @@ class Session:
             )
         learned = restore(self.learner, self.method, episodes=self.stream.episodes, store=self.store)
         last = -2 if learned is None else learned
+        self.processes.run_on_rank_zero(lambda: self.store.restore_rows(last))
         self.store.drop_rows_after(last + 1)
         kept = range(-1, last + 1)
         self.ledger.keep({learn_phase(i) for i in kept} | {evaluate_phase(i) for i in kept})
@@ -133,13 +144,16 @@ class Session:
         self.phase_name = name
         self._saved_fit = self.store.load_fit(name)
         self.processes.any()  # process 0 may write anew only when all have read
+        if self._saved_fit is None and self.processes.rank == 0:
+            self.store.fit.clear()  # of a phase that has ended, whose process died before it could
         self._record = PhaseRecord(**self._saved_fit.notes) if self._saved_fit is not None else PhaseRecord()
         self._steps_before = sum(r.steps for other, r in self.ledger.phases.items() if other != name)
         self._started = time.monotonic() - self._record.seconds
         seed_generators(_phase_seed(self.store.identity.seed, name))
         self.event("phase", {"phase": name, "seconds_before": round(self._record.seconds, 3)})
         self.progress("learning" if name.startswith("learn:") else "starting", 0, 0)
-        yield self._record
+        with writing(self.store.folder / "memory"):  # a method's own files, which it writes as it likes
+            yield self._record
         self._measure()
         self.ledger.phases[name] = self._record
         if self.processes.rank == 0:
@@ -180,13 +194,16 @@ class Session:
 
     def write(self, status: str, *, error: str | None = None) -> RunResult:
         """Write `result.json` from what the folder holds; return the record."""
+        self.result = self._record_of(status)
+        self.store.write_result(self.result, error=error)
+        return self.result
+
+    def _record_of(self, status: str) -> RunResult:
         cost = self.ledger.cost(storage_bytes=self.method.storage_bytes() if self._is_restored else 0)
         measured = Measured(
             self.store.cells(), self.store.steps(), self._baselines, self.store.signatures(), self.ledger.truncated()
         )
-        self.result = make_result(self.facts, self.stream, measured, cost=cost, status=status)
-        self.store.write_result(self.result, error=error)
-        return self.result
+        return make_result(self.facts, self.stream, measured, cost=cost, status=status)
 
     def event(self, kind: str, values: Mapping[str, object]) -> None:
         """Append to the run's event log."""

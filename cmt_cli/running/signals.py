@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 from cmt_cli.core.exceptions import Interrupted
+from cmt_cli.terminal.text import leave_lost_terminal
 
-_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
+_REPEAT = "Nothing was left half done: repeat the command."
+NOTHING_STARTED = "Nothing was started: repeat the command."
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 
@@ -28,12 +33,84 @@ class StoppedBySignal(Interrupted):
         return type(self), (str(self), self.signal_number)
 
 
+class StoppedAtOnce(SystemExit):
+    """A command that a signal stopped where it had nothing to save.
+
+    It is no Exception, so that no library takes it for an error of its own while it is imported. The text is for the
+    user, and `code` the shell's: 128 + the signal's number.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        """Name the signal."""
+        super().__init__(128 + signal_number)
+        self.signal_number = signal_number
+        self.advice = _REPEAT
+
+    def __str__(self) -> str:
+        """Return what the user is told."""
+        return f"Stopped by {signal.Signals(self.signal_number).name}. {self.advice}"
+
+
+class StopAtOnce:
+    """While entered, the signals that ask for a stop raise StoppedAtOnce, also inside imports and waits.
+
+    `StopSignals`, which a run enters once there is a state to save, takes their place. Signals that are ignored, as
+    SIGHUP is under nohup, stay so.
+    """
+
+    received: int | None = None  # the last one; where code of a library has swallowed the exception, the run sees it
+
+    def __init__(self) -> None:
+        """Install nothing yet."""
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopAtOnce:
+        """Install the handlers."""
+        self._previous = _installed(self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore what was there."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        StopAtOnce.received = None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        leave_lost_terminal()
+        StopAtOnce.received = number
+        raise StoppedAtOnce(number)
+
+
+@contextmanager
+def stop_means(advice: str) -> Iterator[None]:
+    """Let a stop at once inside tell the user this, unless more is known where it came up."""
+    try:
+        yield
+    except StoppedAtOnce as stop:
+        if stop.advice == _REPEAT:
+            stop.advice = advice
+        raise
+
+
+def _installed(receive: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Install a handler for the signals that ask for a stop; return what was there before.
+
+    Ignored ones are left alone. Outside the main thread, where Python allows no handlers, nothing is installed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    numbers = [n for n in _STOP if signal.getsignal(n) not in (signal.SIG_IGN, None)]  # None: not from Python
+    return {number: signal.signal(number, receive) for number in numbers}
+
+
 class StopSignals:
-    """While entered, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 only set `requested`; a second SIGINT interrupts at once.
+    """While entered, signals that ask for a stop only set `requested`; a second SIGINT interrupts at once.
 
     That holds where somebody else has a handler, too: a job launcher's, which requeues a preempted job and ends the
     process on the spot, would leave the state unsaved. It gets its signal by `hand_on` when the state has been saved.
-    Ignored signals stay ignored. Outside the main thread, where Python allows no handlers, nothing is installed.
+    Ignored signals stay ignored.
     """
 
     def __init__(self) -> None:
@@ -48,10 +125,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         """Install the handlers."""
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOP:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not installed from Python
-                    self._previous[number] = signal.signal(number, self._receive)
+        self._previous = _installed(self._receive)
+        self.received = StopAtOnce.received
         return self
 
     def __exit__(
@@ -63,6 +138,7 @@ class StopSignals:
         self._previous.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        leave_lost_terminal()
         if number == signal.SIGINT and self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGTERM and self.received in _REQUEUE:

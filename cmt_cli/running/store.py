@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,16 +24,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from cmt_cli.core.atomic import write_json, write_text
+from cmt_cli.core.atomic import append_line, remove_leftovers, write_json, write_text
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted
 from cmt_cli.core.objectives import State
-from cmt_cli.running.checkpoint import Checkpoint, Slot
+from cmt_cli.running.checkpoint import Checkpoint, DamagedCheckpointError, Slot
 from cmt_cli.running.identity import Identity
 from cmt_cli.running.lock import RunLock
-from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, refuse_links
-from cmt_cli.running.scores import Cells, read_cells, read_steps, write_cells
+from cmt_cli.running.run_files import predictions_path, read_predictions, read_result, reading, refuse_links
+from cmt_cli.running.scores import Cells, cells_of, read_cells, read_steps, write_cells
 
 if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult
+
+_LEVELS = 3  # of folders in a run's folder that are written to: checkpoint/state/1
 
 
 class ScoredTest(Protocol):
@@ -81,6 +85,7 @@ class RunStore:
             if not (self.folder / "config.yaml").exists():
                 text = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
                 write_text(self.folder / "config.yaml", text)
+            remove_leftovers(self.folder, levels=_LEVELS, is_ours=True)
             self.num_events = _trim_events(self.folder / "events.jsonl")
         except BaseException:
             self._lock.release()  # __exit__ is not called when entering fails
@@ -117,8 +122,20 @@ class RunStore:
         self.fit.clear()
 
     def load_state(self, phase: str | None = None) -> Checkpoint | None:
-        """Return the newest whole state (of a phase, if given), with the phase that it ends."""
-        return self.state.load(phase)
+        """Return the newest whole state, of `phase` if given, with the phase that it ends; None where none was saved.
+
+        Raises UserError where rows of the matrix say that there was a state which is gone or damaged.
+        """
+        try:
+            saved = self.state.load(phase)
+            if saved is None and self.cells():
+                raise DamagedCheckpointError(f"'{self.folder / 'checkpoint' / 'state'}' holds no saved state.")
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(
+                f"The run '{self.folder}' has scores, but the state that they are of cannot be loaded: {error} Nothing "
+                "was changed. Put the files back, or move the folder away and repeat the command to make the run again."
+            ) from error
+        return saved
 
     def save_fit(self, phase: str, state: State, notes: dict[str, Any]) -> None:
         """Save the state inside a phase's fit."""
@@ -127,7 +144,11 @@ class RunStore:
 
     def load_fit(self, phase: str) -> Checkpoint | None:
         """Return the newest whole state inside this phase's fit."""
-        return self.fit.load(tag=phase)
+        try:
+            return self.fit.load(tag=phase)
+        except DamagedCheckpointError as error:
+            warnings.warn(f"{error} The fit starts again at the state before it.", CmtWarning, stacklevel=2)
+            return None
 
     def cells(self) -> Cells:
         """Return the rows of the matrix that are complete."""
@@ -152,8 +173,31 @@ class RunStore:
     def signatures(self) -> dict[str, str]:
         """Return what scores must be quoted with, e.g. sacrebleu's settings, by metric."""
         path = self.folder / "signatures.json"
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return found
+        if not path.is_file():
+            return {}
+        with reading(path, "Remove it: then scores have none until they are computed again."):
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {name: str(text) for name, text in found.items()}
+
+    def restore_rows(self, last: int) -> None:
+        """Take rows that scores.csv lacks, up to `last`, from the record; raise UserError where it lacks them, too."""
+        cells, record = self.cells(), self.result()
+        kept = {} if record is None else cells_of(record)
+        lost = [row for row in range(last + 1) if row not in cells]
+        if unknown := [str(row) for row in lost if row not in kept]:
+            raise UserError(
+                f"'{self.folder / 'scores.csv'}' lacks rows from before the saved state ({', '.join(unknown)}), and "
+                "result.json has none of them. Their answers cannot be given again: put the file back, or move the "
+                "folder away and repeat the command to make the run again."
+            )
+        if lost:
+            write_cells(self.folder / "scores.csv", {**{row: kept[row] for row in lost}, **cells})
+            warnings.warn(
+                f"'{self.folder / 'scores.csv'}' lacked {counted(len(lost), 'row')}; result.json had them, and "
+                "they were put back.",
+                CmtWarning,
+                stacklevel=2,
+            )
 
     def drop_rows_after(self, last: int) -> None:
         """Remove the rows above `last`: the state that they belong to is to be learned again."""
@@ -186,8 +230,7 @@ class RunStore:
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one line to `events.jsonl`; non-finite numbers become null."""
         record = {"time": round(time.time(), 3), "event": kind, **{k: _finite(v) for k, v in values.items()}}
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        append_line(self.folder / "events.jsonl", json.dumps(record, ensure_ascii=False))
         self.num_events += 1
 
 

@@ -25,9 +25,9 @@ from typing import Any
 
 from cmt_cli.config import references
 from cmt_cli.core.atomic import write_json
-from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.exceptions import UserError, counted, told
 from cmt_cli.running import lock
-from cmt_cli.running.run_files import refuse_links
+from cmt_cli.running.run_files import reading, refuse_links
 
 JOBS = "jobs"  # the folder of records; Hydra is told to use it as every job's output folder
 _SCHEDULER_IDS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
@@ -92,6 +92,12 @@ def is_for_hydra(override: str) -> bool:
     return override.lstrip("+~").startswith(("hydra.", "hydra/", "hydra@"))
 
 
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is expected, not a {type(value).__name__}")
+    return value
+
+
 class SweepFolder:
     """Reads and writes a sweep's folder."""
 
@@ -112,12 +118,15 @@ class SweepFolder:
     def plan(self) -> Plan:
         """Read the plan; raise UserError where the folder holds no sweep, or a link leads out of it."""
         refuse_links(self.path)
-        try:
-            record = json.loads((self.path / "sweep.json").read_text(encoding="utf-8"))
-        except OSError:
-            raise UserError(f"{self.path} is no sweep's folder: it has no sweep.json.") from None
-        record["jobs"] = tuple(tuple(job) for job in record["jobs"])
-        return Plan(**{**record, "overrides": tuple(record["overrides"]), "hydra": tuple(record["hydra"])})
+        path = self.path / "sweep.json"
+        if not path.is_file():
+            raise UserError(f"{self.path} is no sweep's folder: it has no sweep.json.")
+        with reading(path, "Put it back: without it nobody knows which jobs the sweep has."):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["jobs"] = tuple(tuple(map(str, _listed(job))) for job in _listed(record["jobs"]))
+            for name in ("overrides", "hydra"):
+                record[name] = tuple(map(str, _listed(record[name])))
+            return Plan(**record)
 
     def add_jobs(self, jobs: Sequence[Sequence[str]]) -> None:
         """Note the jobs that a sampler has chosen; known ones are not repeated."""
@@ -143,10 +152,13 @@ class SweepFolder:
         path = self.record_path(overrides)
         if not path.exists():
             return None
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        record["overrides"] = tuple(record["overrides"])
-        record["trial"] = Trial(**record["trial"]) if record["trial"] else None
-        return JobRecord(**record)
+        with reading(path, "Remove it: then the job counts as one that was never begun; its run goes on where it was."):
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record["overrides"] = tuple(map(str, _listed(record["overrides"])))
+            record["trial"] = Trial(**record["trial"]) if record["trial"] else None
+            if not isinstance(record["status"], str) or not isinstance(record["folder"], str | None):
+                raise TypeError("its status or its folder is no text")
+            return JobRecord(**record)
 
     def write(self, record: JobRecord) -> None:
         """Replace a job's record."""
@@ -208,7 +220,7 @@ class RunningJob:
     def end(self, status: str, *, error: BaseException | None = None, value: float | None = None) -> None:
         """Write how the job ended; of an error its first line."""
         self._stop.set()
-        line = None if error is None else (str(error).strip().split("\n")[0] or type(error).__name__)
+        line = None if error is None else told(error) or str(error).strip().split("\n")[0] or type(error).__name__
         line = line and references.hidden(line, self._record.overrides)
         self._update(status=status, error=line, value=value, ended=round(time.time(), 3))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.atomic import is_alive
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
 from cmt_cli.running.run_files import read_result
@@ -124,7 +125,7 @@ def _has_result(record: JobRecord) -> bool:
 
 
 def _is_running(record: JobRecord, sweep: SweepFolder) -> bool:
-    if record.host == socket.gethostname() and not lock.is_alive(record.pid or 0):
+    if record.host == socket.gethostname() and not is_alive(record.pid or 0):
         return False
     return lock.silent_seconds(sweep.record_path(record.overrides)) < lock.SILENT_SECONDS
 
@@ -133,7 +134,7 @@ def _is_launching(path: Path) -> bool:
     holder = lock.read_holder(path / ".lock")
     if not holder:
         return False
-    if holder.get("host") == socket.gethostname() and not lock.is_alive(int(holder.get("pid", 0))):
+    if holder.get("host") == socket.gethostname() and not is_alive(holder["pid"]):
         return False
     return lock.silent_seconds(path / ".lock") < lock.SILENT_SECONDS
 

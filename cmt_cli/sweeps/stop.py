@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from cmt_cli.running.lock import is_alive
+from cmt_cli.core.atomic import is_alive
 from cmt_cli.running.signals import StoppedBySignal
 from cmt_cli.sweeps.folder import SweepFolder
 

@@ -124,7 +124,7 @@ def test_unreadable_records_warn_and_lost_configs_repeat_nothing(runs: Path) -> 
 
 def test_invalid_configs_and_unreadable_folders_are_left_out(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (runs / "drift-0" / "config.yaml").write_text("a: [1")
-    with pytest.warns(UserWarning, match=r"config\.yaml' is no config"):
+    with pytest.warns(UserWarning, match=r"config\.yaml' cannot be read"):
         assert len(list_runs(runs)) == 2
     scandir = os.scandir
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
+from cmt_cli.core.atomic import owner
 from cmt_cli.data.files.archive_members import Member, TarSource, members_of
 from cmt_cli.data.files.kept_folders import is_whole, seal
 from cmt_cli.data.files.limits import LimitError, limits
@@ -76,7 +77,7 @@ def unpacked(archive: Path, cache: Path, problems: list[Problem]) -> Path:
     folder = cache / "unpacked" / sha256_of(archive)[:16]
     if not is_whole(folder, cache):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".unpacking-{owner()}-") as temporary:
             inner = Path(temporary) / "files"
             faults = extract(archive, inner)
             if faults:

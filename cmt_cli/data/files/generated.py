@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmt_cli.core.atomic import folder_beside
 from cmt_cli.data.files.archives import rename_folder
 from cmt_cli.data.files.kept_folders import is_whole, seal
 from cmt_cli.data.files.origin import MARKER
@@ -26,9 +26,7 @@ def written(name: str, settings: Mapping[str, Any], cache: Path, write: Callable
     if is_whole(folder, cache):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
-        inner = Path(temporary) / "files"
-        inner.mkdir()
+    with folder_beside(folder) as inner:
         write(inner)
         (inner / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         seal(inner, folder, cache)

@@ -7,10 +7,12 @@ keeps every value exactly, since it can spell such characters itself.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import re
+import stat
 import sys
 import textwrap
 import traceback
@@ -99,6 +101,27 @@ def put(text: str, stream: IO[str] | None = None) -> None:
 
 def _labelled(label: str, text: str, stream: IO[str]) -> str:
     return wrapped(visible(label + text), columns(stream), indent=" " * min(len(label), _MOST_INDENT))
+
+
+def leave_lost_terminal() -> None:
+    """Write to nowhere from here on where the terminal has been closed, as every write to it is an error then."""
+    for stream in (sys.stdout, sys.stderr):
+        if _is_lost(stream):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _is_lost(stream: IO[str]) -> bool:
+    """Return whether a stream's terminal is gone: a character device that no longer answers as one."""
+    try:
+        number = stream.fileno()
+        if not stat.S_ISCHR(os.fstat(number).st_mode) or os.isatty(number):
+            return False
+        os.write(number, b"")
+    except (OSError, ValueError) as error:  # ValueError: no file is behind it, as in a notebook
+        return isinstance(error, OSError) and error.errno == errno.EIO
+    return False
 
 
 def hide_library_bars() -> None:
