@@ -91,6 +91,12 @@ def test_an_unknown_architecture_is_told(checkpoints: dict[str, Path], tmp_path:
         load(unknown)
 
 
+def test_weights_that_the_file_lacks_are_told(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    biased = write_gguf(checkpoints["llama"], tmp_path / "biased.gguf", architecture="qwen2")  # which has biases
+    with pytest.raises(UserError, match=r"lacks 6 weights of a 'qwen2' .*k_proj\.bias.*would be random"):
+        load(biased)
+
+
 def test_settings_that_do_not_go_with_a_file_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="rounded twice"):
         load(file, quantization="nf4")
