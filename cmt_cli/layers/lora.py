@@ -49,7 +49,9 @@ class LoraLayers(nn.Module):
             if not is_switched_on(self):
                 return None
             down, up = self.down[index], self.up[index]
-            update = (inputs[0].to(down.dtype) @ down.T) @ up.T
+            # Autocast would round a float32 copy back at once.
+            hidden = inputs[0] if torch.is_autocast_enabled(output.device.type) else inputs[0].to(down.dtype)
+            update = (hidden @ down.T) @ up.T
             return output + (self.scale * update).to(output.dtype)
 
         return add_update
