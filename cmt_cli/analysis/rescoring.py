@@ -93,6 +93,7 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
     with RunLock(folder):
         result = _complete(folder)
         cells = read_cells(folder / "scores.csv")
+        _refuse_other_tests(folder, result, cells)
         _refuse_if_there(result, cells, name)
         scorer = next(scorer for scorer in SCORERS.values() if name in scorer.names)
         signature: str | None = None
@@ -107,6 +108,15 @@ def add_metric(folder: Path, name: str, progress: Progress | None = None) -> Run
             lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
             write_text(predictions_path(folder, row), "".join(f"{line}\n" for line in lines))
         return _write(folder, _with_metric(result, cells, name, signature, level), cells, name)
+
+
+def _refuse_other_tests(folder: Path, result: RunResult, cells: Cells) -> None:
+    known = {test for matrix in result.matrices.values() for test in matrix.tests}
+    if others := sorted({test for row in cells.values() for test in row} - known - {SEEN}):
+        raise UserError(
+            f"'{folder / 'scores.csv'}' has scores of '{others[0]}', which is no test of result.json. Put back the "
+            "file that was changed, or make the run again."
+        )
 
 
 def _refuse(name: str) -> None:

@@ -26,7 +26,7 @@ from cmt_cli.commands.runs import runs
 from cmt_cli.commands.show import show
 from cmt_cli.core.exceptions import UserError, told
 from cmt_cli.running.signals import StopAtOnce, StoppedAtOnce, StoppedBySignal
-from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, put, say, spell_controls_in_logs
+from cmt_cli.terminal.text import hide_library_bars, print_own_warnings, put, say, spell_controls_in_logs
 
 app = typer.Typer(
     name="cmt",

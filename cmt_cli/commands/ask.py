@@ -32,8 +32,8 @@ def ask(
     from cmt_cli.commands import run_folders
     from cmt_cli.running import job
     from cmt_cli.running.answering import AdaptedModel, Template
-    from cmt_cli.running.console import open_console
-    from cmt_cli.running.terminal import paragraph
+    from cmt_cli.terminal.console import open_console
+    from cmt_cli.terminal.text import paragraph
 
     fields = dict(_named(text) for text in field or ())
     folder = run_folders.find(run)
@@ -60,7 +60,7 @@ def _named(text: str) -> tuple[str, str]:
 def _documents_table(answer: Answer, stream: Stream) -> Table:
     from rich.table import Table
 
-    from cmt_cli.running.console import line
+    from cmt_cli.terminal.console import line
 
     known = {document.id: document for task in stream.tasks for document in task.documents}
     table = Table("weight", "document", "date", "begins", box=None, pad_edge=False, header_style="bold")

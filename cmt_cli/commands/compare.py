@@ -37,8 +37,8 @@ def compare(
     from cmt_cli.analysis import compare_runs
     from cmt_cli.analysis.comparison import Options
     from cmt_cli.reporting import latex_tables, tables
-    from cmt_cli.running.console import open_console
-    from cmt_cli.running.terminal import json_text, put
+    from cmt_cli.terminal.console import open_console
+    from cmt_cli.terminal.text import json_text, put
 
     keys, metrics = (tuple(filter(None, map(str.strip, text.split(",")))) for text in (by, metric))
     options = Options(tuple(where or ()), keys, metrics, baseline, interval)

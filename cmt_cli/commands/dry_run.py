@@ -15,11 +15,11 @@ from cmt_cli.config import check, compose
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.running.baselines import BaselineRun, work
-from cmt_cli.running.console import open_console
 from cmt_cli.running.inputs import compare_inputs
 from cmt_cli.running.job import Job
 from cmt_cli.running.job_run import find_baselines, refuse_absent_device, refuse_misfit
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.console import open_console
+from cmt_cli.terminal.text import paragraph
 
 Line = tuple[str, str]  # a label and a text
 

@@ -16,9 +16,9 @@ from cmt_cli.commands import option_page, option_text
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import KINDS, MATRIX, Option
 from cmt_cli.core.exceptions import UserError, nearest
-from cmt_cli.running.console import line as one_line
-from cmt_cli.running.console import open_console
-from cmt_cli.running.terminal import json_text, paragraph, put
+from cmt_cli.terminal.console import line as one_line
+from cmt_cli.terminal.console import open_console
+from cmt_cli.terminal.text import json_text, paragraph, put
 
 Row = Mapping[str, str]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import counted
-from cmt_cli.running.console import open_console
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.console import open_console
+from cmt_cli.terminal.text import paragraph
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
 _OPTIONAL = {"bitsandbytes": "4-bit models on CUDA", "spacy": "method=salient_spans with a tagger"}

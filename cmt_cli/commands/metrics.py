@@ -9,7 +9,7 @@ import typer
 
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import RunName
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 
 def metrics(

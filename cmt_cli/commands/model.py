@@ -22,7 +22,7 @@ def prepare(name: ModelName, overrides: Overrides = None, config_dir: ConfigDir 
     """Get a model's files into the cache, from which runs then load it without a network; say where they are from."""
     from cmt_cli.config import targets
     from cmt_cli.config.check import Request, check
-    from cmt_cli.running.terminal import say
+    from cmt_cli.terminal.text import say
 
     checked = check(Request((f"model={name}", *(overrides or ())), config_dir=config_dir))
     settings = checked.resolved["model"]

@@ -13,8 +13,8 @@ from cmt_cli.commands import option_text
 from cmt_cli.commands.option_text import Setting
 from cmt_cli.config import catalog
 from cmt_cli.config.catalog import Option
-from cmt_cli.running.console import line as one_line
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.console import line as one_line
+from cmt_cli.terminal.text import paragraph
 
 _COMMENT_COLUMN = 30  # where the comments of settings begin
 _BY_SIZE = "${by_size:"

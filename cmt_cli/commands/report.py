@@ -9,7 +9,7 @@ import typer
 
 from cmt_cli.commands import completion, run_folders
 from cmt_cli.core.exceptions import counted
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 
 def report(
@@ -24,9 +24,9 @@ def report(
 ) -> None:
     """Write one HTML file with the figures, examples, settings and provenance of runs; it needs no network."""
     from cmt_cli.reporting import html_report, paper_figures
-    from cmt_cli.running.console import open_console
-    from cmt_cli.running.progress import ProgressDisplay
     from cmt_cli.sweeps.folder import with_sweeps
+    from cmt_cli.terminal.console import open_console
+    from cmt_cli.terminal.progress import ProgressDisplay
 
     folders = [Path(name) if Path(name).is_dir() else run_folders.find(name) for name in runs]
     comparison = html_report.compared(with_sweeps(folders))

@@ -12,7 +12,7 @@ import typer
 from cmt_cli.commands.options import ConfigDir, Debug, NumProcesses, Overrides, RunName, Trust
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.signals import NOTHING_STARTED, stop_means
-from cmt_cli.running.terminal import put
+from cmt_cli.terminal.text import put
 
 if TYPE_CHECKING:
     from cmt_cli.config.check import Request

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cmt_cli.running.progress import ProgressDisplay
+    from cmt_cli.terminal.progress import ProgressDisplay
 
 RUNS = Path("runs")  # the default of paths.runs
 _WORTH_A_BAR = 400  # runs to read; fewer take less than a second
@@ -38,8 +38,8 @@ def reading() -> Iterator[Callable[[str, int, int], None]]:
         if total < _WORTH_A_BAR:
             return
         if not bars:
-            from cmt_cli.running.console import open_console
-            from cmt_cli.running.progress import ProgressDisplay
+            from cmt_cli.terminal.console import open_console
+            from cmt_cli.terminal.progress import ProgressDisplay
 
             bars.append(ProgressDisplay(open_console(stderr=True)))
         bars[0](description, done, total)

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cmt_cli.commands.next_commands import needs_baseline, next_commands
-from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
-from cmt_cli.running.console import line
 from cmt_cli.running.run_files import read_config, read_error
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.console import line
+from cmt_cli.terminal.layout import seconds, size
+from cmt_cli.terminal.text import paragraph
 
 # Ends and middle of matplotlib's cividis, dark to light, for shading on a terminal.
 _SHADES = ((0, 34, 78), (124, 123, 120), (254, 232, 56))

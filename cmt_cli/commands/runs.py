@@ -14,7 +14,7 @@ import typer
 from cmt_cli.commands import run_folders
 from cmt_cli.commands.options import AsJson, Where
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.running.terminal import in_line, json_text, put
+from cmt_cli.terminal.text import in_line, json_text, put
 
 if TYPE_CHECKING:
     from cmt_cli.analysis.run_index import Progress, RunEntry

@@ -17,8 +17,8 @@ def show(run: RunName) -> None:
 def print_run(folder: Path) -> None:
     """Print a run's record; raise UserError where nothing has been recorded yet."""
     from cmt_cli.commands import run_text
-    from cmt_cli.running.console import open_console
     from cmt_cli.running.run_files import read_result
+    from cmt_cli.terminal.console import open_console
 
     result = read_result(folder)
     if result is None:

@@ -18,8 +18,8 @@ from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.problems import ProblemError
-from cmt_cli.running.console import open_console
-from cmt_cli.running.terminal import in_line, paragraph
+from cmt_cli.terminal.console import open_console
+from cmt_cli.terminal.text import in_line, paragraph
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import typer
 from cmt_cli.commands.options import AsJson, Debug, SweepName, TrustSweep
 from cmt_cli.commands.run_folders import RUNS
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.running.terminal import json_text, paragraph, put, say
+from cmt_cli.terminal.text import json_text, paragraph, put, say
 
 if TYPE_CHECKING:
     from cmt_cli.config.check import Request
@@ -98,8 +98,8 @@ def _launch(request: Request, folder: Path) -> None:
 
 
 def _print(found: SweepStatus, *, stderr: bool = False) -> None:
-    from cmt_cli.running.console import line, open_console
     from cmt_cli.sweeps.status import DONE
+    from cmt_cli.terminal.console import line, open_console
 
     console = open_console(stderr=stderr)
     counts = ", ".join(f"{number} {state}" for state, number in found.counts.items()) or "no jobs yet"

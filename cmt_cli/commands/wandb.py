@@ -9,7 +9,7 @@ import typer
 
 from cmt_cli.commands import completion
 from cmt_cli.core.exceptions import counted
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 app = typer.Typer(no_args_is_help=True, help="Weights & Biases: upload offline runs, dashboards, sweeps.")
 
@@ -29,8 +29,8 @@ def sync(
 ) -> None:
     """Upload what was not uploaded yet; a second call goes on where the first one stopped."""
     from cmt_cli.commands import run_folders
-    from cmt_cli.running.console import open_console
-    from cmt_cli.running.progress import ProgressDisplay
+    from cmt_cli.terminal.console import open_console
+    from cmt_cli.terminal.progress import ProgressDisplay
     from cmt_cli.tracking import connection, sync
 
     names = runs or [str(run_folders.RUNS)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from cmt_cli.analysis.comparison import COSTS, Comparison, Ranking, Section, less_is_better
 from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section_title, shown, used
-from cmt_cli.running.terminal import visible
+from cmt_cli.terminal.text import visible
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",

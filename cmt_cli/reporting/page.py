@@ -18,7 +18,7 @@ from typing import Any
 
 from cmt_cli.core.exceptions import counted
 from cmt_cli.reporting.examples import Packed
-from cmt_cli.running.terminal import visible
+from cmt_cli.terminal.text import visible
 
 SCRIPTS = ("base.js", "charts.js", "figures.js", "examples.js", "origin.js", "main.js")
 _FIELD = re.compile(r"\{\{(\w+)\}\}")

@@ -10,8 +10,8 @@ from rich.table import Table
 from cmt_cli.analysis.comparison import COSTS, SCORES, Comparison, Difference, Line, Ranking, Section
 from cmt_cli.data.files import spreadsheet
 from cmt_cli.reporting.table_text import SHORT, difference_cells, notes, section_title, shown, used
-from cmt_cli.running.console import line as one_line
-from cmt_cli.running.terminal import paragraph, visible
+from cmt_cli.terminal.console import line as one_line
+from cmt_cli.terminal.text import paragraph, visible
 
 _MAIN_SCORES = ("aa", "fgt", "bwt", "retention")
 _WIDE = 140

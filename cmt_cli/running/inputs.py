@@ -19,7 +19,7 @@ from cmt_cli.data.files.stream_content import identified
 from cmt_cli.models.model_digests import weights_digest
 from cmt_cli.running.identity import ABSENT, THEN, versions
 from cmt_cli.running.run_files import read_result
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner
@@ -127,6 +127,18 @@ def tell_differences(previous: RunResult, folder: Path) -> None:
             f"The record in {folder} is of an earlier version, without a hash of its {' and '.join(missing)}: that "
             "they are the same as when the run was begun is not checked.",
             sys.stderr,
+        )
+
+
+def tell_other_numbers(previous: RunResult, learner: Learner) -> None:
+    """Warn where a run's weights were held in numbers of another format than here, as `dtype: auto` may choose."""
+    before, now = previous.model.get("dtype"), str(learner.dtype).removeprefix("torch.")
+    if before not in (None, now):
+        warnings.warn(
+            f"The model's numbers were {before} when the run was begun, and are {now} on this device: results differ a "
+            f"little. model.dtype names a format for every machine.",
+            CmtWarning,
+            stacklevel=2,
         )
 
 

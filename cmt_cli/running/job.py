@@ -20,7 +20,7 @@ from cmt_cli.running.baselines import MODES
 from cmt_cli.running.identity import Identity, config_hash, folder_name
 from cmt_cli.running.older_runs import refuse_moved
 from cmt_cli.running.run_files import read_config, reading, refuse_links
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 
 _NAMES = ("method", "data", "model")  # of a run's choices, those that name it
 _GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")
@@ -167,13 +167,15 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
     """
     refuse_links(folder)
     config = read_config(folder)
-    with reading(folder / "config.yaml", "A run's config.yaml must not be changed by hand."):
+    path, advice = folder / "config.yaml", "A run's config.yaml must not be changed by hand."
+    with reading(path, advice):
         hydra = config.pop("hydra")
         names = {name: str(hydra["runtime"]["choices"][name]) for name in _NAMES}
         overrides = list(map(str, hydra.get("overrides", {}).get("task", ())))
+    refuse_moved(folder, config, overrides)  # another version may have had other groups
+    with reading(path, advice):
         _check_form(config)
-    refuse_moved(folder, config, overrides)
-    refuse_untrusted(config, trusted, path=folder / "config.yaml")
+    refuse_untrusted(config, trusted, path=path)
     paths = own_places.own_paths(folder)
     config, replaced = own_places.confined(config, paths)
     job = Job(config, names, tuple(overrides), own_paths=paths)

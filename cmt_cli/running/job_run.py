@@ -28,7 +28,7 @@ from cmt_cli.running.record import Measured, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
 from cmt_cli.running.scores import read_steps
 from cmt_cli.running.signals import NOTHING_STARTED, stop_means
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.text import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.learner import Learner
@@ -124,8 +124,8 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
 def _make_baselines(job: Job, stream: Stream, folder: Path, processes: ProcessGroup) -> None:
     """Make the baselines that are missing, one after the other; wait where another process is making one."""
     from cmt_cli.core.device_memory import free_memory
-    from cmt_cli.running.console import open_console
     from cmt_cli.running.lock import FolderInUseError
+    from cmt_cli.terminal.console import open_console
 
     console = open_console(stderr=True, quiet=processes.rank > 0)
 
@@ -156,9 +156,9 @@ def _run_stream(
     further_loggers: Sequence[Logger] = (),
 ) -> None:
     from cmt_cli.running.allocation import keep_freed_memory
-    from cmt_cli.running.console import open_console
     from cmt_cli.running.loggers import ConsoleLogger
     from cmt_cli.running.stream_loop import run_stream
+    from cmt_cli.terminal.console import open_console
 
     keep_freed_memory()
     method: Method = job.build("method")

@@ -12,8 +12,8 @@ from rich.console import Console
 from typing_extensions import override
 
 from cmt_cli.core.exceptions import counted
-from cmt_cli.running.progress import ProgressDisplay
-from cmt_cli.running.terminal import paragraph
+from cmt_cli.terminal.progress import ProgressDisplay
+from cmt_cli.terminal.text import paragraph
 
 if TYPE_CHECKING:
     from cmt_cli.core.result import RunResult

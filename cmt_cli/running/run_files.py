@@ -36,6 +36,7 @@ _PREDICTION: Mapping[str, type] = {
     "references": list,
     "scores": dict,
 }
+_MAX_DEPTH, _MAX_NODES = 100, 1_000_000  # of a configuration; one of conf/ has some 10 and some 500
 _WANDB_LOG = re.compile(r"core-debug-\d+_\d+\.log")
 
 
@@ -189,7 +190,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's resolved config; raise UserError for a file that is none."""
     path = inside(folder, "config.yaml")
     with reading(path, "A run's config.yaml must not be changed by hand: put it back, or make the run again."):
-        return dict(yaml.load(path.read_text(encoding="utf-8"), _LOADER))
+        config = dict(yaml.load(path.read_text(encoding="utf-8"), _LOADER))
+        _refuse_tangle(config)
+        return config
+
+
+def _refuse_tangle(config: dict[str, Any]) -> None:
+    """Raise ValueError for what yaml's references make and no run writes: nodes inside themselves, or far too many."""
+    waiting: list[tuple[Any, int]] = [(config, 0)]
+    num_nodes = 0
+    while waiting:
+        node, depth = waiting.pop()
+        num_nodes += 1
+        if depth > _MAX_DEPTH or num_nodes > _MAX_NODES:
+            raise ValueError("its references lead to themselves, or to more values than a configuration has")
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        waiting += ((value, depth + 1) for value in inner)
 
 
 def read_error(folder: Path) -> str | None:

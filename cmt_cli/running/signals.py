@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from cmt_cli.core.exceptions import Interrupted
-from cmt_cli.running.terminal import leave_lost_terminal
+from cmt_cli.terminal.text import leave_lost_terminal
 
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)

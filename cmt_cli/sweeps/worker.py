@@ -26,8 +26,8 @@ from cmt_cli.running.lock import holds
 from cmt_cli.running.loggers import Logger, NullLogger
 from cmt_cli.running.run_files import read_result
 from cmt_cli.running.signals import StoppedBySignal, hand_on
-from cmt_cli.running.terminal import hide_library_bars, print_own_warnings, say
 from cmt_cli.sweeps.folder import RunningJob, SweepFolder, Trial
+from cmt_cli.terminal.text import hide_library_bars, print_own_warnings, say
 
 
 class JobNotes(NullLogger):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cmt_cli.core.result import ScoreMatrix
-from cmt_cli.running.terminal import visible
+from cmt_cli.terminal.text import visible
 
 # Okabe & Ito 2008, "Color Universal Design"; yellow is left out, it is too light on white.
 LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

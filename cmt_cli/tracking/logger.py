@@ -22,7 +22,7 @@ from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import RunResult
 from cmt_cli.running.loggers import NullLogger
 from cmt_cli.running.store import RunStore
-from cmt_cli.running.terminal import say
+from cmt_cli.terminal.text import say
 from cmt_cli.tracking import parts
 from cmt_cli.tracking.connection import Mode, answers, choose_mode, server
 from cmt_cli.tracking.mirror import Description, Mirror, open_run

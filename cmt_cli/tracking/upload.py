@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import read_result
+from cmt_cli.terminal.text import put
 from cmt_cli.tracking import parts
 from cmt_cli.tracking.mirror import Description, Mirror, open_run
 
@@ -68,7 +69,7 @@ def main(folder: str, address: str, seconds: str) -> int:
     except Exception as error:  # the client raises direct subclasses of Exception from its private modules
         left = f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
     if left:
-        print(json.dumps(left))
+        put(json.dumps(left) + "\n")
     return 1 if left else 0
 
 

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from cmt_cli.commands.next_commands import next_commands
 from cmt_cli.commands.run_text import matrix_table, show, without_value
-from cmt_cli.commands.text_layout import seconds, size
 from cmt_cli.core.result import Metric, RunResult, ScoreMatrix
 from cmt_cli.running.loggers import ConsoleLogger, JsonLines
-from cmt_cli.running.progress import ProgressDisplay, duration
 from cmt_cli.running.run_files import read_result
+from cmt_cli.terminal.layout import seconds, size
+from cmt_cli.terminal.progress import ProgressDisplay, duration
 from tests.running.toy import ToyTrainer, run_toy, toy_stream
 
 

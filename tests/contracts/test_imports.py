@@ -19,7 +19,7 @@ PACKAGE = ROOT / "cmt_cli"
 SCENARIOS = ("knowledge", "classification", "entities", "relations", "translation", "instructions")
 FLOORS = {  # a room uses rooms of lower numbers, and none of its own number but itself
     "core": 1,
-    "data/files": 2,
+    **dict.fromkeys(("data/files", "terminal"), 2),
     "data/labelled": 3,  # labelled corpora and how they become streams
     "data/world": 4,  # the generator, which makes such corpora
     **dict.fromkeys(("layers", "memory", "training", "evaluation", "models"), 5),

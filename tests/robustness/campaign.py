@@ -21,6 +21,7 @@ from cmt_cli.running.identity import git_commit
 from tests.robustness import hostile
 from tests.robustness.forking import REPOSITORY, Forks
 from tests.robustness.interrupted import METHODS, Whole, faulty_runs, killed_runs
+from tests.robustness.mutations import mutations, outcome, readers
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = REPOSITORY / "docs" / "robustness.md"
@@ -60,6 +61,22 @@ def parts(place: Path, *, num_kills: int, num_mutations: int, num_faults: int, s
         for folder in hostile.met(forks, place):
             part.add(tuple(f"{folder.name}: {text}" for text in folder.faults))
             yield part
+    yield from _mutated(place / "mutated", number=num_mutations, seed=seed)
+
+
+def _mutated(place: Path, *, number: int, seed: int) -> Iterator[Part]:
+    """Read damaged copies of all readers' files, about as many of each."""
+    found = readers()
+    part = Part(f"damaged data files, {len(found)} readers")
+    for index, reader in enumerate(found):
+        own = number // len(found) + (index < number % len(found))
+        for name, content in mutations(reader.files, own, seed + index):
+            try:
+                outcome(reader, place, name, content)
+                part.add(())
+            except Exception as error:  # whatever a damaged file provokes is what the campaign looks for
+                part.add((f"{reader.name}, {name}: {type(error).__name__}: {error}",))
+        yield part
 
 
 def table(found: list[Part]) -> str:

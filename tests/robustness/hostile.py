@@ -102,8 +102,8 @@ def _link(place: str) -> Change:
 
 def _tests_named(name: str) -> Change:
     def change(result: dict[str, Any]) -> None:
-        for scores in result["scores"].values():
-            scores["tests"] = [f"{name}{index}" for index, _ in enumerate(scores["tests"])]
+        for matrix in (result, *result["matrices"].values()):
+            matrix["tests"] = [f"{name}{index}" for index, _ in enumerate(matrix["tests"])]
 
     return _json(change)
 
@@ -134,7 +134,7 @@ CASES: dict[str, Change] = {
     "json: a list": _text("result.json", "[]"),
     "json: numbers that are none": _json(lambda r: r.update(seed="NaN", cost={"seconds": "many"})),
     "json: another version": _json(lambda r: r.update(schema_version=99)),
-    "json: a matrix of other shape": _json(lambda r: [s.update(rows=[[0.5]]) for s in r["scores"].values()]),
+    "json: a matrix of other shape": _json(lambda r: [m.update(rows=[[0.5]]) for m in r["matrices"].values()]),
     "damage: half a result.json": _half("result.json"),
     "damage: half a config.yaml": _half("config.yaml"),
     "damage: half the state": _half("checkpoint/state/*/state.safetensors"),
@@ -166,7 +166,7 @@ def _meet(forks: Forks, case: Path, folder: Path, name: str) -> Met:
     before = _outside(case)
     codes, faults = {}, []
     for command, words in commands(folder).items():
-        if command == "resume" and (folder / "result.json").is_file():
+        if command == "resume" and (folder / "result.json").is_file() and not (folder / "result.json").is_symlink():
             with contextlib.suppress(ValueError, TypeError):  # a result.json that is damaged
                 unfinished(folder)
         ended = forks.run(words, case, seconds=SECONDS)

@@ -17,9 +17,9 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from cmt_cli.running import terminal
-from cmt_cli.running.console import line, open_console
-from cmt_cli.running.progress import ProgressDisplay
+from cmt_cli.terminal import text as terminal
+from cmt_cli.terminal.console import line, open_console
+from cmt_cli.terminal.progress import ProgressDisplay
 from tests.command_line import cmt
 from tests.reporting.runs import write_run
 

@@ -16,7 +16,7 @@ from cmt_cli.models import embedded
 from cmt_cli.running import lock
 from cmt_cli.running.job import Job
 from cmt_cli.running.signals import StopAtOnce, StoppedAtOnce, StopSignals, stop_means
-from cmt_cli.running.terminal import leave_lost_terminal
+from cmt_cli.terminal.text import leave_lost_terminal
 from tests.command_line import SMALL, cmt
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cmt_cli.running.terminal import in_line, paragraph
+from cmt_cli.terminal.text import in_line, paragraph
 
 _LINE_SECONDS = 5.0
 

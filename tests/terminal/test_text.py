@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cmt_cli.core.exceptions import CmtWarning
-from cmt_cli.running.terminal import print_own_warnings, say, wrapped
+from cmt_cli.terminal.text import print_own_warnings, say, wrapped
 from tests.command_line import SMALL, cmt
 
 REPOSITORY = Path(__file__).parents[2]

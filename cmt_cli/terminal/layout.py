@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cmt_cli.running.progress import duration
+from cmt_cli.terminal.progress import duration
 
 
 def size(num_bytes: float) -> str:

@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 from typing_extensions import override
 
-from cmt_cli.running.terminal import in_line, visible
+from cmt_cli.terminal.text import in_line, visible
 
 
 def open_console(*, stderr: bool = False, quiet: bool = False) -> Console:
