@@ -16,9 +16,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
-from cmt_cli.layers.architecture import decoder_blocks
 
 
 def refuse_unsharded(method: Method, model: Mapping[str, Any]) -> None:
