@@ -68,8 +68,8 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
 
 
 def _is_unused(value: Any, key: Any, path: str) -> bool:
-    """Return whether a key says that a model begins without an adapter, as all did that have no such key."""
-    return value is None and f"{path}.{key}" == "model.adapter"
+    """Return whether a key says that a model has no adapter or no other source, as all that have no such key."""
+    return value is None and f"{path}.{key}" in ("model.adapter", "model.source")
 
 
 def _is_place(node: Mapping[Any, Any], key: Any, path: str) -> bool:
