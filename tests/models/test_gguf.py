@@ -97,7 +97,7 @@ def test_weights_that_the_file_lacks_are_told(checkpoints: dict[str, Path], tmp_
         load(biased)
 
 
-def test_settings_that_do_not_go_with_a_file_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_unfit_for_a_file_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="rounded twice"):
         load(file, quantization="nf4")
     with pytest.raises(UserError, match="has 128 positions"):
