@@ -53,7 +53,7 @@ class Left:
 def find_unsent(folders: Sequence[Path]) -> list[Unsent]:
     """Return the runs in or below `folders` that have something to upload, sorted by path.
 
-    Raises UserError or OSError where one that is named itself cannot be looked at; others are returned with their fault.
+    Raises UserError or OSError where one that is named itself cannot be looked at; others come with their fault.
     """
     found = {}
     for folder in folders:
