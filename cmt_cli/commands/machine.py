@@ -96,7 +96,8 @@ def _version(package: str) -> str | None:
 
 def places() -> Lines:
     """Return the folders that a run reads and writes, and the room that is left."""
-    cache = Path(os.environ.get("CMT_CACHE", "~/.cache/cmt")).expanduser()
+    # Of `os.path`, since pathlib refuses "~" where there is no home.
+    cache = Path(os.path.expanduser(os.environ.get("CMT_CACHE", "~/.cache/cmt")))
     free = shutil.disk_usage(Path.cwd()).free / _GIB
     return {
         "configuration": str(catalog.conf_dir()),
@@ -119,7 +120,7 @@ def _held(cache: Path) -> str:
 
 
 def _hub_home() -> Path:
-    return Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    return Path(os.path.expanduser(os.environ.get("HF_HOME", "~/.cache/huggingface")))
 
 
 def _hub_cache() -> Path:

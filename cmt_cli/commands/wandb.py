@@ -40,7 +40,8 @@ def sync(
         return
     if dry_run:
         for run in found:
-            say(f"{run.folder}: {len(run.parts)} to upload{', still running' if run.is_running else ''}")
+            waits = f"{len(run.parts)} to upload{', still running' if run.is_running else ''}"
+            say(f"{run.folder}: {run.fault or waits}")
         return
     display = ProgressDisplay(open_console(stderr=True))
     try:

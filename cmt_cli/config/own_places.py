@@ -17,6 +17,7 @@ from cmt_cli.config.value_types import TARGET
 
 _CACHE = "cache"  # the parameter of every stream that generates or unpacks files
 _SOURCE, _MODEL, _MODELS = "source", "name_or_path", "models"  # a folder that is made, its key, its place in the cache
+_UNNAMED = "model"  # the folder of one whose path ends in no name
 _OWN_STREAMS = "cmt_cli.data."
 _FILES = {"cmt_cli.running.loggers.JsonLines": ("path", "events.jsonl")}  # by target: parameter, name beside the runs
 
@@ -57,7 +58,8 @@ def _placed(node: Any, paths: Mapping[str, str], *, is_group: bool = True) -> An
     if TARGET in found and is_place and not _same(found[_CACHE], paths[_CACHE]):
         found[_CACHE] = paths[_CACHE]
     if isinstance(found.get(_SOURCE), Mapping) and isinstance(found.get(_MODEL), str):
-        own = str(Path(paths[_CACHE]) / _MODELS / Path(found[_MODEL]).name)
+        name = Path(found[_MODEL]).name
+        own = str(Path(paths[_CACHE]) / _MODELS / (_UNNAMED if name in ("", "..") else name))
         found[_MODEL] = found[_MODEL] if _same(found[_MODEL], own) else own
     key, name = _FILES.get(str(found.get(TARGET)), ("", ""))
     own = str(Path(paths["runs"]) / name)

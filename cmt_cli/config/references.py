@@ -8,6 +8,7 @@ default is written in quotation marks, `${oc.env:NAME,'default'}`, or as null.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,10 +19,12 @@ from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import told as refused
 
 OWN = ("CMT_CACHE",)  # conf/ names it, and what it says is no secret
 _PREFIX = "${oc.env:"
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*([^\s,{}']+)\s*(?:,\s*(null|'(?:[^'\\]|\\.)*')\s*)?\}")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NAMES = re.compile(r"oc\.env:\s*([^\s,{}']+)")
 _OPEN, _CLOSE = "\ue000", "\ue001"  # in the place of "${" and "}" while OmegaConf is at work, which would resolve them
 _SECRET_KEY = re.compile(r"(^|[._])(api_?key|access_?key|password|passwd|secret|credentials?|token)$")
@@ -60,8 +63,11 @@ def names(tree: Any) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def look(text: str, where: str) -> str:
-        for name in _NAMES.findall(text) if _PREFIX in text else ():
-            found.setdefault(name, where)
+        while _PREFIX in text:
+            for name in _NAMES.findall(text):
+                found.setdefault(name, where)
+            plain = _ESCAPED.sub(r"\1", text)  # a default in a default is spelled like this until it is read
+            text = plain if plain != text else ""
         return text
 
     _changed(tree, look)
@@ -72,7 +78,7 @@ def told(config: Mapping[str, Any], texts: Iterable[str]) -> list[str]:
     """Return the variables of a configuration whose values stand in any of the texts."""
     values = _values(config)
     joined = "\n".join(texts) if values else ""
-    return [name for name, value in values.items() if value in joined]
+    return list(dict.fromkeys(name for value, name in values if value in joined))
 
 
 def plain_secrets(tree: Any) -> list[str]:
@@ -91,27 +97,38 @@ def plain_secrets(tree: Any) -> list[str]:
 
 def hidden(text: str, tree: Any) -> str:
     """Return a text with references in the place of the values of all variables that plain values refer to."""
-    for name, value in _values(tree).items():
+    for value, name in _values(tree):
         text = text.replace(value, f"{_PREFIX}{name}}}")
     return text
 
 
 @contextmanager
 def hiding(tree: Any) -> Iterator[None]:
-    """Hide values in the UserErrors of what is called: they are recorded, too."""
+    """Hide values in the UserErrors of what is called, and in the system's refusals: they are recorded, too."""
     try:
         yield
-    except UserError as error:
-        text = hidden(str(error), tree)
-        if text == str(error):
+    except (UserError, OSError) as error:
+        said = str(error) if isinstance(error, UserError) else refused(error)
+        text = None if said is None else hidden(said, tree)
+        if text is None or text == said:
             raise
         raise UserError(text) from None  # the cause would show them
 
 
-def _values(tree: Any) -> dict[str, str]:
-    known = {name: os.environ.get(name, "") for name in names(tree)}
-    longest = sorted(known.items(), key=lambda item: -len(item[1]))  # one may be the beginning of another
-    return {name: value for name, value in longest if len(value) >= _MIN_CHARACTERS}
+def _values(tree: Any) -> list[tuple[str, str]]:
+    """Return the values of all variables that plain values refer to, in each spelling, with the variable's name."""
+    known = {value: name for name in names(tree) for value in _spellings(os.environ.get(name, ""))}
+    longest = sorted(known.items(), key=lambda item: -len(item[0]))  # one may be the beginning of another
+    return [(value, name) for value, name in longest if len(value) >= _MIN_CHARACTERS]
+
+
+def _spellings(value: str) -> set[str]:
+    """Return a value, how messages quote it and, where it may be a path, how `pathlib` writes that."""
+    found = {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    if "/" in value:
+        place = os.path.expanduser(value)
+        found |= {place, os.path.normpath(value), os.path.normpath(place), os.path.realpath(place)}
+    return found
 
 
 def _changed(tree: Any, change: Any, where: str = "") -> Any:
@@ -142,7 +159,7 @@ def _value(match: re.Match[str], where: str) -> str | None:
             f"{where} takes its value from the environment variable {name}, which is not set here: "
             f"`export {name}=...`, then repeat the command."
         )
-    return None if default == "null" else _expanded(re.sub(r"\\(.)", r"\1", default[1:-1]), where)
+    return None if default == "null" else _expanded(_ESCAPED.sub(r"\1", default[1:-1]), where)
 
 
 def _reference(key: str, default: Any = _NO_DEFAULT) -> str | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core import key_values
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.prefix import Prefix, model_inputs
 from cmt_cli.core.stream import AnswerForm
 
@@ -40,9 +41,9 @@ class Decoding:
         """Refuse sizes that cannot work."""
         sizes = (self.max_new_tokens, self.batch_size, self.num_beams, self.num_beam_groups)
         if min(sizes) < 1 or self.num_beams % self.num_beam_groups:
-            raise ValueError(
-                "max_new_tokens, batch_size, num_beams and num_beam_groups must be at least 1, and num_beams a "
-                f"multiple of num_beam_groups; got {', '.join(map(str, sizes))}."
+            raise UserError(
+                "evaluator.decoding: max_new_tokens, batch_size, num_beams and num_beam_groups must be at least 1, and "
+                f"num_beams a multiple of num_beam_groups; got {', '.join(map(str, sizes))}."
             )
 
     def for_answers(self, form: AnswerForm) -> Decoding:

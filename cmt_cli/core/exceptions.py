@@ -90,6 +90,12 @@ _NO_MEMORY = re.compile(
     r"can(?:no|')t allocate memory|out of memory|bad_alloc|failed to map segment|can't start new thread",
     re.IGNORECASE,
 )
+_NO_HOME = re.compile("determine home directory")  # what pathlib says
+_HOME = (
+    "There is no home folder: HOME is not set, and this user has none. Set HOME to a folder that may be written, or "
+    "name every place that begins with ~ anew: CMT_CACHE=FOLDER for what is kept of data, data.path=FOLDER, "
+    "model.name_or_path=FOLDER."
+)
 _RUST_CODE = re.compile(r"\(os error (\d+)\)")
 
 
@@ -118,6 +124,8 @@ def told(error: BaseException) -> str | None:
         return _MEMORY.format(where="")
     if isinstance(error, RuntimeError | ImportError | OSError) and _NO_MEMORY.search(str(error)):
         return _MEMORY.format(where=f" ({str(error).strip().splitlines()[0]})")
+    if isinstance(error, RuntimeError) and _NO_HOME.search(str(error)):
+        return _HOME
     if not isinstance(error, OSError) or error.errno not in _MEANINGS:
         return None
     meaning, advice = _MEANINGS[error.errno]

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from typing_extensions import override
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, ended, told
 from cmt_cli.core.learner import Learner
+from cmt_cli.data.files.regular_files import refuse_special
 from cmt_cli.layers.lora import LoraLayers
 
 
@@ -169,14 +171,23 @@ def _load_t5(settings: T5Compression) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, T5Model
 
     name = settings.name_or_path
-    local_only = not Path(name).is_dir() and _is_offline()
+    is_folder = Path(name).is_dir()
+    if is_folder:
+        refuse_special(Path(name))
+    where = {"revision": settings.revision, "local_files_only": not is_folder and _is_offline()}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=settings.revision, local_files_only=local_only)
-        model = T5Model.from_pretrained(name, revision=settings.revision, local_files_only=local_only)
-    except OSError as error:
+        # Without `trust_remote_code` transformers would ask whether to execute code that the folder holds.
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where)
+        model, found = T5Model.from_pretrained(name, use_safetensors=True, output_loading_info=True, **where)
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"its files lack {', '.join(missing[:3])}, which would be random.")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if told(error) is not None:
+            raise
         raise UserError(
-            f"The compressor's T5 '{name}' cannot be loaded: {str(error).splitlines()[0]} "
-            "Set method.compressor.name_or_path to a local folder, or download it first with `hf download`."
+            f"The compressor's T5 '{name}' cannot be loaded: {ended(str(error).strip().splitlines()[0])} "
+            "Set method.compressor.name_or_path to a local folder with weights as safetensors, or download it first "
+            "with `hf download`."
         ) from error
     return model, tokenizer
 

@@ -69,7 +69,8 @@ def read_header(file: Path) -> Header:
 def load_gguf(file: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> tuple[Any, Any]:
     """Return the model and the tokenizer of a GGUF file; raise UserError for an architecture that is not known."""
     header = read_header(file)
-    where = {"gguf_file": file.name, "local_files_only": True}
+    # Without `trust_remote_code` transformers would ask whether to execute code that lies beside the file.
+    where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
         model: Any

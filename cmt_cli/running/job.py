@@ -23,6 +23,7 @@ from cmt_cli.running.run_files import read_config, reading, refuse_links
 from cmt_cli.terminal.text import say
 
 _NAMES = ("method", "data", "model")  # of a run's choices, those that name it
+_FORMER = {"baselines": "none", "baseline_methods": {}}  # in the place of keys that the record of an older run lacks
 _GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")
 
 
@@ -154,8 +155,14 @@ def _check_form(config: Mapping[str, Any]) -> None:
     for name in _GROUPS:
         if not isinstance(config[name], Mapping):
             raise TypeError(f"{name} is a {type(config[name]).__name__}")
-    if not isinstance(config["seed"], int):
-        raise TypeError(f"seed is a {type(config['seed']).__name__}")
+    for key, kind in {"seed": int, "trusted_targets": list, "baselines": str, "baseline_methods": Mapping}.items():
+        if not isinstance(config.get(key, _FORMER.get(key)), kind):
+            raise TypeError(f"{key} is a {type(config.get(key)).__name__}")
+    size = config.get("size")
+    if size is not None:
+        above, up_to = size["num_parameters"]
+        if not (isinstance(size["name"], str) and isinstance(above, int | float) and isinstance(up_to, int | float)):
+            raise TypeError("size needs a name and two numbers as num_parameters")
 
 
 def load(folder: Path, trusted: Sequence[str]) -> Job:
@@ -177,7 +184,8 @@ def load(folder: Path, trusted: Sequence[str]) -> Job:
         _check_form(config)
     refuse_untrusted(config, trusted, path=path)
     paths = own_places.own_paths(folder)
-    config, replaced = own_places.confined(config, paths)
+    with reading(path, advice):
+        config, replaced = own_places.confined(config, paths)
     job = Job(config, names, tuple(overrides), own_paths=paths)
     check_targets(job)
     if replaced:

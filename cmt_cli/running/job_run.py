@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmt_cli.config import targets
+from cmt_cli.config import references, targets
 from cmt_cli.config.catalog import SIZES
 from cmt_cli.core.atomic import remove_leftovers
 from cmt_cli.core.exceptions import UserError
@@ -48,6 +48,11 @@ def run(job: Job, folder: Path | None = None, *, loggers: Sequence[Logger] = ())
     `loggers` are notified besides the configured one. Raises UserError for what cannot work, and for a record of
     other data than the stream's files hold.
     """
+    with references.hiding(job.config):
+        return _run(job, folder, loggers)
+
+
+def _run(job: Job, folder: Path | None, loggers: Sequence[Logger]) -> Path:
     with stop_means(NOTHING_STARTED):
         processes = _processes(job)
         stream = _stream(job, processes)

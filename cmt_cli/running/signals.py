@@ -85,13 +85,24 @@ class StopAtOnce:
 
 @contextmanager
 def stop_means(advice: str) -> Iterator[None]:
-    """Let a stop at once inside tell the user this, unless more is known where it came up."""
+    """Let a stop at once inside tell the user this, unless more is known where it came up.
+
+    An error after a signal is a stop, too: libraries turn what interrupts their imports into errors of their own.
+    """
     try:
         yield
     except StoppedAtOnce as stop:
         if stop.advice == _REPEAT:
             stop.advice = advice
         raise
+    except Interrupted:
+        raise
+    except Exception as error:
+        if StopAtOnce.received is None:
+            raise
+        late = StoppedAtOnce(StopAtOnce.received)
+        late.advice = advice
+        raise late from error
 
 
 def _installed(receive: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

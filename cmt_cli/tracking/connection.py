@@ -33,7 +33,7 @@ def client_settings() -> Settings:
             "Give the command in another folder, or remove that file."
         )
     settings = wandb.Settings(silent=True)
-    place = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    place = Path(os.path.expanduser(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")))
     settings.settings_system = str(place / "settings")
     settings.update_from_system_settings()
     settings.update_from_env_vars(dict(os.environ))
@@ -66,7 +66,7 @@ def has_key(server: str) -> bool:
 
     if client_settings().api_key:
         return True
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    path = Path(os.path.expanduser(os.environ.get("NETRC", "~/.netrc")))
     # `wandb login` writes the port of a private server, too; the public one's key may stand under its former name.
     places = [urlparse(server), urlparse(urls.forge_upstream_url(server))]
     names = [name for place in places for name in (place.netloc, place.hostname) if name]

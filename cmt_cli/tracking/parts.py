@@ -89,7 +89,7 @@ def is_empty(part: Path) -> bool:
 
 def _noted(folder: Path) -> list[str]:
     path = folder / "wandb" / _UNSENT
-    return path.read_text(encoding="utf-8").split() if path.is_file() else []
+    return path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
 
 
 def _is_sent(part: Path) -> bool:

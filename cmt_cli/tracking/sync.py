@@ -31,11 +31,15 @@ _OF_A_RUN = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID")  # 
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """A run folder and the client's folders in it that are not uploaded, the earliest first."""
+    """A run folder and the client's folders in it that are not uploaded, the earliest first.
+
+    `fault` says why a folder cannot be looked at, "" where it can.
+    """
 
     folder: Path
     parts: tuple[Path, ...]
     is_running: bool
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +51,34 @@ class Left:
 
 
 def find_unsent(folders: Sequence[Path]) -> list[Unsent]:
-    """Return the runs in or below `folders` that have something to upload, sorted by path."""
+    """Return the runs in or below `folders` that have something to upload, sorted by path.
+
+    Raises UserError or OSError where one that is named itself cannot be looked at; others come with their fault.
+    """
     found = {}
     for folder in folders:
         for path, names, _ in os.walk(folder):
             names.sort()
             if "wandb" in names:
                 names.clear()  # no runs inside runs
-                run = Path(path).resolve()
-                refuse_links(run)
-                waiting, is_running = parts.unsent_parts(run), _is_running(run)
-                if is_running:  # what is online now is no matter of an upload
-                    waiting = tuple(part for part in waiting if part.name.startswith("offline-"))
-                if waiting:
-                    found[run] = Unsent(Path(path), waiting, is_running)
+                try:
+                    one = _unsent(Path(path))
+                except (UserError, OSError) as error:
+                    if Path(path) == folder:
+                        raise
+                    one = Unsent(Path(path), (), is_running=False, fault=str(error))
+                if one.parts or one.fault:
+                    found[Path(path).resolve()] = one
     return [found[run] for run in sorted(found)]
+
+
+def _unsent(folder: Path) -> Unsent:
+    run = folder.resolve()
+    refuse_links(run)
+    waiting, is_running = parts.unsent_parts(run), _is_running(run)
+    if is_running:  # what is online now is no matter of an upload
+        waiting = tuple(part for part in waiting if part.name.startswith("offline-"))
+    return Unsent(folder, waiting, is_running)
 
 
 def sync(
@@ -85,7 +102,9 @@ def sync(
     left = []
     for done, run in enumerate(runs):
         progress(f"uploading {run.folder.name}", done, len(runs))
-        if run.is_running:
+        if run.fault:
+            left.append(Left(run.folder, run.fault))
+        elif run.is_running:
             left.append(Left(run.folder, "it is still running"))
         elif reason is None and (problem := _upload(run, address, run_seconds)) is not None:
             left.append(Left(run.folder, problem))

@@ -106,6 +106,45 @@ def test_errors_of_parts_show_references(tmp_path: Path, capsys: pytest.CaptureF
     assert VALUE not in error and "oc.env:PRIVATE" in error
 
 
+@pytest.mark.parametrize(
+    "value", ["~/private//place", "{tmp}/private/./place/", "private\\pläce\x1b'\"", "/private/a/../place"]
+)
+def test_values_are_hidden_however_a_message_spells_them(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRIVATE", value.format(tmp=tmp_path))
+    small = (*SMALL, "method=bm25", "data.source=real")
+    for path in ("data.path=${oc.env:PRIVATE}/nothing", "data.path=${oc.env:PRIVATE}"):
+        assert cmt("run", *small, path) == 2
+        assert cmt("run", *small, path, "--dry-run") == 2
+        assert cmt("run", "-m", *small, path) in (1, 2)
+    told = capsys.readouterr()
+    assert "place" not in told.err + told.out and "pläce" not in told.err + told.out
+    assert files_with("place", Path.cwd()) == [] and files_with("pläce", Path.cwd()) == []
+
+
+def test_refusals_of_the_system_and_of_devices_show_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = tmp_path / "private-loop"
+    loop.symlink_to(loop)
+    monkeypatch.setenv("PRIVATE", str(loop))
+    assert cmt("run", *SMALL, "method=bm25", "model.device=${oc.env:PRIVATE}") == 2
+    assert cmt("run", *SMALL, "method=bm25", "data.source=real", "data.path=${oc.env:PRIVATE}/x") == 2
+    told = capsys.readouterr().err
+    assert "private-loop" not in told and told.count("${oc.env:PRIVATE}") >= 2
+
+
+def test_a_default_names_no_variable_in_secret() -> None:
+    quoted = "'${oc.e\\nv:PRIVATE}'"
+    folder = edited(
+        unfinished(finished()), lambda c: c["data"].update(prompt_template=f"{{question}} ${{oc.env:NO,{quoted}}}")
+    )
+    assert cmt("resume", str(folder), "--trust", "oc.env:NO") == 2
+    assert cmt("ask", str(folder), "Who?", "--trust", "oc.env:NO") == 2
+    assert files_with(VALUE, folder) == []
+
+
 def test_records_of_failed_jobs_show_references() -> None:
     path = "data.path=${oc.env:PRIVATE}/nothing"
     assert cmt("run", "-m", "method=bm25,frozen", *SMALL, "data.source=real", path) in (1, 2)

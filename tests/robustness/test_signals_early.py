@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.models import embedded
 from cmt_cli.running import lock
 from cmt_cli.running.job import Job
@@ -77,6 +78,17 @@ def test_a_run_sees_the_stop_that_a_library_swallowed() -> None:
             assert signals.requested and signals.received == signal.SIGTERM
     with StopSignals() as signals:
         assert not signals.requested
+
+
+def test_an_error_that_a_library_made_of_a_stop_is_a_stop() -> None:
+    with pytest.raises(StoppedAtOnce) as stopped, StopAtOnce(), stop_means("Do this."):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException:
+            raise UserError("The model cannot be loaded.") from None
+    assert str(stopped.value) == "Stopped by SIGINT. Do this."
+    with pytest.raises(UserError), StopAtOnce(), stop_means("Do this."):
+        raise UserError("Another mistake.")
 
 
 def test_the_innermost_advice_is_told() -> None:

@@ -29,6 +29,7 @@ from tests.command_line import SMALL, cmt
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ("Memory ran out", "can't allocate")),
         (ImportError("libx.so: failed to map segment from shared object"), ("Memory ran out",)),
         (RuntimeError("can't start new thread"), ("Memory ran out",)),
+        (RuntimeError("Could not determine home directory."), ("no home folder", "Set HOME", "CMT_CACHE=FOLDER")),
     ],
 )
 def test_a_refusal_says_what_where_and_what_to_do(error: BaseException, words: tuple[str, ...]) -> None:
@@ -100,3 +101,28 @@ def test_a_damaged_sweep_is_told(empty_folder: Path, content: str, capsys: pytes
     (folder / "sweep.json").write_text(content)
     assert cmt("sweep", "status", str(folder)) == 2
     assert "sweep.json' cannot be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user whom neither HOME nor the system gives a home, as in a container with an id of its own."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+
+
+@pytest.mark.usefixtures("no_home")
+def test_a_user_without_a_home_is_told(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = os.environ["CMT_CACHE"]
+    monkeypatch.delenv("CMT_CACHE")
+    for words in (
+        ("run", *SMALL, "method=bm25"),
+        ("run", *SMALL, "method=bm25", "--dry-run"),
+        ("data", "check", "squad"),
+    ):
+        assert cmt(*words) == 2
+        assert "no home folder" in capsys.readouterr().err
+    assert cmt("doctor") in (0, 1)
+    monkeypatch.setenv("CMT_CACHE", cache)
+    assert cmt("run", *SMALL, "method=bm25") == 0

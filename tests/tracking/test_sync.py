@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,39 @@ def test_a_cut_upload_goes_on_where_the_server_is(tmp_path: Path, account: Recei
     account.history[name] = whole[:10]
     assert sync(find_unsent([folder]), address=account.address, run_seconds=60) == []
     assert [row["_step"] for row in account.history[name]] == [row["_step"] for row in whole]
+
+
+@pytest.mark.parametrize("damage", ["link", "pipe", "folder", "bytes"])
+def test_a_folder_that_cannot_be_read_leaves_the_others_alone(damage: str, tmp_path: Path, account: Received) -> None:
+    run_toy(tmp_path / "whole", loggers=[logger("offline")])
+    wandb.teardown()
+    broken = write_run(tmp_path / "broken", "toy")
+    waiting(broken)
+    if damage == "link":
+        (broken / "wandb" / "more").symlink_to(tmp_path)
+    elif damage == "pipe":
+        os.mkfifo(broken / "wandb" / "more")
+    elif damage == "folder":
+        (broken / "result.json").unlink()
+        (broken / "result.json").mkdir()
+    else:
+        (broken / "wandb" / "unsent.txt").write_bytes(b"\xff\xfe")
+        (broken / "result.json").write_bytes(b"\xff\xfe")
+    left = sync(find_unsent([tmp_path]), address=account.address, run_seconds=60)
+    assert [one.folder for one in left] in ([broken], [])
+    assert [one.folder for one in left] == [broken] or damage == "bytes"
+    name = (tmp_path / "whole" / "wandb" / "run_id.txt").read_text().strip()
+    assert rows(account, name) == [0, 1, 2, 3]
+    if damage in ("link", "pipe", "folder"):
+        with pytest.raises((UserError, OSError)):
+            find_unsent([broken])
+
+
+def test_two_uploads_at_once_send_every_step_once(tmp_path: Path, account: Received) -> None:
+    run_toy(tmp_path / "whole", loggers=[logger("offline")])
+    wandb.teardown()
+    found = find_unsent([tmp_path])
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: sync(found, address=account.address, run_seconds=60), range(2)))
+    name = (tmp_path / "whole" / "wandb" / "run_id.txt").read_text().strip()
+    assert list(account.history) == [name] and rows(account, name) == [0, 1, 2, 3]
