@@ -1,0 +1,123 @@
+"""Rules that clean a field of a World Factbook profile; a tally counts how often each one changed a text.
+
+The publisher's texts mix a fact with titles, dates, notes and, in later editions, HTML. Each rule does one thing and is
+named as the tally shows it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+
+Tally = Counter[str]
+
+_TAG = re.compile(r"<[^<>]*>")
+_BREAK = re.compile(r"<\s*(?:br|/p)\b[^<>]*>", re.IGNORECASE)
+_NOTE = re.compile(r"[;,.:]?\s*[(\[]?\bnotes?\s*(?:\d+)?\s*[-\u2013\u2014:].*$", re.IGNORECASE | re.DOTALL)
+_BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*(?:[)\]]|$)")
+_SINCE = re.compile(r"\bsince\s+((?:\d{1,2}\s+)?(?:[A-Z][a-z]+\s+)?\d{4})")
+_YEAR = re.compile(r"\((?:[^()]*?\b)?((?:19|20)\d\d)\b[^()]*\)")
+_TITLES = frozenset(
+    "acting administrator affairs air ambassador ambassador-at-large ambassador-designate amir apostolic archbishop "
+    "assembly bishop brig. brigadier captain chairman chairperson chairwoman chancellor charge chargé chief chiefs "
+    "co-chiefs co-prince co-vice col. colonel commander commission commissioner confederation consul co-president council "
+    "d'affaires dame dr. duke emperor executive federal field first gen. general government governor governor-general "
+    "grand head high homeland house interim king leader lieutenant lord lt. maj. major marshal mayor military minister "
+    "ministers mr. mrs. ms. nuncio office pope prefect premier presidency president presidential prime prince prince-bishop "
+    "princess prof. professor queen rear regent representative republic secretary sheikh shaykh sir sovereign state "
+    "supreme sultan taoiseach territorial transition transitional vice vice-admiral vice-marshal admiral".split()
+)
+
+
+def plain(text: str, tally: Tally) -> str:
+    """Return a text without tags, entities and repeated white space; paragraphs and years are set off by semicolons."""
+    text = _counted("HTML tags removed", text, lambda t: _TAG.sub("", _BREAK.sub(" ", t)), tally)
+    text = _counted("HTML entities read", text, html.unescape, tally)
+    text = text.replace("\u2019", "'").replace("\u2018", "'").replace("++", ";")
+    return " ".join(unicodedata.normalize("NFC", text).split()).strip(" ;")
+
+
+def without_note(text: str, tally: Tally) -> str:
+    """Return what stands before a note."""
+    return _counted("note cut", text, lambda t: _NOTE.sub("", t), tally).strip(" ;")
+
+
+def first_clause(text: str, tally: Tally) -> str:
+    """Return what stands before the first semicolon that no bracket encloses."""
+
+    def cut(given: str) -> str:
+        depth = 0
+        for place, letter in enumerate(given):
+            depth += (letter in "([") - (letter in ")]")
+            if letter == ";" and depth <= 0:
+                return given[:place]
+        return given
+
+    return _counted("later clauses cut", text, cut, tally).strip()
+
+
+def without_brackets(text: str, tally: Tally) -> str:
+    """Return a text without what stands in brackets, also in brackets that nothing closes."""
+
+    def strip(given: str) -> str:
+        before = ""
+        while before != given:
+            before, given = given, _BRACKETS.sub("", given)
+        return given
+
+    return _counted("brackets removed", text, strip, tally).strip(" ,;")
+
+
+def without_titles(text: str, tally: Tally) -> str:
+    """Return a name without the offices and ranks before it: all up to the last one that precedes the surname.
+
+    The publisher writes surnames in capitals; a title is no word in capitals. "of ..." behind a name goes, too.
+    """
+
+    def strip(given: str) -> str:
+        words = given.split()
+        surname = next((i for i, word in enumerate(words) if in_capitals(word)), len(words))
+        titles = [i for i, word in enumerate(words[:surname]) if word.lower().strip(",") in _TITLES]
+        name = " ".join(words[titles[-1] + 1 :] if titles else words)
+        return re.sub(r"^(?:of|the)\s+(?:the\s+)?", "", re.sub(r"(?<=\w)\s+of\s+.*$", "", name))
+
+    return _counted("titles removed", text, strip, tally).strip(" ,")
+
+
+def in_capitals(word: str) -> bool:
+    """Return whether a word holds two capitals in a row and is no Roman number."""
+    return bool(re.search(r"[^\W\d_a-z]{2}", word)) and word[:2].isupper() | word[1:].isupper() and not roman(word)
+
+
+def roman(word: str) -> bool:
+    """Return whether a word is a Roman number as of a monarch."""
+    return bool(re.fullmatch(r"[IVX]+", word.strip(",")))
+
+
+def since(text: str) -> str:
+    """Return the date since when somebody is in office, "" where a text has none."""
+    found = _SINCE.search(text)
+    return " ".join(found[1].split()) if found else ""
+
+
+def year_of(text: str) -> str:
+    """Return the year of the first estimate, "" where a text names none."""
+    found = _YEAR.search(text)
+    return found[1] if found else ""
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case, without accents, punctuation and articles: what two spellings have in common."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return " ".join(word for word in re.sub(r"[^\w]+", " ", bare).split() if word not in ("the", "a", "an"))
+
+
+def _counted(rule: str, text: str, function: Callable[[str], str], tally: Tally) -> str:
+    changed = function(text)
+    if changed.strip() != text.strip():
+        tally[rule] += 1
+    return changed
