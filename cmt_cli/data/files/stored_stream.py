@@ -165,6 +165,7 @@ def _read_document(values: list[Any]) -> Document:
 def _read_example(shared: tuple[tuple[str, ...], ...], values: list[Any]) -> Example:
     identity, prompt, target, references, choices, document_ids, source, *changed = values
     found = shared[choices] if isinstance(choices, int) else tuple(choices)
+    change: Any
     change, earlier = changed or ("", ())
     return Example(
         identity, prompt, target, tuple(references), found, tuple(document_ids), source, change, tuple(earlier)

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Document, Stream
 from cmt_cli.data.files.origin import Layout, Shares, load, origin
 from cmt_cli.data.files.problems import Problem
@@ -43,6 +44,7 @@ def factbook(
     source: str,
     auto_may_generate: bool,
     cache: str,
+    fields: Sequence[str] | None,
     gone: str,
     split: Shares,
     selection: Selection,
@@ -52,12 +54,16 @@ def factbook(
 ) -> Stream:
     """Return the stream of the editions: a task each, with questions as of its date.
 
+    `fields` are the names of those that are asked, of `FIELDS`; None asks all. Articles state them all the same.
     Facts of which an edition says that they are no more, such as an office that is vacant, are left out and counted
     where `gone` is "skip", or have it for their answer.
     """
     if not gone.strip():
         raise UserError("data.gone is empty: set it to skip, or to the answer about facts that are no more.")
-    layout = dataclasses.replace(LAYOUT, read=partial(read, gone=gone))
+    names = [field.name for field in FIELDS]
+    for name in fields or ():
+        one_of(name, names, "data.fields")
+    layout = dataclasses.replace(LAYOUT, read=partial(read, gone=gone, asked=frozenset(fields or names)))
     chosen = origin(
         path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
     )
@@ -72,22 +78,28 @@ def factbook(
     )
 
 
-def read(path: Path, gone: str = SKIP) -> tuple[QACorpus, list[Problem]]:
-    """Read a folder of editions."""
+def read(
+    path: Path, gone: str = SKIP, asked: frozenset[str] = frozenset(field.name for field in FIELDS)
+) -> tuple[QACorpus, list[Problem]]:
+    """Read a folder of editions; questions are about the fields `asked`."""
     problems: list[Problem] = []
     cleaned: Tally = Counter()
     compared: Tally = Counter()
     unclear: Tally = Counter()
+    changed: Tally = Counter()
     editions = read_editions(path, problems, cleaned)
     builder = PartBuilder(SPLITS, problems, Ids())
     by_edition: dict[str, Counter[str]] = {date: Counter() for date in editions.dates}
     for profiles in editions.profiles.values():
-        facts = {field.name: _facts(profiles, field, cleaned, compared, unclear) for field in FIELDS}
+        facts = {
+            field.name: _facts(profiles, field, cleaned, compared, unclear) for field in FIELDS if field.name in asked
+        }
         for place, profile in enumerate(profiles):
-            asked = {name: found[place] for name, found in facts.items()}
-            by_edition[profile.edition].update(fact.change for fact in asked.values() if fact is not None)
-            _add(builder, profile, asked, gone)
-    notes = (*_notes(editions, by_edition, cleaned, compared, unclear), nameless_note(editions))
+            stated = {name: fact for name, found in facts.items() if (fact := found[place]) is not None}
+            by_edition[profile.edition].update(fact.change for fact in stated.values())
+            changed.update(name for name, fact in stated.items() if fact.change == "changed")
+            _add(builder, profile, stated, gone)
+    notes = (*_notes(editions, by_edition, changed, cleaned, compared, unclear), nameless_note(editions))
     return QACorpus((builder.build(),), tuple(editions.files), notes, _TOO_FEW), problems
 
 
@@ -104,7 +116,7 @@ def _facts(
     return history(stated, field.same, compared)
 
 
-def _add(builder: PartBuilder, profile: Profile, asked: Mapping[str, Asked | None], gone: str) -> None:
+def _add(builder: PartBuilder, profile: Profile, facts: Mapping[str, Asked], gone: str) -> None:
     """Add a country's articles of one edition, and the questions about them."""
     date = spoken(profile.edition)
     for article, fields in _articles(profile):
@@ -115,7 +127,7 @@ def _add(builder: PartBuilder, profile: Profile, asked: Mapping[str, Asked | Non
         document = Document(document_id, text, profile.edition, f"{name}: {article}")
         kept = builder.add_document(profile.record, document, profile.code, profile.edition)
         for field in fields:
-            fact = asked[field.name]
+            fact = facts.get(field.name)
             if kept is None or fact is None or (fact.change == "gone" and gone == SKIP):
                 continue
             question = Question(
@@ -152,22 +164,27 @@ def spoken(date: str) -> str:
 
 
 def _notes(
-    editions: Editions, by_edition: Mapping[str, Counter[str]], cleaned: Tally, compared: Tally, unclear: Tally
+    editions: Editions,
+    by_edition: Mapping[str, Counter[str]],
+    changed: Tally,
+    cleaned: Tally,
+    compared: Tally,
+    unclear: Tally,
 ) -> list[str]:
     order = ("new", "unchanged", "changed", "gone")
     facts = [
         f"{date} {', '.join(f'{count[name]:,} {name}' for name in order if count[name])}"
         for date, count in by_edition.items()
     ]
-    equal = compared["equal strings"]
-    changed = compared["changed facts"]
-    differing = sum(compared.values()) - equal
+    differing = sum(compared.values()) - compared["equal strings"]
+    unchanged = differing - compared["changed facts"]
     return [
         f"{counted(len(editions.profiles), 'profile')} in {counted(len(editions.dates), 'edition')}",
         f"facts of all splits by edition: {' | '.join(facts)}",
-        f"of {differing:,} facts whose strings differ from the edition before, {differing - changed:,} are no changes "
+        f"of {differing:,} facts whose strings differ from the edition before, {unchanged:,} are no changes "
         f"({_counts(compared, without=('equal strings', 'changed facts'))})",
-        f"cleaning rules: {_counts(cleaned)}",
+        f"changed facts by field: {_counts(changed)}",
+        f"texts that a cleaning rule changed: {_counts(cleaned)}",
         f"not understood and not asked: {_counts(unclear)}",
     ]
 

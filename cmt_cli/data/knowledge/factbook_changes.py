@@ -15,7 +15,15 @@ from cmt_cli.core.stream import Change
 from cmt_cli.data.knowledge.factbook_cleaning import Tally
 from cmt_cli.data.knowledge.factbook_values import Stated, Value
 
-Rule = Literal["", "spelling", "parts of the name left out", "same date of office", "same code", "rounded otherwise"]
+Rule = Literal[
+    "",
+    "spelling",
+    "parts of the name left out",
+    "named among others",
+    "same date of office",
+    "same code",
+    "rounded otherwise",
+]
 Same = Callable[[Value, Value], Rule | None]
 _ALIKE, _ALIKE_IN_OFFICE = 0.88, 0.6  # share of letters that two spellings have in common
 
@@ -34,18 +42,22 @@ def same_person(a: Value, b: Value) -> Rule | None:
 
 
 def same_phrase(a: Value, b: Value) -> Rule | None:
-    """Compare two descriptions or places: one may say more than the other."""
+    """Compare two descriptions or places: one may say more than the other, or name both in another order."""
     words, others = set(a.key.split()), set(b.key.split())
     if a.key == b.key:
         return ""
     if words <= others or others <= words:
         return "parts of the name left out"
+    if a.key in b.others or b.key in a.others:
+        return "named among others"
     return "spelling" if _alikeness(a.key, b.key) >= _ALIKE else None
 
 
 def same_key(a: Value, b: Value) -> Rule | None:
-    """Compare values that have one form only."""
-    return "" if a.key == b.key else None
+    """Compare values that have one form only, where one may be named beside the other."""
+    if a.key == b.key:
+        return ""
+    return "named among others" if a.key in b.others or b.key in a.others else None
 
 
 def same_currency(a: Value, b: Value) -> Rule | None:
@@ -59,13 +71,23 @@ def same_number(a: Value, b: Value) -> Rule | None:
     """Compare numbers; of the same year's estimate they may be rounded differently."""
     if a.key == b.key:
         return ""
-    digits, scale = a.key.partition(" ")[::2]
-    other, other_scale = b.key.partition(" ")[::2]
-    if scale != other_scale or not a.detail or a.detail != b.detail:
-        return None
+    is_of_one_year = bool(a.detail) and a.detail == b.detail
+    return "rounded otherwise" if is_of_one_year and _rounded_alike(a.key, b.key) else None
+
+
+def same_extent(a: Value, b: Value) -> Rule | None:
+    """Compare areas and lengths, which hardly change: they may be rounded differently."""
+    return "" if a.key == b.key else "rounded otherwise" if _rounded_alike(a.key, b.key) else None
+
+
+def _rounded_alike(a: str, b: str) -> bool:
+    """Return whether two numbers, maybe in millions, are equal as far as the rougher one goes."""
+    digits, scale = a.partition(" ")[::2]
+    other, other_scale = b.partition(" ")[::2]
+    if scale != other_scale:
+        return False
     places = min(len(digits.partition(".")[2]), len(other.partition(".")[2]))
-    step = 10.0**-places
-    return "rounded otherwise" if abs(float(digits) - float(other)) <= 0.5 * step + 1e-9 else None
+    return abs(float(digits) - float(other)) <= 0.5 * 10.0**-places + 1e-9
 
 
 def _alikeness(a: str, b: str) -> float:

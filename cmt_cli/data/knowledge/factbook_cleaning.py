@@ -11,8 +11,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 Tally = Counter[str]
+MAX_TEXT = 4000  # characters of a field that are read: what is asked stands at its beginning
+_MAX_NESTED = 4  # brackets in brackets
 
 _TAG = re.compile(r"<[^<>]*>")
 _BREAK = re.compile(r"<\s*(?:br|/p)\b[^<>]*>", re.IGNORECASE)
@@ -20,15 +23,23 @@ _NOTE = re.compile(r"[;,.:]?\s*[(\[]?\bnotes?\s*(?:\d+)?\s*[-\u2013\u2014:].*$",
 _BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*(?:[)\]]|$)")
 _SINCE = re.compile(r"\bsince\s+((?:\d{1,2}\s+)?(?:[A-Z][a-z]+\s+)?\d{4})")
 _YEAR = re.compile(r"\((?:[^()]*?\b)?((?:19|20)\d\d)\b[^()]*\)")
-_TITLES = frozenset(
-    "acting administrator affairs air ambassador ambassador-at-large ambassador-designate amir apostolic archbishop "
-    "assembly bishop brig. brigadier captain chairman chairperson chairwoman chancellor charge chargé chief chiefs "
-    "co-chiefs co-prince co-vice col. colonel commander commission commissioner confederation consul co-president council "
-    "d'affaires dame dr. duke emperor executive federal field first gen. general government governor governor-general "
-    "grand head high homeland house interim king leader lieutenant lord lt. maj. major marshal mayor military minister "
-    "ministers mr. mrs. ms. nuncio office pope prefect premier presidency president presidential prime prince prince-bishop "
-    "princess prof. professor queen rear regent representative republic secretary sheikh shaykh sir sovereign state "
-    "supreme sultan taoiseach territorial transition transitional vice vice-admiral vice-marshal admiral".split()
+_OFFICES = frozenset(  # a title wherever it stands before a surname
+    "acting administrator affairs ambassador ambassador-at-large ambassador-designate amir archbishop assembly brig. "
+    "brigadier chair chairman chairperson chairwoman chancellor charge chargé chief chiefs co-chiefs col. colonel "
+    "commander commander-in-chief commission commissioner confederation consul co-president co-vice council d'affaires "
+    "forces gen. general government governor governor-general homeland interim leadership lieutenant lt. maj. minister "
+    "ministers nuncio prefect premier presidency president president-elect presidential prime representative representatives "
+    "republic secretary speaker taoiseach transition transitional vice vice-admiral vice-marshal".split()
+)
+_RANKS = frozenset(  # also names of people, so titles only where nothing but titles stands before
+    "admiral air apostolic armed bishop captain captains co-prince crown dame dr. duke emperor executive federal field "
+    "first grand head high house king leader lord major marshal mayor military mr. mrs. ms. office pope prince "
+    "prince-bishop princess prof. professor queen rear regent sheikh shaykh sir sovereign sr. state sultan supreme "
+    "territorial".split()
+)
+_BETWEEN = frozenset("of the and for in to - &".split())
+_AFTER_NAME = re.compile(
+    r",?\s+(?:represented by|aka|also (?:known|spelled)|formerly|since)\b.*$|,\s+(?:Dr|Lt|Maj|Brig|Gen)\..*$", re.DOTALL
 )
 
 
@@ -63,33 +74,36 @@ def without_brackets(text: str, tally: Tally) -> str:
     """Return a text without what stands in brackets, also in brackets that nothing closes."""
 
     def strip(given: str) -> str:
-        before = ""
-        while before != given:
-            before, given = given, _BRACKETS.sub("", given)
+        for _ in range(_MAX_NESTED):
+            given = _BRACKETS.sub("", given)
         return given
 
     return _counted("brackets removed", text, strip, tally).strip(" ,;")
 
 
 def without_titles(text: str, tally: Tally) -> str:
-    """Return a name without the offices and ranks before it: all up to the last one that precedes the surname.
+    """Return a name without the offices and ranks before it, and without what is said of the person behind it.
 
     The publisher writes surnames in capitals; a title is no word in capitals. "of ..." behind a name goes, too.
     """
 
     def strip(given: str) -> str:
-        words = given.split()
+        words = _AFTER_NAME.sub("", given).split()
         surname = next((i for i, word in enumerate(words) if in_capitals(word)), len(words))
-        titles = [i for i, word in enumerate(words[:surname]) if word.lower().strip(",") in _TITLES]
-        name = " ".join(words[titles[-1] + 1 :] if titles else words)
-        return re.sub(r"^(?:of|the)\s+(?:the\s+)?", "", re.sub(r"(?<=\w)\s+of\s+.*$", "", name))
+        start = 0
+        for i, word in enumerate(bare := [word.lower().strip(",") for word in words[:surname]]):
+            is_led_by_titles = all(other in _OFFICES | _RANKS | _BETWEEN for other in bare[start:i])
+            if word in _OFFICES or (word in _RANKS and is_led_by_titles):
+                start = i + 1
+        name = re.sub(r"(?<=\w)\s+of\s+.*$", "", " ".join(words[start:]))
+        return re.sub(r"^of\s+|^the\s+", "", name)
 
     return _counted("titles removed", text, strip, tally).strip(" ,")
 
 
 def in_capitals(word: str) -> bool:
     """Return whether a word holds two capitals in a row and is no Roman number."""
-    return bool(re.search(r"[^\W\d_a-z]{2}", word)) and word[:2].isupper() | word[1:].isupper() and not roman(word)
+    return any(a.isupper() and b.isupper() for a, b in pairwise(word)) and not roman(word)
 
 
 def roman(word: str) -> bool:

@@ -65,14 +65,14 @@ FIELDS = (
         "what is the long form of the name of {country}?", values.phrase, changes.same_phrase,
     ),
     _field(
-        "ambassador_to_us", "Chief of mission in the US", _GOVERNMENT,
+        "mission_in_us", "Chief of mission in the US", _GOVERNMENT,
         f"Government/Diplomatic representation in the US/{_MISSION}",
-        "who is the ambassador of {country} to the United States?", values.person, changes.same_person,
+        "who is the chief of mission of {country} in the United States?", values.person, changes.same_person,
     ),
     _field(
-        "us_ambassador", "Chief of mission from the US", _GOVERNMENT,
+        "us_mission", "Chief of mission from the US", _GOVERNMENT,
         f"Government/Diplomatic representation from the US/{_MISSION}",
-        "who is the US ambassador to {country}?", values.person, changes.same_person,
+        "who is the US chief of mission in {country}?", values.person, changes.same_person,
     ),
     _field(
         "voting_age", "Suffrage", _GOVERNMENT, "Government/Suffrage",
@@ -134,11 +134,11 @@ FIELDS = (
     ),
     _field(
         "area", "Total area", _LAND, "Geography/Area/total",
-        "what is the total area of {country}, in square kilometres?", values.number("sq km"), changes.same_number,
+        "what is the total area of {country}, in square kilometres?", values.number("sq km"), changes.same_extent,
     ),
     _field(
         "coastline", "Coastline", _LAND, "Geography/Coastline",
-        "how long is the coastline of {country}, in kilometres?", values.number("km"), changes.same_number,
+        "how long is the coastline of {country}, in kilometres?", values.number("km"), changes.same_extent,
     ),
     _field(
         "internet_code", "Internet country code", _LAND, "Communications/Internet country code",

@@ -19,7 +19,7 @@ from cmt_cli.core.exceptions import counted
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.problems import Problem, Row
 from cmt_cli.data.files.reading import json_type
-from cmt_cli.data.knowledge.factbook_cleaning import Tally, plain, without_brackets, without_note
+from cmt_cli.data.knowledge.factbook_cleaning import MAX_TEXT, Tally, plain, without_brackets, without_note
 from cmt_cli.data.knowledge.factbook_fields import FIELDS, NAMES
 from cmt_cli.data.knowledge.factbook_fields import Path as Keys
 
@@ -148,7 +148,7 @@ def _text(record: JsonRecord, keys: Keys, problems: list[Problem]) -> str | None
     except UnicodeEncodeError:
         problems.append(record.document.problem(place, "has half of a surrogate pair (\\ud800 to \\udfff)"))
         return None
-    return text.strip() or None
+    return text.strip()[:MAX_TEXT] or None
 
 
 def _by_year(values: Mapping[str, Any]) -> str | None:
@@ -160,7 +160,7 @@ def _by_year(values: Mapping[str, Any]) -> str | None:
         and isinstance(value, dict)
         and isinstance(value.get("text"), str)
     }
-    return "; ".join(text for _, text in sorted(years.items(), reverse=True) if text.strip()) or None
+    return "; ".join(text for _, text in sorted(years.items(), reverse=True) if text.strip())[:MAX_TEXT] or None
 
 
 def nameless_note(editions: Editions) -> str:

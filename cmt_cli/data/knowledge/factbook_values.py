@@ -6,6 +6,7 @@ A value that no rule understands is no fact: it is counted, and neither asked no
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,20 +24,27 @@ from cmt_cli.data.knowledge.factbook_cleaning import (
     year_of,
 )
 
-_NONE = re.compile(r"^(?:none|vacant|no\b.*|N/?A%?|.*\(\s*(?:currently\s+)?vacant\b.*)$", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:\s(?:million|billion|trillion)\b)?%?")
+_NONE = re.compile(r"^(?:none|vacant|no)\b", re.IGNORECASE)
+_VACANT = re.compile(r"^([^(]*)\(\s*(?:currently\s+)?vacant\b", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?:ca\.|about|approximately)?\s*(-?\$?\d[\d,]*(?:\.\d+)?(?:\s(?:million|billion|trillion)\b)?%?)"
+)
 _MONTH = "January|February|March|April|May|June|July|August|September|October|November|December"
-_DAY = re.compile(rf"\b(\d{{1,2}})\s+({_MONTH})\b")
+_DAY = re.compile(rf"\b(\d{{1,2}})(?:-\d{{1,2}})?\s+({_MONTH})\b|\b({_MONTH})\s+(\d{{1,2}})\b")
 _SHARE = re.compile(r"^(?:almost entirely\s+)?([^\d%;]+?),?\s+(?:[<>~]\s*)?\d[\d.]*%")
+_US_DOLLAR = re.compile(r"^the US dollar (?:is|became)")
 _CURRENCY = re.compile(r"^(.+?)\s*(?:\(([A-Z]{3})\))?\s+per US dollar", re.IGNORECASE)
 _AGE = re.compile(r"\b(\d{2})\s+years\s+of\s+age")
-_CODE = re.compile(r"\.[a-z]{2,}")
+_CODE = re.compile(r"\.[a-z]{2}(?=note|\b)")
+# Small words inside a name.
 _PARTICLES = frozenset(
-    "al- bin ben bint da dal dan das de del della den der des di dos du e el ibn la las le los ould te van vel von y".split()
+    "al bin ben bint da dal dan das de del della den der des di do dos du e el ibn ibni la las le los ould te van vel von "
+    "y".split()
 )
 _SAME_COUNTRY = (
     ("US", "USA", "United States"),
     ("UK", "United Kingdom"),
+    ("NZ", "New Zealand"),
     ("UAE", "United Arab Emirates"),
     ("South Korea", "S. Korea"),
     ("North Korea", "N. Korea"),
@@ -50,19 +58,22 @@ _SAME_COUNTRY = (
     ("North Macedonia", "Macedonia"),
     ("Czechia", "Czech Republic"),
 )
-_MAX_NAME, _MAX_PHRASE, _MAX_LANGUAGES = 7, 12, 5  # words; words; languages
+_MAX_ANSWER = 120  # characters
+_MAX_NAME, _MAX_PHRASE, _MAX_LANGUAGES = 9, 12, 5  # words; words; languages
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
     """A fact's value: all accepted `answers`, the publisher's form first, and what tells it from another.
 
-    `key` is compared first; `detail` is the date of an office, the year of an estimate or the code of a currency.
+    `key` is compared first; `detail` is the date of an office, the year of an estimate or the code of a currency, and
+    `others` are the keys of what the text names beside it.
     """
 
     answers: tuple[str, ...]
     key: str
     detail: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +91,16 @@ Reader = Callable[[str, Tally], Stated]
 def person(text: str, tally: Tally) -> Stated:
     """Read the first person of a text, without offices, ranks, dates and notes."""
     clause = first_clause(without_note(plain(text, tally), tally), tally)
-    if _NONE.match(clause):
+    vacant = _VACANT.match(clause)
+    if _NONE.match(clause) or (vacant and not any(map(in_capitals, vacant[1].split()))):
         return NONE
     name = without_titles(without_brackets(clause, tally), tally)
     words = name.split()
-    if not words or len(words) > _MAX_NAME or re.search(r"\d|/|,(?! (?:Jr|Sr))| and | since ", f"{name} "):
+    if (
+        not 1 <= len(words) <= _MAX_NAME
+        or len(name) > _MAX_ANSWER
+        or re.search(r"\d|/|,(?! (?:Jr|Sr))| and | since ", f"{name} ")
+    ):
         return UNCLEAR
     if any(word.islower() and not word.startswith("al-") and word not in _PARTICLES for word in words):
         return UNCLEAR
@@ -95,15 +111,19 @@ def person(text: str, tally: Tally) -> Stated:
 
 def phrase(text: str, tally: Tally) -> Stated:
     """Read a short description, such as a type of government or a country's long name."""
-    said = without_brackets(first_clause(without_note(plain(text, tally), tally), tally), tally)
-    if not said or _NONE.match(said):
-        return NONE if said else UNCLEAR
-    return Stated(Value((said,), folded(said))) if len(said.split()) <= _MAX_PHRASE else UNCLEAR
+    clauses = without_note(plain(text, tally), tally)
+    said = without_brackets(first_clause(clauses, tally), tally)
+    if _NONE.match(said):
+        return NONE
+    if not said or said in ("NA", "N/A") or len(said.split()) > _MAX_PHRASE or len(said) > _MAX_ANSWER:
+        return UNCLEAR
+    others = (folded(without_brackets(other, Counter())) for other in clauses.split(";")[1:])
+    return Stated(Value((said,), folded(said), others=tuple(other for other in others if other)))
 
 
 def place(text: str, tally: Tally) -> Stated:
     """Read the first place of a text."""
-    found = phrase(text, tally)
+    found = phrase(re.sub(r"(?<=\w) in [A-Z]\w+(?= \(|;|$)", "", text), tally)
     if found.value is None or not found.value.answers[0][:1].isupper():
         return found if found.is_none else UNCLEAR
     return UNCLEAR if len(found.value.answers[0].split()) > _MAX_NAME else found
@@ -114,11 +134,11 @@ def number(unit: str = "") -> Reader:
 
     def read(text: str, tally: Tally) -> Stated:
         said = plain(text, tally)
-        found = _NUMBER.search(without_brackets(first_clause(said, tally), tally))
+        found = _NUMBER.match(without_brackets(first_clause(said, tally), tally))
         if found is None:
             return UNCLEAR
-        answers = (found[0], f"{found[0]} {unit}") if unit else (found[0],)
-        return Stated(Value(answers, _plain_number(found[0]), year_of(said)))
+        answers = (found[1], f"{found[1]} {unit}") if unit else (found[1],)
+        return Stated(Value(answers, _plain_number(found[1]), year_of(said)))
 
     return read
 
@@ -130,12 +150,16 @@ def _plain_number(text: str) -> str:
 
 def holiday(text: str, tally: Tally) -> Stated:
     """Read the day of the first holiday that a text names."""
-    clause = first_clause(without_note(plain(text, tally), tally), tally)
+    clauses = without_note(plain(text, tally), tally)
+    clause = first_clause(clauses, tally)
     found = _DAY.search(without_brackets(clause, tally))
     if found is None:
         return NONE if _NONE.match(clause) else UNCLEAR
-    day = f"{int(found[1])} {found[2]}"
-    return Stated(Value((day, f"{found[2]} {int(found[1])}"), day))
+    days = [(int(day or late), month or early) for day, month, early, late in _DAY.findall(clauses)]
+    day, month = (found[1], found[2]) if found[1] else (found[4], found[3])
+    spelled = f"{int(day)} {month}"
+    others = tuple(f"{number} {name}" for number, name in days)
+    return Stated(Value((spelled, f"{month} {int(day)}"), spelled, others=others))
 
 
 def partner(text: str, tally: Tally) -> Stated:
@@ -165,7 +189,10 @@ def languages(text: str, tally: Tally) -> Stated:
 
 def currency(text: str, tally: Tally) -> Stated:
     """Read the name of a currency from its exchange rate against the US dollar."""
-    found = _CURRENCY.match(plain(text, tally))
+    said = plain(text, tally)
+    if _US_DOLLAR.match(said):
+        return Stated(Value(("US dollar", "US dollars", "the US dollar"), "us dollar", "USD"))
+    found = _CURRENCY.match(said)
     if found is None:
         return UNCLEAR
     name = without_brackets(found[1], tally)

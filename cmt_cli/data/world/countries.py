@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Countries:
         if not 0 <= self.change_rate <= 1:
             raise UserError(f"data.generated.change_rate={self.change_rate} is no chance; give 0 to 1.")
 
-    def write(self, layout: Layout[Any, list[Country]], cache: Path) -> Path:
+    def write(self, layout: Layout[Any, Sequence[Country]], cache: Path) -> Path:
         """Write the stand-in of a layout below `cache` unless it is there; return its folder."""
         return written(layout.name, asdict(self), cache, lambda folder: layout.write(folder, self.countries()))
 
