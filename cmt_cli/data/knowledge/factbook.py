@@ -33,6 +33,7 @@ from cmt_cli.data.knowledge.qa_corpus import SPLITS, Ids, PartBuilder, QACorpus,
 from cmt_cli.data.world.countries import Countries
 
 SKIP = "skip"
+ALL = frozenset(field.name for field in FIELDS)
 _MAX_TEXT = 300  # characters of a field in an article, cut at a word
 _TOO_FEW = " A group is a country."
 
@@ -60,10 +61,9 @@ def factbook(
     """
     if not gone.strip():
         raise UserError("data.gone is empty: set it to skip, or to the answer about facts that are no more.")
-    names = [field.name for field in FIELDS]
     for name in fields or ():
-        one_of(name, names, "data.fields")
-    layout = dataclasses.replace(LAYOUT, read=partial(read, gone=gone, asked=frozenset(fields or names)))
+        one_of(name, sorted(ALL), "data.fields")
+    layout = dataclasses.replace(LAYOUT, read=partial(read, gone=gone, asked=frozenset(fields or ALL)))
     chosen = origin(
         path=path, default_path=default_path, source=source, auto_may_generate=auto_may_generate, cache=cache
     )
@@ -78,9 +78,7 @@ def factbook(
     )
 
 
-def read(
-    path: Path, gone: str = SKIP, asked: frozenset[str] = frozenset(field.name for field in FIELDS)
-) -> tuple[QACorpus, list[Problem]]:
+def read(path: Path, gone: str = SKIP, asked: frozenset[str] = ALL) -> tuple[QACorpus, list[Problem]]:
     """Read a folder of editions; questions are about the fields `asked`."""
     problems: list[Problem] = []
     cleaned: Tally = Counter()

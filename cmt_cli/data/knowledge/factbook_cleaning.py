@@ -27,9 +27,9 @@ _OFFICES = frozenset(  # a title wherever it stands before a surname
     "acting administrator affairs ambassador ambassador-at-large ambassador-designate amir archbishop assembly brig. "
     "brigadier chair chairman chairperson chairwoman chancellor charge chargé chief chiefs co-chiefs col. colonel "
     "commander commander-in-chief commission commissioner confederation consul co-president co-vice council d'affaires "
-    "forces gen. general government governor governor-general homeland interim leadership lieutenant lt. maj. minister "
-    "ministers nuncio prefect premier presidency president president-elect presidential prime representative representatives "
-    "republic secretary speaker taoiseach transition transitional vice vice-admiral vice-marshal".split()
+    "forces gen. general government governor governor-general homeland interim leadership lieutenant lt. maj. "
+    "minister ministers nuncio prefect premier presidency president president-elect presidential prime representative "
+    "representatives republic secretary speaker taoiseach transition transitional vice vice-admiral vice-marshal".split()
 )
 _RANKS = frozenset(  # also names of people, so titles only where nothing but titles stands before
     "admiral air apostolic armed bishop captain captains co-prince crown dame dr. duke emperor executive federal field "

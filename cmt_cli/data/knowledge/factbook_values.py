@@ -38,8 +38,8 @@ _AGE = re.compile(r"\b(\d{2})\s+years\s+of\s+age")
 _CODE = re.compile(r"\.[a-z]{2}(?=note|\b)")
 # Small words inside a name.
 _PARTICLES = frozenset(
-    "al bin ben bint da dal dan das de del della den der des di do dos du e el ibn ibni la las le los ould te van vel von "
-    "y".split()
+    "al bin ben bint da dal dan das de del della den der des di do dos du e el ibn ibni la las le los ould te van vel "
+    "von y".split()
 )
 _SAME_COUNTRY = (
     ("US", "USA", "United States"),
