@@ -24,18 +24,19 @@ _BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*(?:[)\]]|$)")
 _SINCE = re.compile(r"\bsince\s+((?:\d{1,2}\s+)?(?:[A-Z][a-z]+\s+)?\d{4})")
 _YEAR = re.compile(r"\((?:[^()]*?\b)?((?:19|20)\d\d)\b[^()]*\)")
 _OFFICES = frozenset(  # a title wherever it stands before a surname
-    "acting administrator affairs ambassador ambassador-at-large ambassador-designate amir archbishop assembly brig. "
-    "brigadier chair chairman chairperson chairwoman chancellor charge chargé chief chiefs co-chiefs col. colonel "
-    "commander commander-in-chief commission commissioner confederation consul co-president co-vice council d'affaires "
-    "forces gen. general government governor governor-general homeland interim leadership lieutenant lt. maj. "
-    "minister ministers nuncio prefect premier presidency president president-elect presidential prime representative "
-    "representatives republic secretary speaker taoiseach transition transitional vice vice-admiral vice-marshal".split()
+    "acting administrator affairs ambassador ambassador-at-large ambassador-designate amir archbishop assembly "
+    "brig. brigadier chair chairman chairperson chairwoman chancellor charge chargé chief chiefs co-chiefs "
+    "co-president co-vice col. colonel commander commander-in-chief commission commissioner confederation consul "
+    "council d'affaires forces gen. general government governor governor-general homeland interim leadership "
+    "lieutenant lt. maj. minister ministers nuncio prefect premier presidency president president-elect "
+    "presidential prime representative representatives republic secretary speaker taoiseach transition "
+    "transitional vice vice-admiral vice-marshal".split()
 )
 _RANKS = frozenset(  # also names of people, so titles only where nothing but titles stands before
-    "admiral air apostolic armed bishop captain captains co-prince crown dame dr. duke emperor executive federal field "
-    "first grand head high house king leader lord major marshal mayor military mr. mrs. ms. office pope prince "
-    "prince-bishop princess prof. professor queen rear regent sheikh shaykh sir sovereign sr. state sultan supreme "
-    "territorial".split()
+    "admiral air apostolic armed bishop captain captains co-prince crown dame dr. duke emperor executive federal "
+    "field first grand head high house king leader lord major marshal mayor military mr. mrs. ms. office pope "
+    "prince prince-bishop princess prof. professor queen rear regent shaykh sheikh sir sovereign sr. state sultan "
+    "supreme territorial".split()
 )
 _BETWEEN = frozenset("of the and for in to - &".split())
 _AFTER_NAME = re.compile(

@@ -123,7 +123,8 @@ def phrase(text: str, tally: Tally) -> Stated:
 
 def place(text: str, tally: Tally) -> Stated:
     """Read the first place of a text."""
-    found = phrase(re.sub(r"(?<=\w) in [A-Z]\w+(?= \(|;|$)", "", text), tally)
+    first = re.sub(r"(?<=\w)(?: in [A-Z]\w+)?\s*(?:\(.*)?$", "", text.partition(";")[0])
+    found = phrase(first, tally)
     if found.value is None or not found.value.answers[0][:1].isupper():
         return found if found.is_none else UNCLEAR
     return UNCLEAR if len(found.value.answers[0].split()) > _MAX_NAME else found
