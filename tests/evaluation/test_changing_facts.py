@@ -65,7 +65,8 @@ ANSWERS = {"a?": "1", "b?": "2", "c?": "1", "d?": "2", "e?": "9", "f?": "4"}
 
 def rows(*said: dict[str, str]) -> list[list[TestScore]]:
     """Return the scores of rows that follow each other, each with the answers so far but for those that it changes."""
-    answers, found = dict(ANSWERS), []
+    answers = dict(ANSWERS)
+    found: list[list[TestScore]] = []
     for row, changed in enumerate(said):
         answers |= changed
         scored = evaluate(TablePredictor(answers), TESTS, row=row)

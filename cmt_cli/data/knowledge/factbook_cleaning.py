@@ -28,7 +28,7 @@ _OFFICES = frozenset(  # a title wherever it stands before a surname
     "brig. brigadier chair chairman chairperson chairwoman chancellor charge chargé chief chiefs co-chiefs "
     "co-president co-vice col. colonel commander commander-in-chief commission commissioner confederation consul "
     "council d'affaires forces gen. general government governor governor-general homeland interim leadership "
-    "lieutenant lt. maj. minister ministers nuncio prefect premier presidency president president-elect "
+    "lieutenant lt. maj. maj.gen. minister ministers nuncio prefect premier presidency president president-elect "
     "presidential prime representative representatives republic secretary speaker taoiseach transition "
     "transitional vice vice-admiral vice-marshal".split()
 )
@@ -39,9 +39,7 @@ _RANKS = frozenset(  # also names of people, so titles only where nothing but ti
     "supreme territorial".split()
 )
 _BETWEEN = frozenset("of the and for in to - &".split())
-_AFTER_NAME = re.compile(
-    r",?\s+(?:represented by|aka|also (?:known|spelled)|formerly|since)\b.*$|,\s+(?:Dr|Lt|Maj|Brig|Gen)\..*$", re.DOTALL
-)
+_AFTER_NAME = re.compile(X)
 
 
 def plain(text: str, tally: Tally) -> str:
@@ -90,14 +88,17 @@ def without_titles(text: str, tally: Tally) -> str:
 
     def strip(given: str) -> str:
         words = _AFTER_NAME.sub("", given).split()
+        if len(words) > 1 and in_capitals(words[0]) and words[1].lower() in _OFFICES | _RANKS:
+            words = words[1:]  # initials of a body, such as GNU Prime Minister
         surname = next((i for i, word in enumerate(words) if in_capitals(word)), len(words))
         start = 0
         for i, word in enumerate(bare := [word.lower().strip(",") for word in words[:surname]]):
             is_led_by_titles = all(other in _OFFICES | _RANKS | _BETWEEN for other in bare[start:i])
             if word in _OFFICES or (word in _RANKS and is_led_by_titles):
                 start = i + 1
-        name = re.sub(r"(?<=\w)\s+of\s+.*$", "", " ".join(words[start:]))
-        return re.sub(r"^of\s+|^the\s+", "", name)
+        country = re.compile(r"^of\s+(?:the\s+)?[A-Z][a-z]+\s+(?=.*[A-Z]{2})")  # of an office
+        name = re.sub(r"(?<=\w)\s+of\s+.*$", "", country.sub("", " ".join(words[start:])))
+        return re.sub(r"^(?:of|the)\s+", "", name)
 
     return _counted("titles removed", text, strip, tally).strip(" ,")
 

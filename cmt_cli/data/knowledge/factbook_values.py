@@ -122,12 +122,15 @@ def phrase(text: str, tally: Tally) -> Stated:
 
 
 def place(text: str, tally: Tally) -> Stated:
-    """Read the first place of a text."""
-    first = re.sub(r"(?<=\w)(?: in [A-Z]\w+)?\s*(?:\(.*)?$", "", text.partition(";")[0])
-    found = phrase(first, tally)
-    if found.value is None or not found.value.answers[0][:1].isupper():
-        return found if found.is_none else UNCLEAR
-    return UNCLEAR if len(found.value.answers[0].split()) > _MAX_NAME else found
+    """Read the first place of a text, without the name in other languages that may follow in brackets."""
+    said = without_note(plain(text, tally), tally)
+    first = re.sub(r"(?<=\w)(?: in [A-Z]\w+)?\s*(?:\(.*)?$", "", first_clause(said, tally))
+    if _NONE.match(first):
+        return NONE
+    if not first[:1].isupper() or len(first.split()) > _MAX_NAME or len(first) > _MAX_ANSWER:
+        return UNCLEAR
+    others = tuple(map(folded, re.split("[;,]", without_brackets(said, Counter()))))
+    return Stated(Value((first,), folded(first), others=others))
 
 
 def number(unit: str = "") -> Reader:

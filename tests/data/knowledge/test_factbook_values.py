@@ -28,6 +28,8 @@ def tally() -> Tally:
             "President of the National Council for the Safeguard of the Homeland (CNSP) General Abdou TIANI",
             "Abdou TIANI",
         ),
+        ("President of the Government of Spain (Prime Minister-equivalent) Pedro PEREZ", "Pedro PEREZ"),
+        ("GNU Interim Prime Minister Abd-al-Hamid DUBAYBAH", "Abd-al-Hamid DUBAYBAH"),
         ("Speaker of the House of Representatives Aqilah Salah ISSA (since 5 August 2014)", "Aqilah Salah ISSA"),
         ("Prime Minister, State Council Chair, Sr. Gen. MIN AUNG HLAING", "MIN AUNG HLAING"),
         ("Ambassador Richard Duke BUCHAN III (since 18 January 2018)", "Richard Duke BUCHAN III"),
