@@ -39,7 +39,11 @@ _RANKS = frozenset(  # also names of people, so titles only where nothing but ti
     "supreme territorial".split()
 )
 _BETWEEN = frozenset("of the and for in to - &".split())
-_AFTER_NAME = re.compile(X)
+_AFTER_NAME = re.compile(
+    r",?\s+(?:represented by|aka|also (?:known|spelled)|formerly|Deputy Prime Ministers|since)\b.*$"
+    r"|,\s+(?:Dr|Lt|Maj|Brig|Gen)\..*$",
+    re.DOTALL,
+)
 
 
 def plain(text: str, tally: Tally) -> str:
