@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted, told
 
 _MAGIC = b"GGUF"
 
@@ -71,14 +71,22 @@ def load_gguf(file: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> tup
     where = {"gguf_file": file.name, "local_files_only": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype=dtype, attn_implementation=attention, **where
+        model: Any
+        model, found = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype=dtype, attn_implementation=attention, output_loading_info=True, **where
         )
-    except (ValueError, KeyError, NotImplementedError) as error:
+    except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        if told(error) is not None:  # memory, not the file
+            raise
         raise UserError(
             f"The GGUF file '{file}' holds a model of architecture '{header.architecture}', which this transformers "
             f"version cannot read ({error}). Give a folder of safetensors, which every architecture has."
         ) from error
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"The GGUF file '{file}' lacks {counted(len(missing), 'weight')} of a '{header.architecture}' "
+            f"({', '.join(missing[:3])}), which would be random. Fetch the file again, or give another one."
+        )
     # Without these it is an ordinary model, which can be saved.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):

@@ -222,7 +222,7 @@ def _check_tokenizer(tokenizer: Any, name: str, num_embeddings: int) -> None:
             f"model knows ids below {num_embeddings}: answers could not end. Give the model its own tokenizer."
         )
     # Special ones are let pass: a padding token is often added without an embedding, and no text has it.
-    special = set(tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids, *(i for i, t in tokenizer.added_tokens_decoder.items() if t.special)}
     unknown = sorted(token for token, i in tokenizer.get_vocab().items() if i >= num_embeddings and i not in special)
     if unknown:
         raise UserError(

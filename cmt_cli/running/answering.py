@@ -12,7 +12,7 @@ from cmt_cli.config import targets
 from cmt_cli.core.exceptions import CmtWarning, UserError, nearest
 from cmt_cli.core.stream import Answer, Prompt, Stream
 from cmt_cli.data.labelled.templates import fields_in, filled
-from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences
+from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences, tell_other_numbers
 from cmt_cli.running.job import Job
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class AdaptedModel:
         learner = load_learner(job, lambda: job.build("model"))
         if record is not None:
             refuse_other_inputs(record, folder, models=learner.files)
+            tell_other_numbers(record, learner)
         with store:  # loading rewinds the method's own files to the saved state, which a running run must not suffer
             last = restore(learner, method, episodes=stream.episodes, store=store)
             assert last is not None, "a state was there a moment ago, and the folder is locked"

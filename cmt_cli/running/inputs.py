@@ -130,6 +130,18 @@ def tell_differences(previous: RunResult, folder: Path) -> None:
         )
 
 
+def tell_other_numbers(previous: RunResult, learner: Learner) -> None:
+    """Warn where a run's weights were held in numbers of another format than here, as `dtype: auto` may choose."""
+    before, now = previous.model.get("dtype"), str(learner.dtype).removeprefix("torch.")
+    if before not in (None, now):
+        warnings.warn(
+            f"The model's numbers were {before} when the run was begun, and are {now} on this device: results differ a "
+            f"little. model.dtype names a format for every machine.",
+            CmtWarning,
+            stacklevel=2,
+        )
+
+
 def refuse_unlike(processes: ProcessGroup, what: str, digest: object) -> None:
     """Raise UserError where the processes of a run found different files; a collective call."""
     if any(other != digest for other in processes.gather(digest)):

@@ -61,6 +61,7 @@ class Facts:
             "revision": learner.revision,
             "sha256": dict(learner.files),
             "num_parameters": num_parameters(learner.model),
+            "dtype": str(learner.dtype).removeprefix("torch."),
         }
         if learner.prompt_format.record is not None:
             model["chat_template"] = learner.prompt_format.record

@@ -144,6 +144,8 @@ class Session:
         self.phase_name = name
         self._saved_fit = self.store.load_fit(name)
         self.processes.any()  # process 0 may write anew only when all have read
+        if self._saved_fit is None and self.processes.rank == 0:
+            self.store.fit.clear()  # of a phase that has ended, whose process died before it could
         self._record = PhaseRecord(**self._saved_fit.notes) if self._saved_fit is not None else PhaseRecord()
         self._steps_before = sum(r.steps for other, r in self.ledger.phases.items() if other != name)
         self._started = time.monotonic() - self._record.seconds

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cmt_cli.core.prompt_format import collected_cuts
 from cmt_cli.evaluation.changing_facts import with_false_updates
 from cmt_cli.running.baselines import BaselineRun
-from cmt_cli.running.inputs import refuse_other_inputs
+from cmt_cli.running.inputs import refuse_other_inputs, tell_other_numbers
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
 from cmt_cli.running.loggers import Logger
 from cmt_cli.running.session import Session
@@ -53,6 +53,7 @@ def run_stream(
         if finished.status == "complete":
             return finished
         refuse_other_inputs(finished, store.folder, models=learner.files or None)
+        tell_other_numbers(finished, learner)
     with Session(learner, method, stream=stream, store=store, loggers=loggers, baselines=baselines or {}) as session:
         learned = session.begin()
         if learned is None:

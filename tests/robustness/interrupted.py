@@ -19,6 +19,8 @@ from tests.command_line import SMALL
 from tests.robustness.forking import Ended, Fault, Forks
 
 METHODS = ("finetune", "ewc", "replay", "cmt", "mac", "gem", "olora", "prompt_tuning", "osf", "model_expansion")
+# Files that hold times, or how often a fit was saved.
+_UNLIKE = ("result.json", "events.jsonl", "timings.json", ".lock", "checkpoint/fit/latest")
 _OFTEN = ("trainer.checkpoint_every_seconds=0",)
 _KILLS_OF_A_RUN = 5
 
@@ -144,7 +146,7 @@ def content(folder: Path) -> dict[str, Any]:
     }
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and name not in ("result.json", "events.jsonl", "timings.json", ".lock"):
+        if path.is_file() and name not in _UNLIKE:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     steps: dict[tuple[str, int], Any] = {}
     for event in read_events(folder):

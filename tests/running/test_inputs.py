@@ -179,3 +179,10 @@ def test_a_state_without_a_record_is_told(tmp_path: Path) -> None:
     (folder / "result.json").unlink()
     with pytest.warns(CmtWarning, match=r"result\.json is gone: which model and data it is of is not checked"):
         compare_inputs(made, folder, made.stream())
+
+
+def test_numbers_of_another_format_are_told(tmp_path: Path) -> None:
+    stopped(tmp_path)
+    edit(tmp_path, lambda record: record["model"].update(dtype="bfloat16"))
+    with pytest.warns(CmtWarning, match="numbers were bfloat16 when the run was begun, and are float32"):
+        run_toy(tmp_path)

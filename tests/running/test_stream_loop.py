@@ -192,6 +192,20 @@ def test_a_signal_saves_and_says_how_to_continue(uninterrupted: Path, tmp_path: 
     assert record_without_times(tmp_path) == record_without_times(uninterrupted)
 
 
+def test_what_a_kill_left_of_a_fit_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(slot: checkpoint.Slot) -> None:
+        if (tmp_path / "predictions" / "row_002.jsonl").exists():
+            raise RuntimeError("stop")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stop"):
+        patch.setattr(checkpoint.Slot, "clear", die)
+        run_toy(tmp_path)
+    fits = tmp_path / "checkpoint" / "fit"
+    assert [path for path in fits.iterdir() if path.is_dir()]
+    run_toy(tmp_path)
+    assert [path for path in fits.iterdir() if path.is_dir()] == []
+
+
 def start_process(folder: Path, seconds_per_step: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.running.toy", str(folder), str(seconds_per_step)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

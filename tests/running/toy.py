@@ -28,7 +28,7 @@ NUM_STEPS = 6
 
 
 class ToyLearner:
-    name, revision, device = "toy-8", "main", torch.device("cpu")
+    name, revision, device, dtype = "toy-8", "main", torch.device("cpu"), torch.float32
     processes = SINGLE_PROCESS
     files: Mapping[str, str] = {}
     prompt_format = PromptFormat()
