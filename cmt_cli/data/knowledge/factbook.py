@@ -120,7 +120,10 @@ def _add(builder: PartBuilder, profile: Profile, facts: Mapping[str, Asked], gon
     for article, fields in _articles(profile):
         document_id = f"{profile.code}/{profile.edition}/{article.replace(' ', '-')}"
         name = profile.name[:1].upper() + profile.name[1:]
-        said = " ".join(f"{field.label}: {_shown(profile.texts[field.name])}." for field in fields)
+        said = " ".join(
+            f"{field.label.replace('{country}', profile.name)}: {_shown(profile.texts[field.name])}."
+            for field in fields
+        )
         text = f"{name}, {article}, as of {date}. {said}"
         document = Document(document_id, text, profile.edition, f"{name}: {article}")
         kept = builder.add_document(profile.record, document, profile.code, profile.edition)
