@@ -98,12 +98,14 @@ FIELDS = (
         "what is the population growth rate of {country}?", values.number(), changes.same_number,
     ),
     _field(
-        "fertility_rate", "Total fertility rate of {country}", _PEOPLE, f"{_SOCIETY}/Total fertility rate",
+        "fertility_rate", "Total fertility rate of {country}", _PEOPLE,
+        f"{_SOCIETY}/Total fertility rate",
         "how many children are born per woman in {country}?",
         values.number("children born/woman"), changes.same_number,
     ),
     _field(
-        "life_expectancy", "Life expectancy at birth in {country}", _PEOPLE, f"{_SOCIETY}/Life expectancy at birth/total population",
+        "life_expectancy", "Life expectancy at birth in {country}", _PEOPLE,
+        f"{_SOCIETY}/Life expectancy at birth/total population",
         "what is the life expectancy at birth in {country}, in years?", values.number("years"), changes.same_number,
     ),
     _field(
@@ -119,7 +121,8 @@ FIELDS = (
         "which country is the first import partner of {country}?", values.partner, changes.same_key,
     ),
     _field(
-        "unemployment", "Unemployment rate of {country}", _ECONOMY, "Economy/Unemployment rate/*|Economy/Unemployment rate",
+        "unemployment", "Unemployment rate of {country}", _ECONOMY,
+        "Economy/Unemployment rate/*|Economy/Unemployment rate",
         "what is the newest unemployment rate of {country}?", values.number(), changes.same_number,
     ),
     _field(

@@ -71,8 +71,8 @@ def test_editions_are_the_tasks_and_their_dates_are_asked(tmp_path: Path) -> Non
     first = stream.tasks[0].documents[0]
     name = f"Ruritania {first.id[0]}"
     assert first.text == (
-        f"{name}, government, as of 27 November 2020. Head of government of {name}: Prime Minister Ann ROE (since 2 May "
-        f"2012). Government type of {name}: republic."
+        f"{name}, government, as of 27 November 2020. Head of government of {name}: Prime Minister Ann ROE (since "
+        f"2 May 2012). Government type of {name}: republic."
     )
     asked = [stream.tests[i].examples[0] for i in range(3)]
     assert asked[0].prompt == f"As of 27 November 2020, who is the head of government of {name}?"
