@@ -41,6 +41,24 @@ def load(folder: str | Path, *, trust: Sequence[str] = ()) -> Run:
     return Run(Path(folder), trust=trust)
 
 
+def export(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    task: int | None = None,
+    form: str | None = None,
+    trust: Sequence[str] = (),
+) -> Path:
+    """Write the adapted model of the run in a folder as `cmt export RUN DIR` does, and return the new folder.
+
+    `form` is "peft", "merged" or None, the first where an adapter alone was trained. Raises UserError where the folder
+    holds something already, and for a method that answers with more than a model.
+    """
+    from cmt_cli.exporting.export import export as write
+
+    return write(Path(run), Path(folder), task=task, form=form, trust=trust).folder
+
+
 def __getattr__(name: str) -> str:
     if name == "__version__":
         from importlib.metadata import version

@@ -18,7 +18,7 @@ python3 -m venv "$folder/venv"
 pip="$folder/venv/bin/python -m pip --disable-pip-version-check -q"
 # TORCH_INDEX may name a package index with CPU-only wheels.
 $pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==${TORCH_VERSION:-2.13.0}"
-$pip install transformers==5.24.0 gguf==0.19.0
+$pip install transformers==5.24.0 gguf==0.19.0 accelerate==1.15.0
 cd "$folder"
 "$folder/venv/bin/python" - <<'PY'
 import sys

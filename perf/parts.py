@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from cmt_cli.config.check import Request, check
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Budget, Objective
-from cmt_cli.core.stream import Example
+from cmt_cli.core.stream import Episodes, Example
+from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 from cmt_cli.running.allocation import keep_freed_memory
 from cmt_cli.running.job import Job
 
@@ -74,3 +75,13 @@ class NoTraining:
 def training_examples(job: Job) -> list[Example]:
     """Return the documents of all tasks as examples to fine-tune on."""
     return [example for task in job.build("data").tasks for example in task.train]
+
+
+def meta_objective(job: Job, learner: Learner, num_episodes: int) -> EpisodicObjective:
+    """Return what the job's amortized method minimizes before the stream, on the first questions alone."""
+    kept = NoTraining()
+    episodes = Episodes(train=job.build("data").episodes.train[:num_episodes])
+    job.build("method").before_stream(learner, episodes, kept)
+    if not isinstance(kept.objective, EpisodicObjective):
+        raise TypeError(f"{type(kept.objective).__name__} is not the objective of an amortized method.")
+    return kept.objective

@@ -17,8 +17,9 @@ import typer
 from cmt_cli.commands import data, model, sweep, wandb
 from cmt_cli.commands.ask import ask
 from cmt_cli.commands.compare import compare
-from cmt_cli.commands.doctor import doctor
+from cmt_cli.commands.export import export
 from cmt_cli.commands.list import list_
+from cmt_cli.commands.machine import doctor
 from cmt_cli.commands.metrics import metrics
 from cmt_cli.commands.report import report
 from cmt_cli.commands.run import resume, run
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": metrics,
     "resume": resume,
     "ask": ask,
+    "export": export,
     "doctor": doctor,
 }
 for _name, _command in COMMANDS.items():

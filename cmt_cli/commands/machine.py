@@ -1,4 +1,4 @@
-"""The machine as `cmt doctor` reports it: devices, versions, caches, login state, data; no network is used."""
+"""`cmt doctor`: what is on this machine, and what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from cmt_cli.commands.run_folders import RUNS, run_names
 from cmt_cli.config import catalog
 from cmt_cli.core.exceptions import counted
-from cmt_cli.terminal.console import open_console
 from cmt_cli.terminal.text import paragraph
 
 _PACKAGES = ("cmt-cli", "torch", "transformers", "datasets", "wandb", "hydra-core", "omegaconf", "typer")
@@ -22,10 +21,12 @@ _GIB = 1024**3
 Lines = Mapping[str, str]
 
 
-def report() -> None:
-    """Print what is here, what is missing and how to get it."""
-    console = open_console()
+def doctor() -> None:
+    """Report devices, versions, caches, login state and which data are here; no network is used."""
     from cmt_cli.commands import stream_files
+    from cmt_cli.terminal.console import open_console
+
+    console = open_console()
 
     sections = {
         "devices": devices(),

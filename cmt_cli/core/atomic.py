@@ -205,6 +205,23 @@ def published(folder: Path) -> Iterator[Path]:
                 raise
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into and move it to `folder`, which is absent or empty, in the end: whole or not at all.
+
+    Raises OSError where something has come into `folder` meanwhile.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
+        inner = Path(temporary) / "files"
+        inner.mkdir()
+        yield inner
+        for path in sorted(inner.rglob("*"), reverse=True):
+            sync(path)
+        os.replace(inner, folder)
+    sync(folder.parent)
+
+
 def note_use(folder: Path) -> None:
     """Let a folder count as used today."""
     with contextlib.suppress(OSError):  # of another user, perhaps

@@ -53,6 +53,14 @@ def selected(cache: Any, rows: Tensor) -> Any:
     return chosen
 
 
+def with_own_layer(cache: Any, place: int) -> Any:
+    """Return a cache whose layer number `place` may be extended while that of the cache given stays as it is."""
+    own = copy.copy(cache)
+    own.layers = list(cache.layers)
+    own.layers[place : place + 1] = [_own_fields(layer) for layer in cache.layers[place : place + 1]]
+    return own
+
+
 def _own_fields(layer: Any) -> Any:
     own = copy.copy(layer)  # recurrent layers keep their states in dictionaries
     own.__dict__.update({name: dict(value) for name, value in vars(layer).items() if isinstance(value, dict)})

@@ -25,6 +25,7 @@ from cmt_cli.core.batch import Batch, Outputs, Predictor, Row, right_padded
 from cmt_cli.core.decoding import Decoding, decode, listed_end_ids
 from cmt_cli.core.device_memory import MemoryParts
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import LayerCheckpoints
 from cmt_cli.core.losses import kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
@@ -75,6 +76,7 @@ class Learner(Predictor):
         self.dtype: torch.dtype = model.dtype
         self.processes: ProcessGroup = SINGLE_PROCESS  # set once, before the run
         self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does
+        self.layer_checkpoints = LayerCheckpoints()  # shared likewise
         self._plain = plain_text(tokenizer)
         self.prompt_format = prompt_format if prompt_format is not None else self._plain
         self._unfrozen: list[nn.Parameter] = []
@@ -228,7 +230,7 @@ class Learner(Predictor):
             prefix = self._own_prefix(batch.input_ids, batch.is_prompt)
         soft = 0 if prefix is None or prefix.embeddings is None else prefix.num_virtual
         kept = kept_positions(batch.labels)
-        with self.precision():
+        with self.precision(), self.layer_checkpoints.entered(self.model):
             out = self.model(
                 **model_inputs(self.model, batch.input_ids, batch.attention_mask, prefix),
                 logits_to_keep=kept + soft,

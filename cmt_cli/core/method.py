@@ -12,9 +12,12 @@ from typing import ClassVar, Protocol
 from torch import Tensor, nn
 
 from cmt_cli.core.batch import Batch, Outputs, Predictor
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.objectives import Fit, ParamGroup, State
 from cmt_cli.core.stream import Episodes, Task
+
+ELSEWHERE = "Use the run through `cmt ask`, or `cmt_cli.load` in Python."  # of models that cannot be exported
 
 
 class Trainable(Protocol):
@@ -46,6 +49,7 @@ class Method:
     trains_sharded: ClassVar[tuple[type[Trainable], ...]] = ()
     renames_parameters: bool = False  # a later task knows the same parameters by other names
     keeps_values_by_name: bool = False  # remembers earlier values under the parameters' names
+    answers_with: ClassVar[str] = "something besides the model"  # where the predictor is not the learner, in words
 
     @property
     def learning_rate(self) -> float | None:
@@ -94,6 +98,18 @@ class Method:
 
     def predictor(self, learner: Learner, task_index: int) -> Predictor:
         """Return what answers after task `task_index` (-1: before the first): the learner, or a wrapper."""
+        return learner
+
+    def model_alone(self, learner: Learner, task_index: int) -> Learner:
+        """Return the learner whose model alone answers questions without a task as the predictor does.
+
+        Such a model can be exported. Raises UserError where the answers need more than a model.
+        """
+        if self.predictor(learner, task_index) is not learner:
+            raise UserError(
+                f"{type(self).__name__} answers with {self.answers_with}, which neither a model of transformers nor an "
+                f"adapter of peft holds: the model alone would answer otherwise. {ELSEWHERE}"
+            )
         return learner
 
     def state_dict(self) -> State:

@@ -5,6 +5,7 @@ Lester et al. 2021 (arXiv 2104.08691) for the input form, Liu et al. 2022 (P-tun
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +54,7 @@ class PrefixSource(Protocol):
     """A part of the model that puts trained virtual tokens in front of every sequence; see `Learner.add_prefix`."""
 
     num_virtual: int  # the most virtual tokens of a prefix
+    is_fixed: bool  # every sequence gets the same prefix
 
     def prefix(self, input_ids: Tensor, is_prompt: Tensor) -> Prefix | None:
         """Return the rows' prefix, or None for none.
@@ -126,16 +128,20 @@ def _pad_in_front_of(layer: Any, num_padding: Tensor) -> None:
     The prompt's tokens keep their places, so that the causal mask stays right. A sliding layer may hold only the last
     of the virtual tokens: those before them are out of every prompt token's sight.
     """
-    take_up = layer.update
+    layer.num_padding = num_padding
+    layer.__class__ = _padded(layer.__class__)  # and no function of this one layer, so that its copies do the same
 
-    def update(key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        del layer.update  # the class's own from here on
-        held = layer.keys.shape[2]
-        places = _padding_first(num_padding, held, key_states.shape[2])[:, None, :, None]
-        both = torch.cat([layer.keys, key_states], dim=2), torch.cat([layer.values, value_states], dim=2)
+
+@functools.cache
+def _padded(kind: Any) -> Any:
+    def update(self: Any, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        self.__class__ = kind  # from here on
+        held = self.keys.shape[2]
+        places = _padding_first(self.num_padding, held, key_states.shape[2])[:, None, :, None]
+        both = torch.cat([self.keys, key_states], dim=2), torch.cat([self.values, value_states], dim=2)
         keys, values = (states.gather(2, places.expand_as(states)) for states in both)
-        layer.keys, layer.values = keys[:, :, :held], values[:, :, :held]
-        taken: tuple[Tensor, Tensor] = take_up(keys[:, :, held:], values[:, :, held:], *args, **kwargs)
+        self.keys, self.values = keys[:, :, :held], values[:, :, :held]
+        taken: tuple[Tensor, Tensor] = self.update(keys[:, :, held:], values[:, :, held:], *args, **kwargs)
         return taken
 
-    layer.update = update
+    return type(f"Padded{kind.__name__}", (kind,), {"update": update})

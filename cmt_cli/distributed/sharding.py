@@ -16,9 +16,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
-from cmt_cli.layers.architecture import decoder_blocks
 
 
 def refuse_unsharded(method: Method, model: Mapping[str, Any]) -> None:
@@ -38,6 +38,12 @@ def refuse_unsharded(method: Method, model: Mapping[str, Any]) -> None:
         raise UserError(
             f"model.quantization={model['quantization']} does not go with trainer.distributed=fsdp2, which shards "
             "plain weights. Set model.quantization=null, or use trainer.distributed=ddp."
+        )
+
+    if model.get("adapter") is not None and model.get("dtype") != "fp32":
+        raise UserError(
+            "model.adapter is added to the weights in float32, and trainer.distributed=fsdp2 shards weights of one "
+            "type. Set model.dtype=fp32, or use trainer.distributed=ddp."
         )
 
 

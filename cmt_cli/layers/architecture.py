@@ -1,6 +1,6 @@
-"""Where the parts lie in each model architecture: decoder blocks, linear layers by name, key/value shape.
+"""Where the parts lie in each model architecture: linear layers by name, key/value shape.
 
-What differs between architectures is told here and nowhere else.
+What differs between architectures is told here, and for decoder blocks in `core/layer_checkpoints.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from cmt_cli.core import key_values
-from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.exceptions import UserError
 
 # Names of the projections by what they make: most models; those that make all three in one layer (GPT-2, GPT-NeoX,
 # Falcon, BLOOM, Phi-3, CodeGen, MPT); DeepSeek's, which make keys and values of one compressed vector.
@@ -111,14 +111,3 @@ def linear_layers(model: Any, targets: str | Sequence[str]) -> dict[str, nn.Modu
         allowed = sorted({name.rsplit(".", 1)[-1] for name in found})
         raise UserError(f"No linear layer is named {targets!r}. This model has {allowed}; 'all' takes every one.")
     return chosen
-
-
-def decoder_blocks(model: Any) -> nn.ModuleList:
-    """Return the model's list of decoder blocks."""
-    num_blocks = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
-            return module
-    raise UserError(
-        f"No list of {counted(num_blocks, 'decoder block')} was found in {type(model).__name__}: it cannot be grown."
-    )

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.setting_checks import one_of
-from cmt_cli.layers.architecture import PARTS_OF_BLOCK, decoder_blocks
+from cmt_cli.layers.architecture import PARTS_OF_BLOCK
 
 NAME = "bottleneck"  # of the submodule that is added at a place
 PLACES = ("block", *PARTS_OF_BLOCK)

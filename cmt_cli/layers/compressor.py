@@ -84,7 +84,7 @@ class SelfCompressor(nn.Module):
         mask = torch.tensor(real, device=learner.device)
         embedded = learner.model.get_input_embeddings()(torch.tensor(padded, device=learner.device))
         soft = self.soft_tokens.to(embedded.dtype).expand(len(sequences), -1, -1)
-        with self.lora.active():
+        with self.lora.active(), learner.layer_checkpoints.entered(learner.model):
             states = learner.model.base_model(
                 inputs_embeds=torch.cat([embedded, soft], dim=1),
                 attention_mask=mask,

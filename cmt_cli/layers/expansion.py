@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
-from cmt_cli.layers.architecture import OUTPUT_NAMES, decoder_blocks, linear_sizes
+from cmt_cli.layers.architecture import OUTPUT_NAMES, linear_sizes
 
 GROWTH = "growth_index"  # attribute of an added block
 

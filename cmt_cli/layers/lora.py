@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmt_cli.core.layer_checkpoints import is_switched_on, switched_on
 from cmt_cli.layers.architecture import block_index, linear_layers, linear_sizes
 
 
@@ -32,7 +33,6 @@ class LoraLayers(nn.Module):
         """Hook the target layers of `model`; `last_layers` keeps only those of the last decoder blocks."""
         super().__init__()
         self.scale = alpha / rank
-        self._is_active = False
         generator = torch.Generator().manual_seed(seed)
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
         device = model.get_input_embeddings().weight.device
@@ -46,10 +46,12 @@ class LoraLayers(nn.Module):
 
     def _hook(self, index: int) -> Any:
         def add_update(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            if not self._is_active:
+            if not is_switched_on(self):
                 return None
             down, up = self.down[index], self.up[index]
-            update = (inputs[0].to(down.dtype) @ down.T) @ up.T
+            # Autocast would round a float32 copy back at once.
+            hidden = inputs[0] if torch.is_autocast_enabled(output.device.type) else inputs[0].to(down.dtype)
+            update = (hidden @ down.T) @ up.T
             return output + (self.scale * update).to(output.dtype)
 
         return add_update
@@ -57,11 +59,8 @@ class LoraLayers(nn.Module):
     @contextmanager
     def active(self) -> Iterator[None]:
         """Add the updates to every forward pass inside the block."""
-        previous, self._is_active = self._is_active, True
-        try:
+        with switched_on(self):
             yield
-        finally:
-            self._is_active = previous
 
 
 def _of_last_layers(model: Any, targets: str | Sequence[str], last_layers: int | None) -> list[tuple[str, nn.Module]]:

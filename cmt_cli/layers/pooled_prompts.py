@@ -63,6 +63,8 @@ class Pool:
 class PromptPool(nn.Module):
     """Chooses prompts for each row by the frozen model's view of its question."""
 
+    is_fixed = False
+
     def __init__(self, model: Any, prompts: Tensor, keys: Tensor, *, num_chosen: int) -> None:
         """Start at `prompts` `[pool, virtual, hidden]` and `keys` `[pool, hidden]`; `model` makes the queries."""
         super().__init__()

@@ -56,6 +56,8 @@ class PrefixKeyValues:
 class KeyValuePrefix(nn.Module):
     """Trained keys and values themselves (P-tuning v2)."""
 
+    is_fixed = True
+
     def __init__(self, key_values: Tensor) -> None:
         """Start at `key_values` `[virtual, layers, 2, kv_heads, head_dim]`."""
         super().__init__()
@@ -69,6 +71,8 @@ class KeyValuePrefix(nn.Module):
 
 class NetworkPrefix(nn.Module):
     """Keys and values that a network makes of one vector per position (prefix tuning)."""
+
+    is_fixed = True
 
     def __init__(self, start: Tensor, width: int, shape: KeyValueShape, generator: torch.Generator) -> None:
         """Start at `start` `[virtual, hidden]`; the network's weights are drawn from `generator`."""

@@ -27,6 +27,8 @@ from cmt_cli.core.setting_checks import positive
 class SoftPrompts(nn.Module):
     """Soft prompts in the order in which they were added; the newest stands in front."""
 
+    is_fixed = True
+
     def __init__(self) -> None:
         """Start without a prompt; `SoftPrompt.grow` adds one."""
         super().__init__()

@@ -193,6 +193,10 @@ class Combination(Method):
         return self._answers.predictor(learner, task_index)
 
     @override
+    def model_alone(self, learner: Learner, task_index: int) -> Learner:
+        return self._answers.model_alone(learner, task_index)
+
+    @override
     def state_dict(self) -> State:
         """Return all members' states, each key behind its member's name."""
         return {f"{name}/{k}": value for name, m in self._members.items() for k, value in m.state_dict().items()}

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.models.adapters import with_adapter
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
 from cmt_cli.models.model_digests import EMBEDDED
@@ -20,12 +21,19 @@ from cmt_cli.models.unreadable import reading_tokenizer, reading_weights, refuse
 
 
 def load(
-    *, device: str, dtype: str, embedded: bool, chat_template: str = NONE, system_text: str | None = None
+    *,
+    device: str,
+    dtype: str,
+    embedded: bool,
+    chat_template: str = NONE,
+    system_text: str | None = None,
+    adapter: str | None = None,
 ) -> Learner:
     """Return the embedded learner on `device` ("auto", "cpu", "cuda"); raise UserError where its files are missing.
 
     `embedded` tells the data configuration that generated data may stand in for missing real data. The tokenizer has
-    no chat template, so that another `chat_template` than "none" is refused.
+    no chat template, so that another `chat_template` than "none" is refused. The LoRA adapter in the folder `adapter`
+    is added to the weights.
     """
     weights = EMBEDDED / "model.safetensors"
     if not weights.is_file():
@@ -52,7 +60,7 @@ def load(
         model.to(where),
         tokenizer,
         name="tiny",
-        revision=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+        revision=with_adapter(model, hashlib.sha256(weights.read_bytes()).hexdigest()[:12], adapter),
         max_tokens=positions,
         prompt_format=written_as,
     )

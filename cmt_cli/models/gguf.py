@@ -36,9 +36,10 @@ class Header:
 
 
 def refuse_missing_reader(what: str) -> None:
-    """Raise UserError where the package that reads GGUF files is not installed."""
-    if importlib.util.find_spec("gguf") is None:
-        raise UserError(f"Reading '{what}' needs the package gguf: run `pip install 'cmt-cli[gguf]'`.")
+    """Raise UserError where a package that reading GGUF files takes is not installed."""
+    absent = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"Reading '{what}' needs {' and '.join(absent)}: run `pip install 'cmt-cli[gguf]'`.")
 
 
 def read_header(file: Path) -> Header:

@@ -20,6 +20,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.mixed_precision import automatic_dtype, num_parameters
 from cmt_cli.core.prompt_format import PromptFormat
 from cmt_cli.core.setting_checks import one_of
+from cmt_cli.models.adapters import adapter_files, with_adapter
 from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.gguf import load_gguf, read_header
@@ -52,13 +53,17 @@ def load(
     chat_template: str = NONE,
     system_text: str | None = None,
     source: Source | None = None,
+    adapter: str | None = None,
 ) -> Learner:
     """Return a learner around a hub id, a local folder or a GGUF file; raise UserError for every mistake of the user.
 
     `max_tokens` bounds a sequence in tokens. `embedded` is read by the data configuration and is false here.
     `chat_template` says whether prompts are written as chat turns, behind `system_text` where there is one. A local
-    folder that has a `source` is made from it where it is not there yet.
+    folder that has a `source` is made from it where it is not there yet. The LoRA adapter in the folder `adapter` is
+    added to the weights.
     """
+    if adapter is not None:
+        adapter_files(adapter)
     form = _Form(dtype, resolve_device(device), attention, quantization)
     one_of(attention, ("sdpa", "eager", "flash_attention_2"), "model.attention")
     if source is not None:
@@ -82,7 +87,7 @@ def load(
         model,
         tokenizer,
         name=origin.name,
-        revision=origin.revision,
+        revision=with_adapter(model, origin.revision, adapter),
         max_tokens=max_tokens,
         prompt_format=written_as,
     )

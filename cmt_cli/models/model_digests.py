@@ -23,6 +23,7 @@ _TEMPLATES = "additional_chat_templates/*.jinja"
 _PICKLED = "*.bin"  # read by a method's model that has no safetensors
 IN_MEMORY = "(weights in memory)"  # in the place of files' names
 _MODEL = "model"  # the group whose files are recorded without a prefix
+_ADAPTER = f"{_MODEL}.adapter"
 
 
 def digests_of(
@@ -41,7 +42,10 @@ def digests_of(
         if folder is None:
             return None
         try:
-            files = listing_of(folder.parent, [folder]) if folder.is_file() else listing_of(folder, _files(folder))
+            if folder.is_file():
+                files = listing_of(folder.parent, [folder])
+            else:
+                files = listing_of(folder, _adapter(folder) if block == _ADAPTER else _files(folder))
             digests = files.sha256(cache, note) if files is not None else {}
         except OSError as error:
             raise UserError(f"The files of the model in '{folder}' cannot be read: {error}.") from error
@@ -63,8 +67,16 @@ def _folders(node: Any, name: str = "") -> Iterator[tuple[str, Path | None]]:
         yield name, gguf_file(given) or config_folder(given, revision if isinstance(revision, str) else "main")
     elif name == _MODEL and node.get("embedded") is True:
         yield name, EMBEDDED
+    if name == _MODEL and isinstance(node.get("adapter"), str):
+        yield _ADAPTER, Path(node["adapter"]).expanduser()
     for key, value in node.items():
         yield from _folders(value, f"{name}.{key}" if name else str(key))
+
+
+def _adapter(folder: Path) -> list[Path]:
+    from cmt_cli.models.adapters import adapter_files
+
+    return adapter_files(str(folder))
 
 
 def _files(folder: Path) -> list[Path]:

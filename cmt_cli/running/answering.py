@@ -1,24 +1,29 @@
-"""The adapted model of a run, loaded as it was saved last, for questions of one's own."""
+"""The adapted model of a run, loaded as it was saved, for questions of one's own."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.config import targets
-from cmt_cli.core.exceptions import CmtWarning, UserError, nearest
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted, nearest
 from cmt_cli.core.stream import Answer, Prompt, Stream
 from cmt_cli.data.labelled.templates import fields_in, filled
 from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences, tell_other_numbers
 from cmt_cli.running.job import Job
+from cmt_cli.running.ledger import learn_phase, num_learned
 
 if TYPE_CHECKING:
     from cmt_cli.core.batch import Predictor
     from cmt_cli.core.learner import Learner
     from cmt_cli.core.method import Method
+    from cmt_cli.running.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def _misfit(form: str, names: Sequence[str], problem: str) -> UserError:
 
 @dataclass(frozen=True, slots=True)
 class AdaptedModel:
-    """A learner and a method after the last task of a run whose state was saved, and what answers with them."""
+    """A learner and a method after a task of a run whose state was saved, and what answers with them."""
 
     learner: Learner
     method: Method
@@ -70,16 +75,21 @@ class AdaptedModel:
     stream: Stream
     decoding: Any
     template: Template
+    task_index: int  # of the last task that was learned, -1 before the first
 
     @classmethod
-    def of(cls, job: Job, folder: Path) -> AdaptedModel:
-        """Load what a run's folder holds; raise UserError where nothing is saved yet."""
+    def of(cls, job: Job, folder: Path, *, task: int | None = None) -> AdaptedModel:
+        """Load what a run's folder holds: the newest state, or that after task number `task` (0: before the first).
+
+        Raises UserError where nothing is saved yet, or not that.
+        """
         from cmt_cli.running.restore import restore
         from cmt_cli.running.store import RunStore
 
         store = RunStore(folder, job.identity, job.saved)
         if store.load_state() is None:
             raise UserError(f"{folder} holds no saved state yet, it was stopped too early: cmt resume {folder}")
+        phase = _older_phase(store, task)
         record = store.result()
         if record is not None:
             refuse_other_inputs(record, folder, models=job.model_files())
@@ -95,11 +105,12 @@ class AdaptedModel:
         if record is not None:
             refuse_other_inputs(record, folder, models=learner.files)
             tell_other_numbers(record, learner)
-        with store:  # loading rewinds the method's own files to the saved state, which a running run must not suffer
-            last = restore(learner, method, episodes=stream.episodes, store=store)
+        # Loading rewinds the method's own files to the saved state, which a running run must not suffer.
+        with store, _files_to_rewind(store, phase) as files:
+            last = restore(learner, method, episodes=stream.episodes, store=store, phase=phase, files=files)
             assert last is not None, "a state was there a moment ago, and the folder is locked"
         decoding = targets.instantiate(job.resolved["evaluator"]["decoding"], job.trusted)
-        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job))
+        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job), last)
 
     def answer(self, question: str, *, fields: Mapping[str, str] | None = None, task: str | None = None) -> Answer:
         """Return the answer to one question, put into the stream's prompt template with `fields`; see `Template`."""
@@ -128,3 +139,27 @@ def _one_of(task: str | None, tasks: Iterable[str], reason: str) -> str:
     if task not in names:
         raise UserError(f"--task {task}: there are {', '.join(names)}.{nearest(task, names)}")
     return task
+
+
+def _older_phase(store: RunStore, task: int | None) -> str | None:
+    """Return the phase that ends with task number `task`, None for the newest; raise UserError where it is not kept."""
+    if task is None:
+        return None
+    phase, kept = learn_phase(task - 1), store.state.tags()
+    if task < 0 or phase not in kept:
+        numbers = sorted({num_learned(tag) for tag in kept})
+        raise UserError(
+            f"The state after task {task} is not kept in {store.folder}: a run keeps its last states, here those after "
+            f"{counted(numbers[0], 'task')}" + "".join(f" and {number}" for number in numbers[1:]) + "."
+        )
+    return None if phase == kept[-1] else phase
+
+
+@contextmanager
+def _files_to_rewind(store: RunStore, phase: str | None) -> Iterator[Path | None]:
+    """Give a copy of the method's own files where an older state is loaded, which would lose what came later."""
+    if phase is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(shutil.copytree(store.method_folder(empty=False), Path(temporary) / "memory"))

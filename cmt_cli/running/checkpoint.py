@@ -9,6 +9,7 @@ changed file is noticed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -95,6 +96,15 @@ class Slot:
         if damaged:
             raise damaged[0]
         return None
+
+    def tags(self) -> list[str]:
+        """Return the tags of the checkpoints that are kept, the oldest first; damaged ones are left out."""
+        found = []
+        for number in [n for n in self._numbers() if n <= self._latest()]:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                record = json.loads((self._folder / str(number) / "state.json").read_text(encoding="utf-8"))
+                found.append(str(record["tag"]))
+        return found
 
     def clear(self) -> None:
         """Remove all checkpoints of the series."""

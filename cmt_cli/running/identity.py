@@ -56,7 +56,7 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
         return {
             str(key): _canonical(inner, roots, ignore_seed, f"{path}.{key}" if path else str(key))
             for key, inner in value.items()
-            if not (_is_place(value, key, path) or (ignore_seed and key == _SEED))
+            if not (_is_place(value, key, path) or _is_unused(inner, key, path) or (ignore_seed and key == _SEED))
         }
     if isinstance(value, list | tuple):
         return [_canonical(inner, roots, ignore_seed, f"{path}.{i}") for i, inner in enumerate(value)]
@@ -65,6 +65,11 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
             if value == root or value.startswith(root.rstrip("/") + "/"):
                 return f"paths.{name}{value[len(root.rstrip('/')) :]}"
     return value
+
+
+def _is_unused(value: Any, key: Any, path: str) -> bool:
+    """Return whether a key says that a model has no adapter or no other source, as all that have no such key."""
+    return value is None and f"{path}.{key}" in ("model.adapter", "model.source")
 
 
 def _is_place(node: Mapping[Any, Any], key: Any, path: str) -> bool:

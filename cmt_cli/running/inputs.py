@@ -155,9 +155,16 @@ def load_learner(job: Job, load: Callable[[], Learner]) -> Learner:
 
     Raises UserError where the files change meanwhile.
     """
+    from cmt_cli.models.adapters import refuse_other_base
+
     before = job.model_files()
+    adapter = job.resolved["model"].get("adapter")  # another package's model may have none
+    if isinstance(adapter, str):
+        refuse_other_base(adapter, before or {})
     learner = load()
     files = job.model_files()
+    if isinstance(adapter, str):
+        refuse_other_base(adapter, files or {})
     if before is not None and files is not None and before != files:
         raise UserError(f"The model's files changed while they were read: {_file_changes(before, files)}. Start again.")
     learner.files = files if files is not None else weights_digest(learner.model)

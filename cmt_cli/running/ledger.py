@@ -23,6 +23,11 @@ def learn_phase(task_index: int) -> str:
     return f"learn:{task_index}" if task_index >= 0 else BEFORE_STREAM
 
 
+def num_learned(phase: str) -> int:
+    """Return how many tasks have been learned at the end of a phase that `learn_phase` names."""
+    return 0 if phase == BEFORE_STREAM else int(phase.removeprefix("learn:")) + 1
+
+
 def evaluate_phase(task_index: int) -> str:
     """Return the name of the phase that fills the row after a task; -1 is row 0."""
     return f"evaluate:{task_index}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmt_cli.core.exceptions import CmtWarning, UserError, counted
-from cmt_cli.running.ledger import BEFORE_STREAM
+from cmt_cli.running.ledger import num_learned
 from cmt_cli.running.lock import RunLock
 from cmt_cli.running.run_files import inside, num_predictions, predictions_path
 from cmt_cli.running.scores import Cells, cells_of, read_cells, write_cells
@@ -38,21 +38,31 @@ def joined_state(learner: Learner, method: Method) -> State:
     return {**learned, **{f"method/{name}": value for name, value in method.state_dict().items()}}
 
 
-def restore(learner: Learner, method: Method, *, episodes: Episodes, store: RunStore) -> int | None:
-    """Attach the method, rebuild its layers without training and load the newest whole state.
+def restore(
+    learner: Learner,
+    method: Method,
+    *,
+    episodes: Episodes,
+    store: RunStore,
+    phase: str | None = None,
+    files: Path | None = None,
+) -> int | None:
+    """Attach the method, rebuild its layers without training and load the newest whole state, of `phase` if given.
+
+    `files` is used in the place of the method's folder in the store: loading takes newer content out of the files.
 
     Returns the index of the last task that the state holds, -1 for the state before the stream, None where nothing is
     saved: then the method's folder is empty and `before_stream` has not been called. The method is loaded before the
     learner, since it may have to grow the layers that the learner's values belong to.
     """
-    saved = store.load_state()
-    method.attach(store.method_folder(empty=saved is None))
+    saved = store.load_state(phase)
+    method.attach(store.method_folder(empty=saved is None) if files is None else files)
     if saved is None:
         return None
     method.before_stream(learner, episodes, FinishedFit())
     method.load_state_dict(_part(saved.state, "method/"))
     learner.load_state_dict(_part(saved.state, "learner/"))
-    return -1 if saved.tag == BEFORE_STREAM else int(saved.tag.removeprefix("learn:"))
+    return num_learned(saved.tag) - 1
 
 
 def _part(state: State, prefix: str) -> State:

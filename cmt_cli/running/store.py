@@ -121,13 +121,13 @@ class RunStore:
         self.state.save(state, tag=phase)
         self.fit.clear()
 
-    def load_state(self) -> Checkpoint | None:
-        """Return the newest whole state, with the phase that it ends; None for a run that has saved none.
+    def load_state(self, phase: str | None = None) -> Checkpoint | None:
+        """Return the newest whole state, of `phase` if given, with the phase that it ends; None where none was saved.
 
         Raises UserError where rows of the matrix say that there was a state which is gone or damaged.
         """
         try:
-            saved = self.state.load()
+            saved = self.state.load(phase)
             if saved is None and self.cells():
                 raise DamagedCheckpointError(f"'{self.folder / 'checkpoint' / 'state'}' holds no saved state.")
         except DamagedCheckpointError as error:

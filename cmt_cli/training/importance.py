@@ -19,7 +19,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.losses import mean_over_tokens, num_labelled
 from cmt_cli.core.parameter_values import Values, trainable_parameters
 from cmt_cli.core.stream import Example
-from cmt_cli.core.tokenized import tokenized
+from cmt_cli.training.tokenized import tokenized
 
 Score = Callable[[Batch, Outputs], Tensor]  # of a batch of one row; returns a scalar
 Gradients = Sequence[Tensor | None]  # of the parameters in order; None where a parameter was not used

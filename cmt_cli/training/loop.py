@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cmt_cli.core.device_memory import free_memory, is_out_of_memory
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError, counted
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
 from cmt_cli.core.mixed_precision import num_parameters
@@ -50,6 +51,7 @@ class LoopSettings:
     max_steps: int | None
     log_every_steps: int
     checkpoint_every_seconds: float
+    checkpoint_layers: bool
     seed: int
 
 
@@ -67,6 +69,8 @@ class GradientLoop:
         learner: Learner,
     ) -> None:
         """Plan the steps; parameters and optimizer are taken up in `run`."""
+        if settings.checkpoint_layers:
+            decoder_blocks(learner.model)  # an error where there are none, ahead of the first step
         self._objective = objective
         self._budget = budget
         self._settings = settings
@@ -74,6 +78,7 @@ class GradientLoop:
         self._session = session
         self._device = learner.device
         self._mixed_precision = learner.mixed_precision
+        self._layer_checkpoints = learner.layer_checkpoints
         self._forward_dtype = forward_dtype(settings.precision, learner.device, num_parameters(learner.model))
         self._process_group = learner.processes
         self._plan = BatchPlan(
@@ -109,9 +114,10 @@ class GradientLoop:
         while self._step < self._plan.num_steps:
             if between_steps is not None and self._step > 0:
                 self._call(between_steps)
-            terms = self._accumulate()
-            self._num_tokens += terms.pop(TOKENS, self._plan.num_tokens(self._step) or 0)  # read only at a log
-            adjust_gradients()
+            with self._layer_checkpoints.using(self._settings.checkpoint_layers):
+                terms = self._accumulate()
+                self._num_tokens += terms.pop(TOKENS, self._plan.num_tokens(self._step) or 0)  # read only at a log
+                adjust_gradients()
             norm = clip_gradients(self._optimizer.parameters, self._budget.max_grad_norm, self._process_group)
             self._note(terms, norm)
             rate = self._learning_rate() * lr_scale(self._step, self._plan.num_steps)
@@ -229,8 +235,8 @@ class GradientLoop:
         if self._micro_batch_size == 1:
             raise UserError(
                 f"Memory ran out in step {self._step + 1} although the batch was already cut into single items "
-                f"({message}). Lower model.max_tokens, load the model in bf16 or 4 bit, take a smaller model or use a "
-                "larger device."
+                f"({message}). Set trainer.checkpoint_layers=true, lower model.max_tokens, load the model in bf16 or 4 "
+                "bit, take a smaller model or use a larger device."
             )
         self._micro_batch_size //= 2
 

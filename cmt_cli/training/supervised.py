@@ -24,7 +24,7 @@ from cmt_cli.core.method import Method
 from cmt_cli.core.objectives import TOKENS, Objective, ParamGroup
 from cmt_cli.core.process_group import ProcessGroup
 from cmt_cli.core.stream import Example
-from cmt_cli.core.tokenized import Progress, tokenized
+from cmt_cli.training.tokenized import Progress, tokenized
 
 
 class SupervisedObjective(Objective):

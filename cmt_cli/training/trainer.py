@@ -60,11 +60,14 @@ class Trainer:
         checkpoint_every_seconds: float,
         seed: int,
         distributed: str = "none",
+        checkpoint_layers: bool | None = None,
     ) -> None:
         """Keep the budgets of tasks and of meta-training; raise UserError for values that cannot work.
 
         `micro_batch_size` None takes the effective batch at once; `max_steps` caps every fit. `distributed` says how a
-        run is distributed, one of `DISTRIBUTED`; the process group is the learner's `processes`.
+        run is distributed, one of `DISTRIBUTED`; the process group is the learner's `processes`. With
+        `checkpoint_layers` the backward pass runs decoder layers again instead of keeping their activations; None, as
+        in records of older runs, is no.
         """
         self._task = check_budget(task, "trainer.task")
         self._meta = check_budget(meta, "trainer.meta")
@@ -80,6 +83,7 @@ class Trainer:
             max_steps=max_steps,
             log_every_steps=log_every_steps,
             checkpoint_every_seconds=checkpoint_every_seconds,
+            checkpoint_layers=bool(checkpoint_layers),
             seed=seed,
         )
 

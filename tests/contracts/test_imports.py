@@ -27,7 +27,7 @@ FLOORS = {  # a room uses rooms of lower numbers, and none of its own number but
     **dict.fromkeys(("methods", "distributed"), 6),
     "config": 7,
     "running": 8,
-    **dict.fromkeys(("analysis", "tracking"), 9),
+    **dict.fromkeys(("analysis", "tracking", "exporting"), 9),
     **dict.fromkeys(("reporting", "sweeps"), 10),
     "commands": 11,
     "": 12,  # `python -m cmt_cli`, and what `import cmt_cli` offers
@@ -40,11 +40,11 @@ PLACES = {
     "wandb": ["tracking"],
     "wandb_workspaces": ["tracking"],
     "datasets": ["data/files", "data/labelled"],
-    "peft": ["core/learner.py", "models", "layers"],
-    "transformers": ["core", "models", "layers"],
+    "peft": ["core/learner.py", "models", "layers", "exporting"],
+    "transformers": ["core", "models", "layers", "exporting"],
     "torch": [
         *("core", "layers", "memory", "training", "evaluation", "methods", "models", "distributed", "running"),
-        "commands/machine.py",
+        *("exporting", "commands/machine.py"),
     ],
 }
 LIGHT = ("data", "config", "commands", "analysis", "__init__.py", "__main__.py")

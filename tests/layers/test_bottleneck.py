@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Example
-from cmt_cli.layers.architecture import decoder_blocks
 from cmt_cli.layers.bottleneck import Bottleneck, BottleneckAdapter
 from cmt_cli.layers.peft_lora import Lora
 from cmt_cli.methods.sequential.finetune import FineTune

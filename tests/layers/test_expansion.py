@@ -13,9 +13,9 @@ from cmt_cli.core import key_values
 from cmt_cli.core.batch import Row
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
-from cmt_cli.layers.architecture import decoder_blocks
 from cmt_cli.layers.expansion import Blocks, Expansion, Width, group_tops, output_layers
 from tests.methods.task_sequences import logits
 

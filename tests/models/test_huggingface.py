@@ -222,7 +222,7 @@ def test_model_configurations_name_every_argument_and_a_license(path: Path) -> N
     assert function == "load"
     if module.endswith("huggingface"):
         arguments = set(huggingface.load.__annotations__) - {"return"}
-        assert {*config, "source"} == arguments  # only where a model can be had elsewhere than on the hub
+        assert set(config) == arguments
         assert "License" in text
     if path.stem not in ("tiny", "huggingface"):
         assert len(config["revision"]) == 40  # pinned to a commit

@@ -62,7 +62,7 @@ def test_a_trusted_package_is_not_imported_unnamed(
     monkeypatch.syspath_prepend(str(tmp_path))
     folder = edited(unfinished(finished()), lambda config: config.update(trusted_targets=["marking"]))
     edited(folder, lambda config: config.update(logger={"_target_": "marking.Logger"}))
-    for words in (["resume", str(folder)], ["ask", str(folder), "Who?"]):
+    for words in (["resume", str(folder)], ["ask", str(folder), "Who?"], ["export", str(folder), "out"]):
         assert cmt(*words) == 2
         assert "--trust marking" in capsys.readouterr().err and not MARKER.exists()
 

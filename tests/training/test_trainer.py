@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError
+from cmt_cli.core.layer_checkpoints import LayerCheckpoints
 from cmt_cli.core.method import Method
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.objectives import ParamGroup, State
@@ -23,6 +24,7 @@ LEARNER: Any = SimpleNamespace(
     dtype=torch.float32,
     processes=SINGLE_PROCESS,
     mixed_precision=MixedPrecision(),
+    layer_checkpoints=LayerCheckpoints(),
 )
 
 

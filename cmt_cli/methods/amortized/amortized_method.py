@@ -53,6 +53,7 @@ class AmortizedMethod(Method):
 
     needs_documents = True
     needs_episodes = True
+    answers_with = "a memory of documents, from which it makes a prefix for each question"
 
     def __init__(self, *, parts: AmortizerSettings, encode_batch_size: int, seed: int) -> None:
         """`encode_batch_size` counts documents per forward pass; the draws are made from `seed`."""

@@ -79,6 +79,11 @@ class ProgressivePrompts(FineTune):
         return UntoldIsNewest(per_task, num_tasks)
 
     @override
+    def model_alone(self, learner: Learner, task_index: int) -> Learner:
+        """Return the learner: a question without a task gets all prompts, which the model holds."""
+        return learner
+
+    @override
     def state_dict(self) -> State:
         """Return the number of prompts and whether the newest has its network; the learner saves their values."""
         return {

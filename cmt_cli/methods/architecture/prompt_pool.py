@@ -29,11 +29,11 @@ from cmt_cli.core.losses import IGNORED, num_labelled
 from cmt_cli.core.objectives import Fit, State
 from cmt_cli.core.setting_checks import not_negative
 from cmt_cli.core.stream import Episodes, Example, Task
-from cmt_cli.core.tokenized import tokenized
 from cmt_cli.core.tokens import length_batches
 from cmt_cli.layers import pooled_prompts
 from cmt_cli.layers.pooled_prompts import Pool
 from cmt_cli.methods.sequential.finetune import FineTune
+from cmt_cli.training.tokenized import tokenized
 
 
 class PromptPool(FineTune):

@@ -37,6 +37,7 @@ class InContext(Method):
     """Keeps examples and puts some of them into the prompt."""
 
     needs_labels = True
+    answers_with = "examples that it keeps and puts in front of each question"
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class StoredTexts(Method):
     """Keeps every document as text and trains nothing."""
 
     needs_documents = True
+    answers_with = "texts that it keeps and puts in front of each question"
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # by document id

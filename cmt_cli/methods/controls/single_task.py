@@ -67,6 +67,8 @@ class NewestTask(FineTune):
 class SingleTask(NewestTask):
     """Trains the chosen parameters anew for each task and keeps all versions."""
 
+    answers_with = "the values of one task after the other, of which each question gets those of its task"
+
     def __init__(self, *, trainable: Trainable) -> None:
         """`trainable` says which parameters every task has of its own."""
         super().__init__(trainable=trainable)
@@ -96,6 +98,11 @@ class SingleTask(NewestTask):
             return contextlib.nullcontext() if is_newest else swapped_in(learner, self._past[task])
 
         return PerTaskPredictor(learner, select, self._num_tasks)
+
+    @override
+    def model_alone(self, learner: Learner, task_index: int) -> Learner:
+        """Return the learner while there is one task: every question is one of it then."""
+        return learner if self._num_tasks == 1 else super().model_alone(learner, task_index)
 
     @override
     def state_dict(self) -> State:

@@ -69,6 +69,7 @@ class SeqStar(Method):
 
     trainable: Trainable
     needs_labels = True
+    answers_with = "a classifier on the model's hidden states"
 
     def __init__(
         self, *, trainable: Trainable, backbone: BackboneSettings, head: HeadSettings, budget: Budget, seed: int

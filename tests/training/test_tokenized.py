@@ -11,7 +11,7 @@ import pytest
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.stored_rows import RowFile, RowWriter, StoredRows
 from cmt_cli.core.stream import Example
-from cmt_cli.core.tokenized import tokenized
+from cmt_cli.training.tokenized import tokenized
 
 EXAMPLES = [
     *(Example(f"q{i}", f"Where does number {i} live?\nAnswer:", f" at {i * i}") for i in range(9)),
