@@ -21,6 +21,7 @@ from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.core.result import SEEN, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Answer, Example, TestSet
 from cmt_cli.evaluation.chance import Chance, chance
+from cmt_cli.evaluation.changing_facts import CHANGE_SCORES
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores
 from cmt_cli.evaluation.sequence_metrics import FORMULAS, Baseline, sequence_metrics
@@ -59,6 +60,7 @@ REFUSED = {
     "span_f1": f"it needs {_NO_LABELS}",
     "span_f1_macro": f"it needs {_NO_LABELS}",
     "malformed_rate": "it is defined for lists of entities and triples, and comes with their scores",
+    **dict.fromkeys(CHANGE_SCORES, "it needs questions that tell what became of a fact, and comes with their scores"),
     **dict.fromkeys(RECALLS, "it needs the gold documents of every question, which are not stored"),
 }
 _NEEDED = ("test", "id", "prompt", "target", "references", "prediction", "scores")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cmt_cli.commands.next_commands import needs_baseline, next_commands
 from cmt_cli.core.result import Cost, RunResult, ScoreMatrix
+from cmt_cli.evaluation.changing_facts import CHANGE_SCORES
 from cmt_cli.running.run_files import read_config, read_error
 from cmt_cli.terminal.console import line
 from cmt_cli.terminal.layout import seconds, size
@@ -27,6 +28,7 @@ _SHADES = ((0, 34, 78), (124, 123, 120), (254, 232, 56))
 _ROW_NAME_WIDTH = 9
 _CELL_WIDTH = 4
 _MAX_ROWS = 21
+_MAX_FILES = 12  # of which a name is shown; result.json has all
 
 
 def show(result: RunResult, folder: Path, console: Console) -> None:
@@ -42,6 +44,10 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
             paragraph(console, "", told)
         console.print()
         console.print(_metrics_table(result), highlight=False)
+        if ages := _ages(result):
+            console.print()
+            paragraph(console, "", "Facts that change: mean over tests, after the last task and by tasks learned since")
+            console.print(_age_table(ages), highlight=False)
         for reason, names in without_value(result).items():
             paragraph(console, "No value: ", f"{', '.join(names)} ({reason})")
         paragraph(console, "", _means_line(result))
@@ -74,7 +80,9 @@ def _heading(result: RunResult, folder: Path, config: Mapping[str, Any] | None, 
     paragraph(console, "      ", counts)
     if data.get("note"):
         paragraph(console, "      ", data["note"])
-    files = ", ".join(f"{name} {digest[:8]}" for name, digest in data.get("sha256", {}).items())
+    digests = data.get("sha256", {})
+    files = ", ".join(f"{name} {digest[:8]}" for name, digest in list(digests.items())[:_MAX_FILES])
+    files += f" and {len(digests) - _MAX_FILES:,} more" if len(digests) > _MAX_FILES else ""
     if files:
         paragraph(console, "      ", f"files (sha256): {files}; license: {data['license']}")
     if model.get("chat_template"):
@@ -156,6 +164,28 @@ def _metrics_table(result: RunResult) -> Table:
             shown = ["-" if v is None or v.value is None else f"{v.value:.3f}" for v in values]
             if any(text != "-" for text in shown):
                 table.add_row(line(name), *shown, line(metric.formula))
+    return table
+
+
+def _ages(result: RunResult) -> dict[str, dict[str, float | None]]:
+    """Return the scores of facts that change by name: the last row's mean, then by age."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in CHANGE_SCORES:
+        aged = [key for key in result.metrics if key.startswith(f"{name}/age_")]
+        if aged:
+            keys = {"last": f"{name}/aa", **{key.rpartition("_")[2]: key for key in aged}}
+            found[name] = {title: result.metrics[key].value for title, key in keys.items() if key in result.metrics}
+    return found
+
+
+def _age_table(ages: Mapping[str, Mapping[str, float | None]]) -> Table:
+    titles = list(dict.fromkeys(title for values in ages.values() for title in values))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("score", *titles):
+        table.add_column(line(title), no_wrap=True)
+    for name, values in ages.items():
+        shown = ["-" if (value := values.get(title)) is None else f"{value:.3f}" for title in titles]
+        table.add_row(line(name), *shown)
     return table
 
 

@@ -21,6 +21,8 @@ from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.terminal.console import open_console
 from cmt_cli.terminal.text import in_line, paragraph
 
+_MAX_FILES = 40  # whose sha256 is shown
+
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
@@ -74,8 +76,11 @@ def check(settings: StreamSettings) -> None:
     paragraph(console, "  ", f"{counted(len(stream.tasks), 'task')}, {description(stream)}")
     if stream.provenance.note:
         paragraph(console, "  ", stream.provenance.note)
-    for file, digest in sorted(stream.provenance.files.items()):
+    files = sorted(stream.provenance.files.items())
+    for file, digest in files[:_MAX_FILES]:
         paragraph(console, "  ", f"sha256 {digest}  {file}")
+    if len(files) > _MAX_FILES:
+        paragraph(console, "  ", f"and {len(files) - _MAX_FILES:,} more files, whose sha256 a run's result.json has")
 
 
 def description(stream: Stream) -> str:

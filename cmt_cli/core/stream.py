@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+Change = Literal["", "new", "unchanged", "changed", "gone"]
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -32,7 +34,8 @@ class Example:
     (a leading space belongs to the target).
     `references` are all accepted answers, without a leading space. Non-empty `choices` are scored by log-likelihood.
     `document_ids` name the gold documents. `source` is the part of the prompt that is to be rewritten, which SARI
-    compares with; where it is empty, that is the whole prompt.
+    compares with; where it is empty, that is the whole prompt. A question about a fact of a dated source has `change`,
+    what became of the fact since it was last stated, and `earlier`, the answers that were right before.
     """
 
     id: str
@@ -42,6 +45,8 @@ class Example:
     choices: tuple[str, ...] = ()
     document_ids: tuple[str, ...] = ()
     source: str = ""
+    change: Change = ""
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

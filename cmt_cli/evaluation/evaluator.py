@@ -17,6 +17,7 @@ from cmt_cli.core.learner import Learner
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.result import SEEN
 from cmt_cli.core.stream import Answer, Example, Prompt, TestSet
+from cmt_cli.evaluation.changing_facts import CHANGE_SCORES, about_change
 from cmt_cli.evaluation.label_sets import ScoredTest, choices, labels_until, own_labels, seen_scores
 from cmt_cli.evaluation.metric_scorers import RECALLS, recall, scorer_of
 from cmt_cli.evaluation.scorer import Pair, Scorer, Scores, means, references_of
@@ -210,7 +211,7 @@ def _prompt(test: TestSet, example: Example, row: int) -> Prompt:
 
 def _scored(test: TestSet, pairs: list[Pair]) -> ScoredTest:
     scorer = scorer_of(test.metric)
-    scores = [scorer.score(example, answer) for example, answer in pairs]
+    scores = [{**scorer.score(*pair), **about_change(*pair)} for pair in pairs]
     if any(answer.documents for _, answer in pairs):  # a predictor that never returns documents has no recall
         scores = [{**score, **recall(*pair)} for score, pair in zip(scores, pairs, strict=True)]
     return ScoredTest(test, scorer, pairs, scores)
@@ -222,6 +223,8 @@ def _test_score(part: ScoredTest) -> TestScore:
         return TestScore(test.name, dict.fromkeys((*scorer.names, *RECALLS)), [])
     labels = LabelSpace.of(own_labels(test), labels_until(test.labels_by_task, len(test.labels_by_task)))
     total = scorer.total(part.pairs, part.scores, labels) | means(part.scores, RECALLS)
+    if any(example.change for example, _ in part.pairs):
+        total |= means(part.scores, CHANGE_SCORES)
     records = [_record(test, pair, score) for pair, score in zip(part.pairs, part.scores, strict=True)]
     return TestScore(test.name, total, records, scorer.signatures(part.pairs))
 
@@ -237,4 +240,5 @@ def _record(test: TestSet, pair: Pair, scores: Scores) -> dict[str, Any]:
         "prediction": answer.text,
         "scores": scores,
         "documents": [[document, weight] for document, weight in answer.documents],
+        **({"change": example.change, "earlier": list(example.earlier)} if example.change else {}),
     }

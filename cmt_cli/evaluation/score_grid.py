@@ -38,6 +38,18 @@ class ScoreGrid:
             raise MissingScoreError(f"the tests of task {task} were not scored {when}")
         return fmean(known)
 
+    def scored_tasks(self) -> list[int]:
+        """Return the tasks to which the score applies: all but those that were learned and evaluated without any.
+
+        A rate of changed facts has no value in an edition in which nothing changed.
+        """
+        rows = self._matrix.rows
+        return [
+            task
+            for task, columns in enumerate(self._columns, start=1)
+            if len(rows) <= task or not columns or any(row[k] is not None for row in rows for k in columns)
+        ]
+
     def several(self) -> int:
         """Return T; raise MissingScoreError where it is 1."""
         if self.num_tasks < 2:

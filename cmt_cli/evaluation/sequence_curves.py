@@ -1,6 +1,7 @@
 """Curves of one score matrix: what is known so far, what is forgotten so far, and scores by age.
 
-a[i, j] is the score on task j after i tasks, as in `sequence_metrics.py`.
+a[i, j] is the score on task j after i tasks, as in `sequence_metrics.py`. A task to which the score does not apply, so
+that no row has any for it, is left out of the means.
 
     so_far[i]       mean_{j<=i} a[i, j]                                        i = 1..T
     forgotten[i]    mean_{j<i} (max_{j<=l<=i-1} a[l, j] - a[i, j])             i = 2..T; its end is FGT
@@ -28,15 +29,16 @@ def curves(matrix: ScoreMatrix) -> dict[str, Curve]:
     except MissingScoreError:
         return {name: [] for name in CURVES}
     last = grid.num_tasks
+    tasks = grid.scored_tasks()
 
     def so_far(i: int) -> float:
-        return fmean(grid[i, j] for j in range(1, i + 1))
+        return _mean([grid[i, j] for j in tasks if j <= i])
 
     def forgotten(i: int) -> float:
-        return fmean(max(grid[k, j] for k in range(j, i)) - grid[i, j] for j in range(1, i))
+        return _mean([max(grid[k, j] for k in range(j, i)) - grid[i, j] for j in tasks if j < i])
 
     def by_age(age: int) -> float:
-        return fmean(grid[j + age, j] for j in range(1, last - age + 1))
+        return _mean([grid[j + age, j] for j in tasks if j <= last - age])
 
     return {
         "so_far": [(i, _value(so_far, i)) for i in range(1, last + 1)],
@@ -53,6 +55,12 @@ def learning_accuracy(matrix: ScoreMatrix) -> Metric:
         return fmean(grid[j, j] for j in range(1, grid.num_tasks + 1))
 
     return metric(LEARNING_ACCURACY, mean)
+
+
+def _mean(values: list[float]) -> float:
+    if not values:
+        raise MissingScoreError("no task has such a score")
+    return fmean(values)
 
 
 def _value(function: Callable[[int], float], at: int) -> float | None:

@@ -11,6 +11,7 @@ from cmt_cli.core.result import Cost, Metric, RunResult, ScoreMatrix
 from cmt_cli.core.stream import Stream, TestSet
 from cmt_cli.data.files.stream_content import identified
 from cmt_cli.evaluation.chance import Chance, chance
+from cmt_cli.evaluation.changing_facts import CHANGE_SCORES, change_metrics
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
 from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
@@ -130,6 +131,9 @@ def _metrics(
     metrics: dict[str, Metric] = {}
     undefined = _undefined(stream)
     for name, matrix in sorted(by_metric.items(), key=lambda item: item[0] != primary):
+        if name in CHANGE_SCORES:  # most tests lack some, and a rate is no score that is retained or forgotten
+            metrics |= {f"{name}/{key}": value for key, value in change_metrics(matrix).items()}
+            continue
         runs = measured.baselines
         found = sequence_metrics(
             matrix,

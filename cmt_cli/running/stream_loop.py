@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cmt_cli.core.prompt_format import collected_cuts
+from cmt_cli.evaluation.changing_facts import with_false_updates
 from cmt_cli.running.baselines import BaselineRun
 from cmt_cli.running.inputs import refuse_other_inputs, tell_other_numbers
 from cmt_cli.running.ledger import evaluate_phase, learn_phase
@@ -108,4 +109,6 @@ def evaluate(session: Session, evaluator: Evaluator, task_index: int) -> None:
         cut = set().union(*session.processes.gather(own_cut))
         record.truncated = {score.test: sum(p["id"] in cut for p in score.predictions) for score in scores}
         record.questions = sum(len(score.predictions) for score in scores)
-    session.add_row(task_index, scores)
+    session.add_row(
+        task_index, with_false_updates(scores, session.stream.tests, task_index + 1, session.store.predictions)
+    )

@@ -16,6 +16,7 @@ from cmt_cli.commands.app import app
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Answer, Prompt
+from cmt_cli.evaluation.changing_facts import CHANGE_SCORES
 from cmt_cli.evaluation.evaluator import Evaluator
 from cmt_cli.evaluation.metric_scorers import RECALLS, SCORERS
 from cmt_cli.evaluation.translation_metrics import bleu
@@ -134,7 +135,7 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(folder: Path, name:
 
 
 def test_every_score_can_be_added_or_has_a_refusal() -> None:
-    names = {name for scorer in SCORERS.values() for name in scorer.names} | set(RECALLS)
+    names = {name for scorer in SCORERS.values() for name in scorer.names} | set(RECALLS) | set(CHANGE_SCORES)
     assert names == set(DEFINITIONS) | set(REFUSED)
 
 

@@ -28,6 +28,7 @@ SMALL_DOCUMENTS = (
     "data.generated.num_validation_documents=2",
     "data.generated.num_test_documents=4",
 )
+SMALL_COUNTRIES = ("data.generated.num_countries=5", "data.generated.num_editions=2")
 SMALL_SKILLS = ("data.sizes.num_train=8", "data.sizes.num_validation=2")
 SMALL_LABELLED = ("data.limits.max_train=4", "data.limits.max_validation=1", "data.limits.max_test=2")
 NUM_TASKS, NUM_EXAMPLES = 2, 2
@@ -45,7 +46,8 @@ def small(data: str) -> list[str]:
     """Return the overrides that make a stream as small as it can be, by the keys that it has."""
     composed = compose.compose([f"data={data}"], [catalog.conf_dir()]).data
     settings: Any = OmegaConf.to_container(composed, resolve=False)
-    found = list(SMALL_SKILLS if "sizes" in settings else SMALL_LABELLED if "limits" in settings else SMALL_DOCUMENTS)
+    of_documents = SMALL_COUNTRIES if "num_countries" in settings.get("generated", {}) else SMALL_DOCUMENTS
+    found = list(SMALL_SKILLS if "sizes" in settings else SMALL_LABELLED if "limits" in settings else of_documents)
     if "source" in settings:
         found.append("data.source=generated")
     if "num_tasks" in settings:

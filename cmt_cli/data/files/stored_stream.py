@@ -147,6 +147,7 @@ class _Codec:
             choices,
             example.document_ids,
             example.source,
+            *([example.change, example.earlier] if example.change else []),
         ]
 
     def episode(self, episode: Episode) -> list[Any]:
@@ -162,9 +163,13 @@ def _read_document(values: list[Any]) -> Document:
 
 
 def _read_example(shared: tuple[tuple[str, ...], ...], values: list[Any]) -> Example:
-    identity, prompt, target, references, choices, document_ids, source = values
+    identity, prompt, target, references, choices, document_ids, source, *changed = values
     found = shared[choices] if isinstance(choices, int) else tuple(choices)
-    return Example(identity, prompt, target, tuple(references), found, tuple(document_ids), source)
+    change: Any
+    change, earlier = changed or ("", ())
+    return Example(
+        identity, prompt, target, tuple(references), found, tuple(document_ids), source, change, tuple(earlier)
+    )
 
 
 def _read_episode(example: Callable[[Any], Example], values: list[Any]) -> Episode:

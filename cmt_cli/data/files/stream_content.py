@@ -13,7 +13,9 @@ from cmt_cli.core.stream import Document, Episode, Example, Stream, TestSet
 
 _BLOCK_BYTES = 2**16
 _document = attrgetter(*(field.name for field in fields(Document)))
-_example = attrgetter(*(field.name for field in fields(Example)))
+_CHANGE = ("change", "earlier")  # only where there is one: the hash of any other stream stays what it was
+_plain_example = attrgetter(*(field.name for field in fields(Example) if field.name not in _CHANGE))
+_change = attrgetter(*_CHANGE)
 
 
 def identified(stream: Stream) -> Stream:
@@ -53,6 +55,11 @@ def content_sha256(stream: Stream) -> str:
 
 def _facts(test: TestSet) -> list[Any]:
     return [test.name, test.metric, test.learned_at, test.gives_task, test.labels_by_task, asdict(test.answers)]
+
+
+def _example(example: Example) -> tuple[Any, ...]:
+    plain: tuple[Any, ...] = _plain_example(example)
+    return plain + _change(example) if example.change else plain
 
 
 def _episode(episode: Episode) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +37,8 @@ class Selection:
     `max_test_*` hold for it, whichever it is. With "validation" there are no episodes of that split, hence nothing for
     `max_validation_documents` to limit. `order` is "file" or "date" (stable; every streamed document then needs a
     date). `pick` takes the "first" documents of a split, or "random" ones by `pick_seed`, which keep their order.
-    Questions are capped on streamed documents only, the first of each document being kept.
+    Questions are capped on streamed documents only, the first of each document being kept. Of documents that come in
+    editions whole groups are taken, at least one and as many as fit the limit, so that no history is cut.
     """
 
     stream_split: Literal["test", "validation"]
@@ -78,10 +80,25 @@ class Selection:
         documents = list(part.documents)
         if limit is None or limit >= len(documents):
             return documents
+        if part.editions:
+            return self._whole_groups(part, limit)
         if self.pick == "first":
             return documents[:limit]
         chosen = random.Random(self.pick_seed).sample(range(len(documents)), limit)
         return [documents[index] for index in sorted(chosen)]
+
+    def _whole_groups(self, part: Part, limit: int) -> list[Document]:
+        sizes = Counter(part.groups[document.id] for document in part.documents)
+        groups = list(sizes)
+        if self.pick == "random":
+            random.Random(self.pick_seed).shuffle(groups)
+        total, chosen = 0, set(groups[:1])
+        for group in groups:
+            total += sizes[group]
+            if total > limit:
+                break
+            chosen.add(group)
+        return [document for document in part.documents if part.groups[document.id] in chosen]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,14 +125,19 @@ class QuestionFormat:
             prompt=self.prompt_template.replace("{question}", question.text),
             target=f" {answer}",
             references=question.references,
+            change=question.change,
+            earlier=question.earlier,
             document_ids=(question.document_id,),
         )
 
 
 def knowledge_stream(
-    corpus: QACorpus, selection: Selection, *, num_tasks: int, questions: QuestionFormat, provenance: Provenance
+    corpus: QACorpus, selection: Selection, *, num_tasks: int | None, questions: QuestionFormat, provenance: Provenance
 ) -> Stream:
-    """Return the stream of a divided corpus. Raises UserError where the streamed split cannot fill the tasks."""
+    """Return the stream of a divided corpus. Raises UserError where the streamed split cannot fill the tasks.
+
+    `num_tasks` of None makes a task of each edition.
+    """
     splits = {split: corpus.part(split) for split in selection.splits}
     chosen = {split: part.restricted_to(selection.documents_of(part), (split,)) for split, part in splits.items()}
     streamed = chosen[selection.stream_split]
@@ -124,7 +146,8 @@ def knowledge_stream(
         document_id: [questions.example(question) for question in found[: selection.max_test_questions_per_document]]
         for document_id, found in streamed.questions_by_document().items()
     }
-    tasks, tests = _tasks(documents, evaluated, num_tasks)
+    divided = _by_edition(documents, streamed.editions) if num_tasks is None else _numbered(documents, num_tasks)
+    tasks, tests = _tasks(divided, evaluated)
     if not tests:
         raise UserError(
             f"data={provenance.name} has no question about a document of the {selection.stream_split} split, "
@@ -136,14 +159,27 @@ def knowledge_stream(
     return Stream(provenance.name, tasks, tests, episodes, provenance)
 
 
+def _numbered(documents: Sequence[Document], num_tasks: int) -> dict[str, Sequence[Document]]:
+    """Return consecutive batches by name."""
+    width = max(2, len(str(num_tasks - 1)))
+    return {f"batch_{index:0{width}d}": batch for index, batch in enumerate(batches(documents, num_tasks))}
+
+
+def _by_edition(documents: Sequence[Document], editions: Mapping[str, str]) -> dict[str, Sequence[Document]]:
+    """Return the documents of each edition, in the order of their names, which begin with a date."""
+    found: dict[str, list[Document]] = {}
+    for document in documents:
+        found.setdefault(editions[document.id], []).append(document)
+    return {name: found[name] for name in sorted(found)}
+
+
 def _tasks(
-    documents: Sequence[Document], evaluated: Mapping[str, Sequence[Example]], num_tasks: int
+    divided: Mapping[str, Sequence[Document]], evaluated: Mapping[str, Sequence[Example]]
 ) -> tuple[list[Task], list[TestSet]]:
     """Return the batches as tasks, and the questions about each batch that has any as its test set."""
     tasks: list[Task] = []
     tests: list[TestSet] = []
-    for index, batch in enumerate(batches(documents, num_tasks)):
-        name = f"batch_{index:0{max(2, len(str(num_tasks - 1)))}d}"
+    for index, (name, batch) in enumerate(divided.items()):
         tasks.append(Task(name, index, [document.as_example() for document in batch], documents=tuple(batch)))
         examples = [example for document in batch for example in evaluated[document.id]]
         if examples:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.core.stream import Document
+from cmt_cli.core.stream import Change, Document
 from cmt_cli.data.files.origin import Shares
 from cmt_cli.data.files.problems import Problem, Record
 
@@ -21,19 +21,25 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about one document; `references` are all accepted answers, in the order of the file."""
+    """A question about one document; `references` are all accepted answers, in the order of the file.
+
+    Of a fact that editions state again, `change` tells what became of it and `earlier` its former answers.
+    """
 
     id: str
     text: str
     references: tuple[str, ...]
     document_id: str
+    change: Change = ""
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Documents and questions that belong to one split, or are to be divided between several.
 
-    `groups` names for each document id what a division must keep together (a SQuAD article).
+    `groups` names for each document id what a division must keep together (a SQuAD article). `editions` names the task
+    that a document belongs to where the data themselves come in editions; then a limit takes whole groups.
     """
 
     splits: tuple[str, ...]
@@ -41,6 +47,7 @@ class Part:
     questions: tuple[Question, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
     num_duplicates: int = 0
+    editions: Mapping[str, str] = field(default_factory=dict)
 
     def questions_by_document(self) -> dict[str, list[Question]]:
         """Return every document's questions, also where there are none."""
@@ -54,7 +61,7 @@ class Part:
         kept = tuple(documents)
         ids = {document.id for document in kept}
         questions = tuple(question for question in self.questions if question.document_id in ids)
-        return Part(splits, kept, questions, self.groups, self.num_duplicates)
+        return Part(splits, kept, questions, self.groups, self.num_duplicates, self.editions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +112,9 @@ class PartBuilder:
         self._questions: list[Question] = []
         self._groups: dict[str, str] = {}
         self._merged: dict[str, str] = {}
+        self._editions: dict[str, str] = {}
 
-    def add_document(self, record: Record, document: Document, group: str) -> str | None:
+    def add_document(self, record: Record, document: Document, group: str, edition: str = "") -> str | None:
         """Add a document unless its text is known; return the id under which it is kept, None after a problem."""
         if self._ids.documents.setdefault(document.id, document.text) != document.text:
             self.problems.append(record.problem(f"the document id '{document.id}' occurs twice, with different texts"))
@@ -114,6 +122,8 @@ class PartBuilder:
         kept = self._documents.setdefault(document.text, document)
         if kept is document:
             self._groups[document.id] = group
+            if edition:
+                self._editions[document.id] = edition
         elif kept.id != document.id:
             self._merged[document.id] = kept.id
         return kept.id
@@ -134,7 +144,7 @@ class PartBuilder:
     def build(self) -> Part:
         """Return what was collected."""
         documents = tuple(self._documents.values())
-        return Part(self.splits, documents, tuple(self._questions), self._groups, len(self._merged))
+        return Part(self.splits, documents, tuple(self._questions), self._groups, len(self._merged), self._editions)
 
 
 @dataclass(slots=True)
