@@ -38,7 +38,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return f"{place}: {self.message}"
+        # A value of the file that is quoted may hold line breaks; an error is one paragraph.
+        return f"{place}: {self.message}".replace("\r", "\\r").replace("\n", "\\n")
 
 
 class ProblemError(UserError):

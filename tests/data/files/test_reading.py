@@ -206,3 +206,8 @@ def test_arbitrary_unicode_rows_come_back_as_they_were_written(
     rows, problems = jsonl_rows(lines, folder)
     assert problems == []
     assert [(row.values["a"], row.values["b"]) for row in rows] == values
+
+
+def test_a_quoted_line_break_breaks_no_message(tmp_path: Path) -> None:
+    problem = Problem(tmp_path / "rows.json", 1, "the label 'a\nb\r\n' is none of a, b")
+    assert str(problem) == rf"{tmp_path / 'rows.json'}:1: the label 'a\nb\r\n' is none of a, b"
