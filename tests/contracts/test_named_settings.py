@@ -16,9 +16,9 @@ from cmt_cli.config import catalog, targets
 
 NAMED = re.compile(r"(?<![\w/.])data\.((?:[a-z_]+\.)*[a-z_]+)(?=[=\s,;:)'\"{]|\.(?:\s|$)|$)")
 NAMES = [option.name for option in catalog.options("data", [catalog.conf_dir()])]
-SHARED = {  # modules whose messages are those of many streams, by a setting that these have
-    "cmt_cli.data.knowledge.knowledge_stream": "selection",
-    "cmt_cli.data.labelled.labelled_stream": "limits",
+SHARED = {  # modules whose messages are those of many streams, by settings that these have
+    "cmt_cli.data.knowledge.knowledge_stream": {"selection", "num_tasks"},
+    "cmt_cli.data.labelled.labelled_stream": {"limits"},
 }
 
 
@@ -55,7 +55,7 @@ def named(module: str) -> set[str]:
 def test_settings_that_messages_name_are_those_of_the_stream(name: str) -> None:
     settings = settings_of(name)
     own = targets.resolve(settings.data["_target_"], settings.trusted).__module__
-    modules = [own, *(module for module, key in SHARED.items() if key in settings.data and module in sys.modules)]
+    modules = [own, *(module for module, keys in SHARED.items() if keys <= {*settings.data} and module in sys.modules)]
     assert {(m, key) for m in modules for key in named(m) if not has(settings.data, key)} == set()
 
 

@@ -78,7 +78,7 @@ def _records(scores: list[TestScore]) -> list[dict[str, Any]]:
     return [record for score in scores for record in score.predictions]
 
 
-def test_a_false_update_spoils_what_was_right_before_the_edition() -> None:
+def test_a_false_update_spoils_what_was_right_before() -> None:
     # Right in row 1, before the second task: c and d. Row 2 spoils d; e was wrong before, f is no unchanged fact.
     *_, row_1, row_2 = rows({}, {}, {"d?": "8", "e?": "3", "f?": "5"})
     assert row_1[1].scores["false_update_rate"] is None

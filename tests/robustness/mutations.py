@@ -250,9 +250,9 @@ def _stream(name: str) -> Reader:
     node = found.data["generated"]
     few = {key: min(value, 4) for key, value in node.items() if key.startswith("num_") and isinstance(value, int)}
     generator = targets.instantiate({**node, **few})
-    corpus = generator.corpus() if hasattr(generator, "corpus") else generator.articles()
+    made = next(getattr(generator, what) for what in ("corpus", "articles", "countries") if hasattr(generator, what))
     with tempfile.TemporaryDirectory() as folder:
-        layout.write(Path(folder), corpus)
+        layout.write(Path(folder), made())
         files = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
     return Reader(
         name,

@@ -38,6 +38,14 @@ def sending(number: int) -> Callable[..., None]:
     return send
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Take SIGINT as a command in a terminal does: a shell starts commands in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stop_while_the_stream_is_built_starts_nothing(
     number: int, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -80,7 +88,7 @@ def test_a_run_sees_the_stop_that_a_library_swallowed() -> None:
         assert not signals.requested
 
 
-def test_an_error_that_a_library_made_of_a_stop_is_a_stop() -> None:
+def test_a_librarys_error_after_a_signal_is_a_stop() -> None:
     with pytest.raises(StoppedAtOnce) as stopped, StopAtOnce(), stop_means("Do this."):
         try:
             os.kill(os.getpid(), signal.SIGINT)

@@ -112,7 +112,8 @@ def test_messages_fit_80_columns_or_are_whole_in_pipes(
     cmt(*arguments)
     narrow = capsys.readouterr()
     lines = (narrow.out + narrow.err).splitlines()
-    assert [line for line in lines if len(line) > 80 and len(line.split()) > 1] == []
+    long = [line.strip() for line in lines if len(line) > 80 and len(line.split()) > 1]
+    assert [line for line in long if not (line.startswith("`") and line.rstrip(".,;").endswith("`"))] == []  # commands
     monkeypatch.delenv("COLUMNS")
     cmt(*arguments)
     whole = capsys.readouterr()

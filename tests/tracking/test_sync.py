@@ -234,7 +234,7 @@ def test_a_cut_upload_goes_on_where_the_server_is(tmp_path: Path, account: Recei
 
 
 @pytest.mark.parametrize("damage", ["link", "pipe", "folder", "bytes"])
-def test_a_folder_that_cannot_be_read_leaves_the_others_alone(damage: str, tmp_path: Path, account: Received) -> None:
+def test_an_unreadable_folder_leaves_the_others_alone(damage: str, tmp_path: Path, account: Received) -> None:
     run_toy(tmp_path / "whole", loggers=[logger("offline")])
     wandb.teardown()
     broken = write_run(tmp_path / "broken", "toy")

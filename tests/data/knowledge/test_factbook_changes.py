@@ -81,7 +81,7 @@ def test_a_fact_is_new_unchanged_changed_and_gone() -> None:
     assert tally == {"no change: other wording around it": 1, "changed facts": 1, "equal strings": 1}
 
 
-def test_an_edition_that_does_not_state_a_fact_changes_nothing() -> None:
+def test_an_edition_without_a_fact_changes_nothing() -> None:
     found, _ = histories(None, "Ann ROE", None, "the people rule", "Ann ROE", "Bo LEE")
     assert [None if fact is None else fact.change for fact in found] == [
         None,
@@ -93,7 +93,7 @@ def test_an_edition_that_does_not_state_a_fact_changes_nothing() -> None:
     ]
 
 
-def test_an_answer_that_is_right_again_is_no_earlier_one() -> None:
+def test_an_answer_right_again_is_no_earlier_one() -> None:
     found, _ = histories("Ann ROE", "Bo LEE", "Ann ROE")
     assert found[2] == Asked(("Ann ROE",), "changed", ("Bo LEE",))
 
