@@ -26,7 +26,8 @@ from cmt_cli.tracking.history import EVENTS
 _DESCRIPTION = "run.json"  # written by mirror.py, which imports the client
 _CONNECT_SECONDS = 10.0
 _START_SECONDS = 10.0  # of Python and the client, besides an upload
-_OF_A_RUN = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID")  # would choose another run to be sent
+# They would choose another run to be sent, or the client's service of a process that still holds this one.
+_OF_A_RUN = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SERVICE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,12 @@ def run_killed(folder: Path, mode: str, *, num_kills: int, seed: int, longest_se
     # So that the run is longer than what the killed starts make of it.
     seconds_per_step = 0.03 * num_kills * longest_seconds
     command = [sys.executable, "-m", "tests.tracking.killed_run", str(folder), mode, str(seconds_per_step)]
+    # Not the service of this process, which would take a killed run for one that is still open.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     while True:
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         num_events = _num_events(folder)
         while process.poll() is None and _num_events(folder) == num_events:
             time.sleep(0.01)
