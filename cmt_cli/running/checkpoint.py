@@ -74,7 +74,12 @@ class Slot:
             if self._latest() <= latest:
                 shutil.rmtree(target, ignore_errors=True)  # on a full disk it may hold the room that is needed
             raise
-        self._remove(self._numbers()[:-_NUM_KEPT])
+        self.forget_old()
+
+    def forget_old(self) -> None:
+        """Remove what a process that died or met a full disk may have left: all but the newest whole checkpoints."""
+        numbers, latest = self._numbers(), self._latest()
+        self._remove([n for n in numbers if n > latest] + [n for n in numbers if n <= latest][:-_NUM_KEPT])
 
     def load(self, tag: str | None = None) -> Checkpoint | None:
         """Return the newest whole checkpoint (saved under `tag`, if given), or None where there is none.

@@ -132,6 +132,7 @@ class Session:
         self._is_restored = learned is not None
         result = self.write("running")
         if self.processes.rank == 0:
+            self.store.state.forget_old()
             for row in sorted({*self.store.cells()} - rows_told(self.store.folder)):  # killed before it was told
                 self._tell_row(row, result)
         return learned

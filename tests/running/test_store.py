@@ -76,6 +76,16 @@ def test_two_checkpoints_are_kept_and_a_tag_chooses(tmp_path: Path) -> None:
     assert slot.load() is None
 
 
+def test_what_a_process_left_is_forgotten(tmp_path: Path) -> None:
+    slot = Slot(tmp_path)
+    for step in (1, 2, 3):
+        slot.save({"step": step}, tag="fit")
+    for leftover in ("1", "4"):  # an old one that could not be removed, and one that was never finished
+        (tmp_path / leftover).mkdir()
+    slot.forget_old()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["2", "3"]
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove tensors", "remove json", "empty json"])
 def test_a_damaged_checkpoint_is_noticed(tmp_path: Path, damage: str) -> None:
     slot = Slot(tmp_path)
