@@ -1,5 +1,34 @@
-"""`python -m cmt_cli`, the same as the command `cmt`."""
+"""The command `cmt`, also as `python -m cmt_cli`: a signal while the command line itself is imported is a stop, too."""
 
-from cmt_cli.commands.app import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+from types import FrameType
+
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+def main() -> None:
+    """Run the command line and exit; the console script."""
+    before = {number: signal.getsignal(number) for number in _STOP}
+    for number, handler in before.items():
+        if handler in _DEFAULTS:  # ignored ones stay so, as SIGHUP under nohup
+            signal.signal(number, _leave)
+    from cmt_cli.commands import app
+
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    app.main()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    text = f"Stopped by {signal.Signals(number).name}. Nothing was started: repeat the command.\n"
+    os.write(2, text.encode())  # a stream may be in the middle of a write
+    # SystemExit is no Exception, which a library could take for an error of its own import.
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -36,6 +37,9 @@ def sending(number: int) -> Callable[..., None]:
         signal.raise_signal(number)
 
     return send
+
+
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +161,24 @@ def test_a_second_stop_does_not_cut_the_record_off(tmp_path: Path, monkeypatch: 
         run_toy(tmp_path, trainer=ToyTrainer(on_step=stop))
     result = read_result(tmp_path)
     assert result is not None and result.status == "interrupted"
+
+
+IMPORT = """
+import builtins, signal
+from cmt_cli import __main__
+real = builtins.__import__
+def importing(name, *rest):
+    if name == "cmt_cli.commands":
+        signal.raise_signal({number})
+    return real(name, *rest)
+builtins.__import__ = importing
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_cmt_is_imported_stops_it(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", IMPORT.format(number=int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
+    assert done.returncode == 128 + number
+    assert done.stderr == f"Stopped by {number.name}. Nothing was started: repeat the command.\n"
