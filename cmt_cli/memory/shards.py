@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmt_cli.core.atomic import sync
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, counted
 
 SHARD_BYTES = 256 * 2**20
 MAX_SHARD_ROWS = 65536
@@ -30,14 +30,35 @@ def _opened(path: Path, row_bytes: int) -> Bytes:
     """Return a file's rows, mapped into memory; raise UserError where it is no file of such rows."""
     try:
         rows: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
-        if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != row_bytes or not len(rows):
-            raise ValueError(f"it holds {rows.dtype} of the shape {rows.shape}")
+        _check(rows.shape, rows.dtype, row_bytes)
     except (ValueError, EOFError, SyntaxError) as error:
-        raise UserError(
-            f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, "
-            "or delete the whole folder and store the documents again."
-        ) from error
+        raise _damaged(path, row_bytes, error) from error
     return rows
+
+
+def _declared_rows(path: Path, row_bytes: int) -> int:
+    """Return how many rows a file's header declares, whether it is whole or not; raise UserError as `_opened` does."""
+    try:
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("it is of another format version")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        _check(shape, dtype, row_bytes)
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise _damaged(path, row_bytes, error) from error
+    return int(shape[0])
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], row_bytes: int) -> None:
+    if dtype != np.uint8 or len(shape) != 2 or shape[1] != row_bytes or not shape[0]:
+        raise ValueError(f"it holds {dtype} of the shape {shape}")
+
+
+def _damaged(path: Path, row_bytes: int, error: Exception) -> UserError:
+    return UserError(
+        f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, or "
+        "delete the whole folder and store the documents again."
+    )
 
 
 class ShardedRows:
@@ -53,7 +74,7 @@ class ShardedRows:
         self._writer: tuple[int, BinaryIO] | None = None
         if folder is not None and self._path(0).exists():
             # the first file decides, so that a bank outlives a change of the constants above
-            self._shard_rows = _opened(self._path(0), row_bytes).shape[0]
+            self._shard_rows = _declared_rows(self._path(0), row_bytes)
 
     def write(self, start: int, rows: Bytes) -> None:
         """Write rows `[n, row_bytes]` at the numbers from `start` on."""
@@ -85,9 +106,13 @@ class ShardedRows:
             os.fsync(self._writer[1].fileno())
 
     def discard_from(self, num_rows: int) -> None:
-        """Set all rows from number `num_rows` on to zeros, whatever an interrupted process left in them."""
+        """Set all rows from number `num_rows` on to zeros, whatever an interrupted process left in them.
+
+        Raises UserError where a file ends before the rows that are kept.
+        """
         self.close()
         kept_shards, rest = divmod(num_rows, self._shard_rows)
+        self._refuse_cut(kept_shards, rest)
         if self._folder is None:
             self._maps = OrderedDict((i, rows) for i, rows in self._maps.items() if i <= kept_shards)
             if kept_shards in self._maps:
@@ -104,6 +129,16 @@ class ShardedRows:
                 self._path(shard).unlink()
             shard += 1
         sync(self._folder)
+
+    def _refuse_cut(self, kept_shards: int, rest: int) -> None:
+        """Raise UserError where a file lacks rows: what is missing would read as zeros."""
+        for shard in range(kept_shards + 1) if self._folder is not None else ():
+            num_kept, path = rest if shard == kept_shards else self._shard_rows, self._path(shard)
+            if num_kept and path.exists() and path.stat().st_size < self._header_bytes() + num_kept * self.row_bytes:
+                raise UserError(
+                    f"'{path}' ends before the last of its {counted(num_kept, 'row')}: it is cut off. Put it back, or "
+                    "delete the whole folder and store the documents again."
+                )
 
     def close(self) -> None:
         """Sync and close the file being written."""

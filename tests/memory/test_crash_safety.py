@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.memory.shards import ShardedRows
 from tests.memory import killed_writer
 from tests.memory.killed_writer import open_bank, record
 
@@ -73,3 +74,16 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         second.append(record(1))
     first.close()
     assert open_bank(tmp_path).memories(torch.tensor([0])).unique().tolist() == [1.0]
+
+
+def test_rows_that_a_file_lacks_are_told(tmp_path: Path) -> None:
+    rows = ShardedRows("keys", 4, tmp_path)
+    rows.write(0, np.arange(40, dtype=np.uint8).reshape(10, 4))
+    rows.close()
+    path = tmp_path / "keys_00000.npy"
+    size = path.stat().st_size - 4 * len(np.load(path))  # of the header
+    os.truncate(path, size + 10 * 4)  # as a crash leaves it between cutting and extending
+    ShardedRows("keys", 4, tmp_path).discard_from(10)
+    os.truncate(path, size + 10 * 4 - 1)
+    with pytest.raises(UserError, match="ends before the last of its 10 rows"):
+        ShardedRows("keys", 4, tmp_path).discard_from(10)
