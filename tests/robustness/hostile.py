@@ -19,7 +19,7 @@ from tests.command_line import SMALL
 from tests.robustness.folders import FOREIGN, PLACES, edited, lead_out, put, unfinished
 from tests.robustness.forking import Forks
 
-SECONDS = 20.0  # a command on a run of seconds that takes longer hangs
+SECONDS = 60.0  # a command on a run of seconds that takes longer hangs
 _ESCAPE = "\x1b]0;title\x07\x1b[31mred\x9b2J\u202egnirts"
 _MARKUP = "<script>document.title='executed'</script>'\" onload=executed \\input{x} %_#$"
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
