@@ -13,6 +13,7 @@ on one of them is agreed on by all, and the gradient is the whole batch's on eac
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from cmt_cli.core.device_memory import free_memory, is_out_of_memory
-from cmt_cli.core.exceptions import Interrupted, NonFiniteLoss, UserError, counted
+from cmt_cli.core.exceptions import CmtWarning, Interrupted, NonFiniteLoss, UserError, counted
 from cmt_cli.core.layer_checkpoints import decoder_blocks
 from cmt_cli.core.learner import Learner
 from cmt_cli.core.method import Method
@@ -239,6 +240,12 @@ class GradientLoop:
                 "bit, take a smaller model or use a larger device."
             )
         self._micro_batch_size //= 2
+        warnings.warn(
+            f"Memory ran out in step {self._step + 1}: from here on a batch is read in parts of "
+            f"{self._micro_batch_size}, which changes numbers by rounding alone.",
+            CmtWarning,
+            stacklevel=2,
+        )
 
     def _learning_rate(self) -> float:
         budget = self._budget
