@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.core.mixed_precision import num_parameters
+from cmt_cli.core.mixed_precision import name_of, num_parameters
 from cmt_cli.methods.amortized.episodic_objective import EpisodicObjective
 
 
@@ -147,7 +147,7 @@ def main() -> None:
         "machine": facts,
         "settings": settings,
         "parameters": num_parameters(learner.model),
-        "dtype": str(learner.dtype).removeprefix("torch."),
+        "dtype": name_of(learner.dtype),
         "batch_size": given.batch_size,
         "difference": max(float((one - other).abs().max()) for one, other in zip(kept, again, strict=True)),
         "rows": measure(step, given.rounds),

@@ -17,8 +17,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import torch
 
 from cmt_cli.core.learner import Learner
-from cmt_cli.models import huggingface
-from tests.models.checkpoints import FAMILIES, POSITIONS, save_checkpoint
+from tests.models.checkpoints import FAMILIES, POSITIONS, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,17 +67,7 @@ def make_learner(checkpoints: dict[str, Path]) -> Callable[[str], Learner]:
 
 
 def load_cpu(folder: Path) -> Learner:
-    return huggingface.load(
-        name_or_path=str(folder),
-        revision="main",
-        dtype="fp32",
-        quantization=None,
-        attention="sdpa",
-        device="cpu",
-        max_tokens=POSITIONS,
-        trust_remote_code=False,
-        embedded=False,
-    )
+    return load_checkpoint(folder, dtype="fp32", max_tokens=POSITIONS)
 
 
 @pytest.fixture(params=list(FAMILIES))

@@ -175,8 +175,17 @@ UNUSED_DAYS = 30  # a folder that is made again costs minutes; one that is never
 
 @contextmanager
 def folder_beside(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write the files of `folder` into; it lies beside it and is gone in the end."""
+    """Give an empty folder to write the files of `folder` into; it lies beside it and is gone in the end.
+
+    What processes that are gone have left there is removed: `folder` lies in a cache.
+    """
     remove_leftovers(folder.parent)
+    with _empty_folder(folder) as inner:
+        yield inner
+
+
+@contextmanager
+def _empty_folder(folder: Path) -> Iterator[Path]:
     prefix = f".writing-{owner()}-"
     made = tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, ignore_cleanup_errors=True)
     with writing(folder), made as name:
@@ -195,9 +204,7 @@ def published(folder: Path) -> Iterator[Path]:
     forget_unused(folder.parent)
     with folder_beside(folder) as inner:
         yield inner
-        for file in inner.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+        _sync_below(inner)
         try:
             os.replace(inner, folder)
         except OSError:
@@ -209,17 +216,20 @@ def published(folder: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to write into and move it to `folder`, which is absent or empty, in the end: whole or not at all.
 
-    Raises OSError where something has come into `folder` meanwhile.
+    Nothing else beside it is touched: the place is the user's. Raises OSError where something has come into `folder`
+    meanwhile.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
-        inner = Path(temporary) / "files"
-        inner.mkdir()
+    with _empty_folder(folder) as inner:
         yield inner
-        for path in sorted(inner.rglob("*"), reverse=True):
-            sync(path)
+        _sync_below(inner)
         os.replace(inner, folder)
     sync(folder.parent)
+
+
+def _sync_below(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
 
 
 def note_use(folder: Path) -> None:

@@ -43,6 +43,11 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """Return a number format as records name it, e.g. "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
 class MixedPrecision:
     """The number format of forward passes over float32 weights; a learner and its copies share one."""
 

@@ -111,8 +111,10 @@ def _use(origin: Origin, adapted: AdaptedModel, library: str) -> Iterator[str]:
         yield f"from transformers import {name}, AutoTokenizer"
     yield ""
     yield 'folder = "."  # of this file'
+    from cmt_cli.core.mixed_precision import name_of
+
     # A merged model's configuration says what its weights are; a base model's may say another type than the run's.
-    dtype = f', dtype="{str(learner.dtype).removeprefix("torch.")}"' if library == "peft" else ""
+    dtype = f', dtype="{name_of(learner.dtype)}"' if library == "peft" else ""
     yield f"model = {name}.from_pretrained(folder{dtype})"
     yield "tokenizer = AutoTokenizer.from_pretrained(folder)"
     form = _form_of_prompts(origin, adapted)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,24 +30,19 @@ Rows = NDArray[np.int64]
 
 def _opened(path: Path, row_bytes: int) -> Bytes:
     """Return a file's rows, mapped into memory; raise UserError where it is no file of such rows."""
-    try:
+    with _understood(path, row_bytes):
         rows: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
         _check(rows.shape, rows.dtype, row_bytes)
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise _damaged(path, row_bytes, error) from error
     return rows
 
 
 def _declared_rows(path: Path, row_bytes: int) -> int:
     """Return how many rows a file's header declares, whether it is whole or not; raise UserError as `_opened` does."""
-    try:
-        with path.open("rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("it is of another format version")
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    with _understood(path, row_bytes), path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it is of another format version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         _check(shape, dtype, row_bytes)
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise _damaged(path, row_bytes, error) from error
     return int(shape[0])
 
 
@@ -54,11 +51,15 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], row_bytes: int) -> None
         raise ValueError(f"it holds {dtype} of the shape {shape}")
 
 
-def _damaged(path: Path, row_bytes: int, error: Exception) -> UserError:
-    return UserError(
-        f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, or "
-        "delete the whole folder and store the documents again."
-    )
+@contextmanager
+def _understood(path: Path, row_bytes: int) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, EOFError, SyntaxError) as error:
+        raise UserError(
+            f"'{path}' holds no rows of a memory bank of {row_bytes} bytes ({error}). It is damaged: put it back, "
+            "or delete the whole folder and store the documents again."
+        ) from error
 
 
 class ShardedRows:

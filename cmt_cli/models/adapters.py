@@ -8,7 +8,6 @@ where W was loaded in half precision, since rounding would lose a part of what t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.stored_rows import file_sha256
 from cmt_cli.data.files.regular_files import refuse_special
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -60,8 +60,7 @@ def with_adapter(model: nn.Module, revision: str, given: str | None) -> str:
     if given is None:
         return revision
     merge_adapter(model, given)
-    digest = hashlib.sha256((Path(given).expanduser() / WEIGHTS).read_bytes()).hexdigest()
-    return f"{revision} with the adapter {digest[:12]}"
+    return f"{revision} with the adapter {file_sha256(Path(given).expanduser() / WEIGHTS)[:12]}"
 
 
 def merge_adapter(model: nn.Module, given: str) -> None:

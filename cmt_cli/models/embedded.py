@@ -6,13 +6,12 @@ It was trained to read (a document and a question in, the answer out) on the gen
 
 from __future__ import annotations
 
-import hashlib
-
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.learner import Learner
+from cmt_cli.core.stored_rows import file_sha256
 from cmt_cli.models.adapters import with_adapter
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
@@ -60,7 +59,7 @@ def load(
         model.to(where),
         tokenizer,
         name="tiny",
-        revision=with_adapter(model, hashlib.sha256(weights.read_bytes()).hexdigest()[:12], adapter),
+        revision=with_adapter(model, file_sha256(weights)[:12], adapter),
         max_tokens=positions,
         prompt_format=written_as,
     )

@@ -66,9 +66,11 @@ def read_header(file: Path) -> Header:
     return Header(architecture, counts.most_common(1)[0][0] if counts else "F32", counts.total())
 
 
-def load_gguf(file: Path, dtype: torch.dtype, *, attention: str = "sdpa") -> tuple[Any, Any]:
-    """Return the model and the tokenizer of a GGUF file; raise UserError for an architecture that is not known."""
-    header = read_header(file)
+def load_gguf(file: Path, header: Header, dtype: torch.dtype, *, attention: str = "sdpa") -> tuple[Any, Any]:
+    """Return the model and the tokenizer of a GGUF file whose header was read.
+
+    Raises UserError for an architecture that is not known, and for a file that lacks weights of its own.
+    """
     # Without `trust_remote_code` transformers would ask whether to execute code that lies beside the file.
     where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:

@@ -133,7 +133,7 @@ def _from_file(file: Path, form: _Form) -> tuple[Any, Any, Origin]:
         )
     header = read_header(file)
     dtype = resolve_dtype(form.dtype, form.device, header.num_parameters)
-    model, tokenizer = load_gguf(file, dtype, attention=form.attention)
+    model, tokenizer = load_gguf(file, header, dtype, attention=form.attention)
     _check_tokenizer(tokenizer, str(file), model.config.get_text_config().vocab_size)
     return model.to(form.device), tokenizer, Origin(file.name, header.note)
 
@@ -168,9 +168,7 @@ def estimate_bytes(name_or_path: str, dtype: str, quantization: str | None, *, r
     if folder is None:
         return None
     config = _config(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    model.tie_weights()
+    model = _without_weights(config)
     total = num_parameters(model)
     size = resolve_dtype(dtype, resolve_device("auto"), total).itemsize
     packed = 0
@@ -242,15 +240,20 @@ def _count_parameters(name: str, config: Any, attention: str) -> int:
     if type(config) not in AutoModelForCausalLM._model_mapping:
         return 0  # the model's own code, which is loaded with it
     try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        return num_parameters(_without_weights(config, attn_implementation=attention))
     except (ValueError, ImportError) as error:
         raise UserError(
             f"'{name}', a model of type '{config.model_type}', cannot have model.attention={attention} here ({error}). "
             "Set model.attention=eager, which every model has."
         ) from error
+
+
+def _without_weights(config: Any, **settings: Any) -> Any:
+    """Return a model whose parameters have shapes and no values."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, **settings)
     model.tie_weights()
-    return num_parameters(model)
+    return model
 
 
 def _check_length(name: str, config: Any, max_tokens: int) -> None:

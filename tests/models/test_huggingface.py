@@ -15,27 +15,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cmt_cli.core.decoding import Decoding
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.learner import Learner
 from cmt_cli.core.stream import Prompt
 from cmt_cli.models import huggingface, model_files
+from tests.models.checkpoints import load_checkpoint as load
 from tests.models.shapes import random_learner, shaped_config
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "model"
 GREEDY = Decoding(max_new_tokens=4, batch_size=2, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
-
-
-def load(folder: Path | str, **changes: Any) -> Learner:
-    settings: dict[str, Any] = {
-        "revision": "main",
-        "dtype": "auto",
-        "quantization": None,
-        "attention": "sdpa",
-        "device": "cpu",
-        "max_tokens": 64,
-        "trust_remote_code": False,
-        "embedded": False,
-    }
-    return huggingface.load(name_or_path=str(folder), **{**settings, **changes})
 
 
 @pytest.fixture

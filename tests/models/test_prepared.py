@@ -13,8 +13,8 @@ import pytest
 from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.models import model_files
 from cmt_cli.models.prepared import Source, Wheel, origin_of, prepare
+from tests.models.checkpoints import load_checkpoint as load
 from tests.models.gguf_files import write_gguf
-from tests.models.test_gguf import load
 
 FILE = "carrier/small.gguf"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.command_line import SMALL, cmt
@@ -61,6 +63,16 @@ def finished(*overrides: str) -> Path:
     assert cmt("run", *SMALL, *(overrides or ("method=bm25",))) == 0
     (record,) = set(Path("runs").glob("*/result.json")) - before
     return record.parent
+
+
+@contextmanager
+def made_in(place: Path, *overrides: str) -> Iterator[Path]:
+    """Make a run of seconds in a folder of its own, for a fixture that tests take copies of; give the run's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("CMT_CACHE", str(place / "cache"))
+        patch.setattr("sys.excepthook", None)
+        yield finished(*overrides).absolute()
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import read_result
 from tests.command_line import cmt
-from tests.robustness.folders import finished, unfinished
+from tests.robustness.folders import made_in, unfinished
 
 READERS = (
     ("show", "RUN"),
@@ -37,12 +37,8 @@ LARGE = ("config.yaml", "result.json", "scores.csv", "events.jsonl", "timings.js
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make one run for all tests, which take copies of it."""
-    place = tmp_path_factory.mktemp("original")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("CMT_CACHE", str(place / "cache"))
-        patch.setattr("sys.excepthook", None)
-        yield finished("method=bm25").absolute()
+    with made_in(tmp_path_factory.mktemp("original"), "method=bm25") as folder:
+        yield folder
 
 
 @pytest.fixture

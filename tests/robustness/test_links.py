@@ -15,7 +15,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.running.run_files import inside, refuse_links
 from cmt_cli.sweeps.folder import SweepFolder
 from tests.command_line import SMALL, cmt
-from tests.robustness.folders import PLACES, finished, lead_out, unfinished
+from tests.robustness.folders import PLACES, lead_out, made_in, unfinished
 
 RUN = ("method=bm25",)
 COMMANDS = {  # of a run's folder: those that write it, or load what it holds
@@ -29,12 +29,7 @@ COMMANDS = {  # of a run's folder: those that write it, or load what it holds
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make one run for all tests, which take copies of it."""
-    place = tmp_path_factory.mktemp("original")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("CMT_CACHE", str(place / "cache"))
-        patch.setattr("sys.excepthook", None)
-        folder = finished(*RUN).absolute()
+    with made_in(tmp_path_factory.mktemp("original"), *RUN) as folder:
         (folder / "wandb" / "offline-run-1").mkdir(parents=True)
         (folder / "wandb" / "offline-run-1" / "run-1.wandb").write_text("stand-in")
         yield folder

@@ -10,19 +10,14 @@ import pytest
 
 from cmt_cli.tracking.sync import find_unsent, sync
 from tests.tracking.killed_run import expected_history, run_killed
-from tests.tracking.wandb_server import Received, wandb_server
+from tests.tracking.wandb_server import Received, logged_in
 
 NUM_KILLS = int(os.environ.get("CMT_TEST_KILLS", "2"))
 
 
 @pytest.fixture(autouse=True)
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Received]:
-    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    with wandb_server() as received:
-        monkeypatch.setenv("WANDB_BASE_URL", received.address)
-        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with logged_in(monkeypatch, tmp_path) as received:
         yield received
 
 

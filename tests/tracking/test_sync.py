@@ -20,17 +20,12 @@ from cmt_cli.tracking.parts import note_unsent
 from cmt_cli.tracking.sync import find_unsent, sync
 from tests.reporting.runs import write_run
 from tests.running.toy import ToyTrainer, run_toy
-from tests.tracking.wandb_server import Received, wandb_server
+from tests.tracking.wandb_server import Received, logged_in
 
 
 @pytest.fixture(autouse=True)
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Received]:
-    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    with wandb_server() as received:
-        monkeypatch.setenv("WANDB_BASE_URL", received.address)
-        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with logged_in(monkeypatch, tmp_path) as received:
         yield received
         wandb.teardown()
 

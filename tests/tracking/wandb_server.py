@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 @dataclass
@@ -143,3 +146,15 @@ def wandb_server() -> Iterator[Received]:
     finally:
         http.shutdown()
         http.server_close()
+
+
+@contextmanager
+def logged_in(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Received]:
+    """Start a server that the client takes for its own and has a key for; no login of the user counts."""
+    for name in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        patch.delenv(name, raising=False)
+    patch.setenv("NETRC", str(folder / "no-netrc"))
+    with wandb_server() as received:
+        patch.setenv("WANDB_BASE_URL", received.address)
+        patch.setenv("WANDB_API_KEY", "a" * 40)
+        yield received
