@@ -101,10 +101,9 @@ def table(found: Mapping[str, Part]) -> str:
     return "\n".join([*lines, *(f"| {part.name} | {part.tried:,} | {part.harmed:,} |" for part in found.values())])
 
 
-def _keep(found: Mapping[str, Part], seed: int) -> None:
+def _keep(found: Mapping[str, Part], *, commit: str | None, seed: int) -> None:
     """Write the record, beside what earlier calls found of other kinds, and the page's table."""
     known = json.loads(RESULTS.read_text())["parts"] if RESULTS.exists() else {}
-    commit = git_commit()
     known |= {kind: {**asdict(part), "commit": commit, "seed": seed} for kind, part in found.items()}
     ordered = {kind: known[kind] for kind in KINDS if kind in known}
     write_json(RESULTS, {"parts": ordered})
@@ -126,6 +125,7 @@ def main() -> None:
     given = parser.parse_args()
     numbers = Numbers(given.kills, given.mutations, given.faults, given.seed)
     harmed = False
+    commit = git_commit()  # before the first record is written, which changes the tree
     for kind in given.kinds or KINDS:
         with tempfile.TemporaryDirectory(prefix="cmt-robustness-") as place:
             part = None
@@ -134,7 +134,7 @@ def main() -> None:
                     print(f"\r{part.name}: {part.tried} tried, {part.harmed} harmed ", end="", file=sys.stderr)
         if part is None:
             parser.error(f"{kind} is none of {', '.join(KINDS)}")
-        _keep({kind: part}, given.seed)
+        _keep({kind: part}, commit=commit, seed=given.seed)
         print(f"\n{part.name}: {part.tried} tried, {part.harmed} harmed", *part.notes, sep="\n  ", flush=True)
         harmed = harmed or bool(part.harmed)
     sys.exit(harmed)
