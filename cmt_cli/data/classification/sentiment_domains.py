@@ -26,7 +26,7 @@ from pathlib import Path
 from cmt_cli.core.atomic import write_bytes
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files.archives import extract, folder_of_files
+from cmt_cli.data.files.archives import extract
 from cmt_cli.data.files.origin import Layout, Progress
 from cmt_cli.data.files.package_index import Release, source_archive_of
 from cmt_cli.data.files.problems import Problem
@@ -49,7 +49,8 @@ RATING = {"negative": -2.0, "positive": 2.0}  # that the stand-in's sentences ar
 RELEASE = Release(
     requirement="vaderSentiment==3.3.2", sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 )
-ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"  # in the source archive
+FOLDER = "hutto_ICWSM_2014"  # in the authors' archive
+ARCHIVE = f"additional_resources/{FOLDER}.tar.gz"  # in the folder of the source archive
 
 
 def sentiment_domains(
@@ -164,11 +165,11 @@ def fetch(path: Path, progress: Progress) -> bool:
         return False
     progress(f"downloading {RELEASE.requirement}", 0, 1)
     with tempfile.TemporaryDirectory() as made:
-        archive = _unpacked(source_archive_of(RELEASE, Path(made)), Path(made) / "release") / ARCHIVE
-        folder = _unpacked(archive, Path(made) / "files")
+        outer = _unpacked(source_archive_of(RELEASE, Path(made)), Path(made) / "release")
+        inner = _unpacked(outer / RELEASE.requirement.replace("==", "-") / ARCHIVE, Path(made) / "files")
         path.mkdir(parents=True, exist_ok=True)
         for name in missing:
-            write_bytes(path / name, (folder / name).read_bytes())
+            write_bytes(path / name, (inner / FOLDER / name).read_bytes())
     progress(f"downloading {RELEASE.requirement}", 1, 1)
     return True
 
@@ -178,7 +179,7 @@ def _unpacked(archive: Path, into: Path) -> Path:
         raise UserError(
             f"{RELEASE.requirement} could not be unpacked: {problems[0]}. Repeat, or set TMPDIR to a place with room."
         )
-    return folder_of_files(into)
+    return into
 
 
 LAYOUT: LabelledLayout = Layout(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.core.stored_rows import file_sha256
+from cmt_cli.data.files.reading import sha256_of
 
 _CONNECT_SECONDS = 15
 _DOWNLOAD_SECONDS = 3600
@@ -88,7 +88,7 @@ def _unavailable(release: Release, reason: str) -> UserError:
 
 def compare(file: Path, expected: str, what: str) -> None:
     """Raise UserError unless a file has the expected sha256; `what` begins the message."""
-    if (found := file_sha256(file)) != expected:
+    if (found := sha256_of(file)) != expected:
         raise UserError(
             f"{what} has the sha256 {found}, expected was {expected}: it was cut on the way, or the index holds "
             "another file under this name. Nothing of it was read. Try again, or another index (PIP_INDEX_URL)."
