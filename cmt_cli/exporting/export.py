@@ -52,7 +52,7 @@ def export(
     """
     if form is not None:
         one_of(form, FORMATS, "--format")
-    _check_target(target)
+    _check_target(target, run)
     refuse_links(run)
     result = read_result(run)
     if result is None:
@@ -85,7 +85,9 @@ def export(
     return Exported(target, form, origin.num_learned)
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, run: Path) -> None:
+    if target.resolve().is_relative_to(run.resolve()):
+        raise UserError(f"'{target}' lies in the run's own folder, which the run empties and fills. Name another one.")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UserError(f"'{target}' is a file or a link. Name a folder that is not there yet, or an empty one.")
     if target.is_dir() and any(target.iterdir()):

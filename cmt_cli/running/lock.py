@@ -60,6 +60,8 @@ class RunLock:
         """Take the lock, also over from a dead process; raise FolderInUseError where a live one holds it."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            if os.fstat(handle).st_nlink > 1:
+                raise UserError(f"'{self._path}' is a hard link: another file would be written with it. Remove it.")
             has_kernel_lock = _lock(handle)
             while not self._write_name(handle, self._dead_holder(has_kernel_lock), has_kernel_lock):
                 pass
