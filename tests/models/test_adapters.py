@@ -182,5 +182,5 @@ def test_what_is_not_finite_is_not_added(checkpoints: dict[str, Path], tmp_path:
     tensors = load_file(tmp_path / WEIGHTS)
     next(iter(tensors.values()))[0, 0] = float("nan")
     save_file(tensors, tmp_path / WEIGHTS)
-    with pytest.raises(UserError, match="is damaged: what it adds to .* is not finite"):
+    with pytest.raises(UserError, match=r"is damaged: what it adds to .* is not finite"):
         merge_adapter(tiny_llama.model, str(tmp_path))
