@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -12,6 +13,7 @@ _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 def main() -> None:
     """Run the command line and exit; the console script."""
+    _open_closed()
     before = {number: signal.getsignal(number) for number in _STOP}
     for number, handler in before.items():
         if handler in _DEFAULTS:  # ignored ones stay so, as SIGHUP under nohup
@@ -21,6 +23,17 @@ def main() -> None:
     for number, handler in before.items():
         signal.signal(number, handler)
     app.main()
+
+
+def _open_closed() -> None:
+    """Open to nowhere what the shell has closed (`cmt list >&-`), lest a file of ours takes its number and its text."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -98,6 +98,7 @@ def _launch(request: Request, folder: Path) -> None:
 
 
 def _print(found: SweepStatus, *, stderr: bool = False) -> None:
+    from cmt_cli.running.run_files import reading
     from cmt_cli.sweeps.status import DONE
     from cmt_cli.terminal.console import line, open_console
 
@@ -111,9 +112,12 @@ def _print(found: SweepStatus, *, stderr: bool = False) -> None:
     if len(shown) > _NUM_SHOWN:
         paragraph(console, "", f"... and {len(shown) - _NUM_SHOWN} more; --json lists all.")
     study = found.path / "study.json"
-    if study.exists() and "best_value" in (best := json.loads(study.read_text(encoding="utf-8"))):
-        found_best = " ".join(f"{key}={value}" for key, value in best["best_params"].items())
-        paragraph(console, "", f"Best {best['metric']} on validation {best['best_value']:.4f}: {found_best}")
+    if study.exists():
+        with reading(study, "Remove it: the study has what it tells, and `cmt sweep repeat` writes it again."):
+            best = dict(json.loads(study.read_text(encoding="utf-8")))
+            if "best_value" in best:
+                found_best = " ".join(f"{key}={value}" for key, value in dict(best["best_params"]).items())
+                paragraph(console, "", f"Best {best['metric']} on validation {best['best_value']:.4f}: {found_best}")
     if found.open and not found.is_launching:
         command = shlex.join(["cmt", "sweep", "repeat", str(found.path)])
         paragraph(console, "", f"Run the {counted(len(found.open), 'job')} not done: `{command}`")

@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from cmt_cli.config import catalog, compose
+from cmt_cli.config import catalog, compose, references
 from cmt_cli.core.exceptions import UserError, nearest
 
 OTHER_NAMES = {"label": "answer", "labels": "answer", "target": "answer"}  # what a key is called elsewhere
@@ -21,7 +21,13 @@ OTHER_NAMES = {"label": "answer", "labels": "answer", "target": "answer"}  # wha
 def explain(
     error: HydraException | OmegaConfBaseException, overrides: Sequence[str], dirs: Sequence[Path]
 ) -> UserError:
-    """Return the error that a user reads in place of Hydra's."""
+    """Return the error that a user reads in place of Hydra's; what a variable holds is no part of it."""
+    return UserError(references.hidden(str(_explained(error, overrides, dirs)), overrides))
+
+
+def _explained(
+    error: HydraException | OmegaConfBaseException, overrides: Sequence[str], dirs: Sequence[Path]
+) -> UserError:
     if isinstance(error, OverrideParseException):
         return UserError(
             f"'{error.override}' is not KEY=VALUE as Hydra reads it{_grammar_fault(error)}. "

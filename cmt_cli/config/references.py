@@ -23,6 +23,7 @@ from cmt_cli.core.exceptions import told as refused
 
 OWN = ("CMT_CACHE",)  # conf/ names it, and what it says is no secret
 _PREFIX = "${oc.env:"
+_SWEPT = r"$\{oc.env\:"  # as Hydra writes a value of a sweep into a job's overrides
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*([^\s,{}']+)\s*(?:,\s*(null|'(?:[^'\\]|\\.)*')\s*)?\}")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NAMES = re.compile(r"oc\.env:\s*([^\s,{}']+)")
@@ -63,6 +64,8 @@ def names(tree: Any) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def look(text: str, where: str) -> str:
+        if _SWEPT in text:
+            text = _ESCAPED.sub(r"\1", text)
         while _PREFIX in text:
             for name in _NAMES.findall(text):
                 found.setdefault(name, where)

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.core.exceptions import writing
+from cmt_cli.core.exceptions import UserError, writing
 
 _SILENT_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\.(?:.+\.tmp|(?:writing|unpacking)-.+|clock\..+|lock\.claim\..+)")
@@ -114,7 +114,12 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file's content atomically; the folder must exist. Where that fails, nothing is left beside it."""
+    """Replace a file's content atomically; the folder must exist. Where that fails, nothing is left beside it.
+
+    Raises UserError for a pipe, a socket or a device: a file in its place would take it from all others.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"'{path}' is a pipe, a socket or a device, which a file would replace. Name another place.")
     beside = temporary(path)
     try:
         with writing(path):

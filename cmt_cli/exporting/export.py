@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmt_cli.core.atomic import whole_folder, write_json, write_text
-from cmt_cli.core.exceptions import UserError
+from cmt_cli.core.exceptions import UserError, from_library
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.exporting.card import Origin, model_card
 from cmt_cli.running.job import load
@@ -52,12 +52,14 @@ def export(
     """
     if form is not None:
         one_of(form, FORMATS, "--format")
-    _check_target(target)
+    _check_target(target, run)
     refuse_links(run)
     result = read_result(run)
     if result is None:
         raise UserError(f"{run} holds no run: it has no result.json.")
     job = load(run, trust)
+    from safetensors import SafetensorError
+
     from cmt_cli.exporting.adapter import is_adapter
     from cmt_cli.exporting.check import drawn_rows, logits_of_folder, logits_of_run, refuse_difference
     from cmt_cli.exporting.merged import refuse_other_parts
@@ -74,7 +76,10 @@ def export(
     ids = drawn_rows(learner)
     expected, dtype = logits_of_run(learner, ids), learner.dtype
     with whole_folder(target) as folder:
-        _write(adapted, base, form, folder)
+        try:
+            _write(adapted, base, form, folder)
+        except SafetensorError as error:
+            raise from_library(error, target) from error
         write_json(folder / "cmt_export.json", origin.facts())
         write_text(folder / "README.md", model_card(origin, adapted))
         del adapted, learner  # there may be no room for the model twice
@@ -85,7 +90,9 @@ def export(
     return Exported(target, form, origin.num_learned)
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, run: Path) -> None:
+    if target.resolve().is_relative_to(run.resolve()):
+        raise UserError(f"'{target}' lies in the run's own folder, which the run empties and fills. Name another one.")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UserError(f"'{target}' is a file or a link. Name a folder that is not there yet, or an empty one.")
     if target.is_dir() and any(target.iterdir()):

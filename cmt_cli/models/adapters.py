@@ -91,6 +91,8 @@ def merge_adapter(model: nn.Module, given: str) -> None:
                     "model.quantization=null."
                 )
             update = scale_of(len(down)) * (up.float() @ down.float())
+            if not update.isfinite().all():
+                raise UserError(f"model.adapter={given} is damaged: what it adds to {path} is not finite.")
             update = update.T if _is_transposed(modules[path]) else update
             weight.data = weight.data.float() + update.to(weight.device)
 
@@ -106,7 +108,7 @@ def refuse_other_base(given: str, files: Mapping[str, str]) -> None:
     refuse_special(note)
     try:
         recorded = dict(json.loads(note.read_text(encoding="utf-8"))["base"]["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"'{note}' cannot be read ({error}): it was changed by hand. Export the run again.") from error
     before, now = weights_of(recorded), weights_of(files)
     if before and now and set(before.values()) != set(now.values()):
@@ -141,7 +143,7 @@ def _settings(file: Path, given: str) -> dict[str, Any]:
         kind = settings["peft_type"]
         if kind == "LORA":
             float(settings["lora_alpha"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"'{file}' is no configuration of a peft adapter ({type(error).__name__}: {error}).") from error
     if kind != "LORA":
         raise UserError(

@@ -41,6 +41,8 @@ def check_cache(model: Any) -> None:
         raise
     except FAILURES as error:
         raise _refusal(model, f"it stops with {type(error).__name__} ({error})") from error
+    if not expected.isfinite().all():
+        raise UserError("The model's logits are not finite: its weights are damaged. Get its files again.")
     for case, found in errors.items():
         if not found <= TOLERANCE.get(model.dtype, HALF_TOLERANCE):  # so that NaN is refused, too
             raise _refusal(

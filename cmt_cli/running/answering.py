@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from cmt_cli.data.labelled.templates import fields_in, filled
 from cmt_cli.running.inputs import data_changes, load_learner, refuse_other_inputs, tell_differences, tell_other_numbers
 from cmt_cli.running.job import Job
 from cmt_cli.running.ledger import learn_phase, num_learned
+from cmt_cli.running.run_files import inside
+
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 if TYPE_CHECKING:
     from cmt_cli.core.batch import Predictor
@@ -76,6 +80,7 @@ class AdaptedModel:
     decoding: Any
     template: Template
     task_index: int  # of the last task that was learned, -1 before the first
+    copy: tempfile.TemporaryDirectory[str] | None  # of the method's own files, which answers may read; goes with this
 
     @classmethod
     def of(cls, job: Job, folder: Path, *, task: int | None = None) -> AdaptedModel:
@@ -106,11 +111,12 @@ class AdaptedModel:
             refuse_other_inputs(record, folder, models=learner.files)
             tell_other_numbers(record, learner)
         # Loading rewinds the method's own files to the saved state, which a running run must not suffer.
-        with store, _files_to_rewind(store, phase) as files:
+        with _held(store, phase) as copy:
+            files = None if copy is None else Path(copy.name)
             last = restore(learner, method, episodes=stream.episodes, store=store, phase=phase, files=files)
             assert last is not None, "a state was there a moment ago, and the folder is locked"
         decoding = targets.instantiate(job.resolved["evaluator"]["decoding"], job.trusted)
-        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job), last)
+        return cls(learner, method, method.predictor(learner, last), stream, decoding, Template.of(job), last, copy)
 
     def answer(self, question: str, *, fields: Mapping[str, str] | None = None, task: str | None = None) -> Answer:
         """Return the answer to one question, put into the stream's prompt template with `fields`; see `Template`."""
@@ -156,10 +162,22 @@ def _older_phase(store: RunStore, task: int | None) -> str | None:
 
 
 @contextmanager
-def _files_to_rewind(store: RunStore, phase: str | None) -> Iterator[Path | None]:
-    """Give a copy of the method's own files where an older state is loaded, which would lose what came later."""
-    if phase is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(shutil.copytree(store.method_folder(empty=False), Path(temporary) / "memory"))
+def _held(store: RunStore, phase: str | None) -> Iterator[tempfile.TemporaryDirectory[str] | None]:
+    """Hold a run's folder, where it may be written; give a copy of the method's own files where they must stay.
+
+    They must in a folder that can only be read, and where an older state is loaded, which would lose what came later.
+    """
+    with ExitStack() as stack:
+        is_held = True
+        try:
+            stack.enter_context(store)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            is_held = False
+        copy = None
+        if phase is not None or not is_held:
+            copy = tempfile.TemporaryDirectory(prefix="cmt-memory-")
+            kept = inside(store.folder, "memory")
+            shutil.copytree(kept, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        yield copy

@@ -10,9 +10,9 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from cmt_cli.core.exceptions import CmtWarning, UserError
+from cmt_cli.core.exceptions import CmtWarning, UserError, told
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.stream_content import identified
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cmt_cli.core.process_group import ProcessGroup
     from cmt_cli.running.job import Job
 
+T = TypeVar("T")
 Digests = Mapping[str, str]  # sha256 by file
 _SHOWN = 8  # letters of a hash
 
@@ -142,6 +143,25 @@ def tell_other_numbers(previous: RunResult, learner: Learner) -> None:
             CmtWarning,
             stacklevel=2,
         )
+
+
+def on_each(processes: ProcessGroup, act: Callable[[], T]) -> T:
+    """Let each process of a run read its inputs; a collective call.
+
+    What one of them is refused is raised in all, since the others would wait for it.
+    """
+    refusal: UserError | OSError | None = None
+    try:
+        outcome = act()
+    except (UserError, OSError) as error:
+        refusal = error
+    found = processes.gather(None if refusal is None else told(refusal) or str(refusal))
+    if refusal is not None:
+        raise refusal
+    for rank, text in enumerate(found):
+        if text is not None:
+            raise UserError(f"Process {rank} of this run, counted from 0, cannot go on: {text}")
+    return outcome
 
 
 def refuse_unlike(processes: ProcessGroup, what: str, digest: object) -> None:

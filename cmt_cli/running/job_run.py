@@ -22,7 +22,7 @@ from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
-from cmt_cli.running.inputs import compare_inputs, load_learner, refuse_unlike
+from cmt_cli.running.inputs import compare_inputs, load_learner, on_each, refuse_unlike
 from cmt_cli.running.job import Job
 from cmt_cli.running.record import Measured, with_metrics
 from cmt_cli.running.run_files import read_result, refuse_links
@@ -95,7 +95,7 @@ def _stream(job: Job, processes: ProcessGroup) -> Stream:
         stream = job.stream()
 
     processes.run_on_rank_zero(build)
-    stream = job.stream() if stream is None else stream
+    stream = on_each(processes, lambda: job.stream() if stream is None else stream)
     refuse_unlike(processes, "data", stream.provenance.content)
     return stream
 
@@ -168,7 +168,7 @@ def _run_stream(
     keep_freed_memory()
     method: Method = job.build("method")
     refuse_misfit(method, stream)
-    refuse_absent_device(job)
+    on_each(processes, lambda: refuse_absent_device(job))
     if processes.is_sharded:
         from cmt_cli.distributed.sharding import refuse_unsharded
 
@@ -201,12 +201,13 @@ def _learner(job: Job, processes: ProcessGroup) -> Learner:
     """Load the model, or this process's part of it."""
     processes.run_on_rank_zero(job.model_files)  # hashes its files once, the other processes find them in the cache
     if not processes.is_sharded:
-        learner = load_learner(job, lambda: job.build("model"))
+        learner = on_each(processes, lambda: load_learner(job, lambda: job.build("model")))
     else:
         from cmt_cli.distributed.sharding import loading_settings, shard
 
         settings = job.resolved["model"]
-        learner = load_learner(job, lambda: targets.instantiate(loading_settings(settings), job.trusted))
+        own = partial(targets.instantiate, loading_settings(settings), job.trusted)
+        learner = on_each(processes, lambda: load_learner(job, own))
     learner.processes = processes
     refuse_unlike(processes, "model", learner.files)
     if processes.is_sharded:

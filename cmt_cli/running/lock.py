@@ -60,6 +60,8 @@ class RunLock:
         """Take the lock, also over from a dead process; raise FolderInUseError where a live one holds it."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            if os.fstat(handle).st_nlink > 1:
+                raise UserError(f"'{self._path}' is a hard link: another file would be written with it. Remove it.")
             has_kernel_lock = _lock(handle)
             while not self._write_name(handle, self._dead_holder(has_kernel_lock), has_kernel_lock):
                 pass
@@ -117,7 +119,9 @@ class RunLock:
         if holder.get("host") == socket.gethostname() and (has_kernel_lock or not is_alive(holder["pid"])):
             return holder
         last = self._path.stat().st_mtime_ns
-        while silent_seconds(self._path) < SILENT_SECONDS:
+        # A time to come, of a clock that was moved or of a copy, says nothing: then the next beats are waited for.
+        end = time.monotonic() + SILENT_SECONDS - max(0.0, silent_seconds(self._path))
+        while time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
             if self._path.stat().st_mtime_ns != last:
                 raise BlockingIOError
@@ -217,7 +221,7 @@ class Claim:
             return False
         try:
             # A process of this host cannot claim while this one has the kernel's lock: that claim is a dead one's.
-            if not is_here and silent_seconds(self._path) < _CLAIM_SECONDS:
+            if not is_here and abs(silent_seconds(self._path)) < _CLAIM_SECONDS:
                 return False
             aside = self._path.with_name(f"{self._path.name}.{self._me['token']}")
             os.rename(self._path, aside)  # one of several that take it away does, the others find it gone
@@ -235,7 +239,8 @@ class Claim:
 def silent_seconds(path: Path) -> float:
     """Return how long ago a file was written or touched, by the clock of the file server, which all hosts share.
 
-    Where the folder may not be written, this host's clock has to do.
+    It is below 0 where a clock was moved back, or another one was ahead. Where the folder may not be written, this
+    host's clock has to do.
     """
     probe = path.with_name(f".clock.{owner()}.{threading.get_ident()}")
     try:

@@ -14,6 +14,7 @@ holds it, a task is learned when the state after it is saved.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import warnings
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from cmt_cli.core.atomic import append_line, remove_leftovers, write_json, write_text
-from cmt_cli.core.exceptions import CmtWarning, UserError, counted
+from cmt_cli.core.atomic import append_line, remove_leftovers, temporary, write_json, write_text
+from cmt_cli.core.exceptions import CmtWarning, UserError, counted, writing
 from cmt_cli.core.objectives import State
 from cmt_cli.running.checkpoint import Checkpoint, DamagedCheckpointError, Slot
 from cmt_cli.running.identity import Identity
@@ -86,6 +87,7 @@ class RunStore:
                 text = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
                 write_text(self.folder / "config.yaml", text)
             remove_leftovers(self.folder, levels=_LEVELS, is_ours=True)
+            _own(self.folder / "events.jsonl", self.folder / "memory")
             self.num_events = _trim_events(self.folder / "events.jsonl")
         except BaseException:
             self._lock.release()  # __exit__ is not called when entering fails
@@ -232,6 +234,15 @@ class RunStore:
         record = {"time": round(time.time(), 3), "event": kind, **{k: _finite(v) for k, v in values.items()}}
         append_line(self.folder / "events.jsonl", json.dumps(record, ensure_ascii=False))
         self.num_events += 1
+
+
+def _own(*places: Path) -> None:
+    """Let files that are written in place, at places and below, be no hard links: `cp -l` may have made a backup."""
+    for path in (file for place in places for file in (place, *place.rglob("*"))):
+        if path.is_file() and path.stat().st_nlink > 1:
+            with writing(path):
+                shutil.copyfile(path, temporary(path))
+                os.replace(temporary(path), path)
 
 
 def _trim_events(path: Path) -> int:

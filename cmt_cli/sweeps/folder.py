@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from cmt_cli.config import references
 from cmt_cli.core.atomic import write_json
@@ -30,6 +30,7 @@ from cmt_cli.running import lock
 from cmt_cli.running.run_files import reading, refuse_links
 
 JOBS = "jobs"  # the folder of records; Hydra is told to use it as every job's output folder
+_STATUSES = ("queued", "running", "complete", "failed", "interrupted", "pruned")
 _SCHEDULER_IDS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
 _RANKS = ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID")
 
@@ -81,6 +82,9 @@ class JobRecord:
     value: float | None = None  # a trial's objective
 
 
+R = TypeVar("R", Plan, Trial, JobRecord)
+
+
 def job_key(overrides: Sequence[str]) -> str:
     """Return the name of a job's record. Overrides for Hydra itself do not count."""
     own = sorted(line for line in overrides if not is_for_hydra(line))
@@ -96,6 +100,17 @@ def _listed(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"a list is expected, not a {type(value).__name__}")
     return value
+
+
+def _checked(found: R) -> R:
+    """Return a plan, a record or a trial; raise TypeError for a value that its field does not take."""
+    for name, kind in get_type_hints(type(found)).items():
+        value = getattr(found, name)
+        if get_origin(kind) is not tuple and not isinstance(
+            value, kind | int if kind in (float, float | None) else kind
+        ):
+            raise TypeError(f"its {name} is a {type(value).__name__}")
+    return found
 
 
 class SweepFolder:
@@ -126,7 +141,7 @@ class SweepFolder:
             record["jobs"] = tuple(tuple(map(str, _listed(job))) for job in _listed(record["jobs"]))
             for name in ("overrides", "hydra"):
                 record[name] = tuple(map(str, _listed(record[name])))
-            return Plan(**record)
+            return _checked(Plan(**record))
 
     def add_jobs(self, jobs: Sequence[Sequence[str]]) -> None:
         """Note the jobs that a sampler has chosen; known ones are not repeated."""
@@ -155,10 +170,10 @@ class SweepFolder:
         with reading(path, "Remove it: then the job counts as one that was never begun; its run goes on where it was."):
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             record["overrides"] = tuple(map(str, _listed(record["overrides"])))
-            record["trial"] = Trial(**record["trial"]) if record["trial"] else None
-            if not isinstance(record["status"], str) or not isinstance(record["folder"], str | None):
-                raise TypeError("its status or its folder is no text")
-            return JobRecord(**record)
+            record["trial"] = _checked(Trial(**record["trial"])) if record["trial"] else None
+            if record["status"] not in _STATUSES:
+                raise ValueError(f"{record['status']!r} is no status")
+            return _checked(JobRecord(**record))
 
     def write(self, record: JobRecord) -> None:
         """Replace a job's record."""

@@ -127,7 +127,7 @@ def _has_result(record: JobRecord) -> bool:
 def _is_running(record: JobRecord, sweep: SweepFolder) -> bool:
     if record.host == socket.gethostname() and not is_alive(record.pid or 0):
         return False
-    return lock.silent_seconds(sweep.record_path(record.overrides)) < lock.SILENT_SECONDS
+    return abs(lock.silent_seconds(sweep.record_path(record.overrides))) < lock.SILENT_SECONDS
 
 
 def _is_launching(path: Path) -> bool:
@@ -136,7 +136,7 @@ def _is_launching(path: Path) -> bool:
         return False
     if holder.get("host") == socket.gethostname() and not is_alive(holder["pid"]):
         return False
-    return lock.silent_seconds(path / ".lock") < lock.SILENT_SECONDS
+    return abs(lock.silent_seconds(path / ".lock")) < lock.SILENT_SECONDS
 
 
 def live_jobs(job_ids: Sequence[str]) -> set[str] | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cmt_cli.core.atomic import forget_unused, note_use, published, read_sealed, write_sealed
+from cmt_cli.core.atomic import forget_unused, note_use, published, read_sealed, write_sealed, write_text
+from cmt_cli.core.exceptions import UserError
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -69,3 +70,12 @@ def test_every_flipped_bit_of_a_sealed_record_is_noticed(tmp_path: Path) -> None
                 assert read_sealed(tmp_path / "r.json") == record  # a blank for another
             except ValueError:
                 continue
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("pipe", "link"):
+        with pytest.raises(UserError, match="is a pipe, a socket or a device"):
+            write_text(tmp_path / name, "content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"] and (tmp_path / "pipe").is_fifo()

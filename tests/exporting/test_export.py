@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import cmt_cli
@@ -203,3 +204,25 @@ def test_a_run_without_a_state_or_record_is_told() -> None:
     Path("empty").mkdir()
     with pytest.raises(UserError, match=r"holds no run: it has no result\.json"):
         cmt_cli.export("empty", OUT)
+
+
+def test_a_place_in_the_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    run = made("method=finetune")
+    before = listing(run)
+    Path("other").symlink_to(run)
+    for place in (run / "out", Path("other") / "memory" / "out"):
+        assert cmt("export", str(run), str(place)) == 2
+        assert "lies in the run's own folder" in capsys.readouterr().err
+    assert listing(run) == before
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made("method=finetune")
+
+    def refuse(*arguments: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("cmt_cli.exporting.merged.write_model", refuse)
+    assert cmt("export", str(run), str(OUT)) == 2
+    assert "'out' could not be read or written: there is no space left" in capsys.readouterr().err
+    assert not OUT.exists()

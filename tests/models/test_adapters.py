@@ -165,3 +165,22 @@ def edit(folder: Path, **values: Any) -> None:
 def load_file_of(content: bytes, folder: Path) -> dict[str, torch.Tensor]:
     (folder / WEIGHTS).write_bytes(content)
     return load_file(folder / WEIGHTS)
+
+
+@pytest.mark.parametrize("content", ['{"peft_type": "LORA", "lora_alpha": 1' + "0" * 400 + "}", "[" * 100_000])
+def test_configurations_that_no_number_fits_are_told(
+    content: str, checkpoints: dict[str, Path], tmp_path: Path, tiny_llama: Learner
+) -> None:
+    saved_by_peft(checkpoints["llama"], tmp_path)
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(UserError, match="is no configuration of a peft adapter"):
+        merge_adapter(tiny_llama.model, str(tmp_path))
+
+
+def test_what_is_not_finite_is_not_added(checkpoints: dict[str, Path], tmp_path: Path, tiny_llama: Learner) -> None:
+    saved_by_peft(checkpoints["llama"], tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    save_file(tensors, tmp_path / WEIGHTS)
+    with pytest.raises(UserError, match=r"is damaged: what it adds to .* is not finite"):
+        merge_adapter(tiny_llama.model, str(tmp_path))

@@ -49,3 +49,10 @@ def test_recurrent_models_score_choices_alike_in_any_batch(kind: str) -> None:
     together = learner.loglikelihood([prompt for prompt, _ in pairs], [choice for _, choice in pairs])
     alone = [learner.loglikelihood([prompt], [choice])[0] for prompt, choice in pairs]
     assert together == pytest.approx(alone, abs=1e-3)
+
+
+def test_weights_that_are_not_finite_are_called_damaged() -> None:
+    model = random_learner(shaped_config("mistral")).model
+    torch.nn.init.constant_(model.get_input_embeddings().weight, float("nan"))
+    with pytest.raises(UserError, match="not finite: its weights are damaged"):
+        check_cache(model)

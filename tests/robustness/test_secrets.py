@@ -106,6 +106,13 @@ def test_errors_of_parts_show_references(tmp_path: Path, capsys: pytest.CaptureF
     assert VALUE not in error and "oc.env:PRIVATE" in error
 
 
+@pytest.mark.parametrize("words", [("method={}",), ("method=bm25", "data={}"), ("-m", "method=bm25,{}")])
+def test_a_value_that_is_no_option_is_hidden(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cmt("run", *SMALL, *(word.format(REFERENCE) for word in words)) == 2
+    told = capsys.readouterr().err
+    assert VALUE not in told and REFERENCE in told
+
+
 @pytest.mark.parametrize(
     "value", ["~/private//place", "{tmp}/private/./place/", "private\\pläce\x1b'\"", "/private/a/../place"]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -60,6 +61,12 @@ def test_nothing_but_a_regular_file_is_opened(make: Make, tmp_path: Path) -> Non
     assert not is_archive(tmp_path / "file.csv")
     with pytest.raises(SpecialFileError):
         sha256_of(tmp_path / "file.csv")
+
+
+def test_the_error_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    error = SpecialFileError(tmp_path, tmp_path.stat().st_mode)
+    sent = pickle.loads(pickle.dumps(error))
+    assert isinstance(sent, UserError) and str(sent) == str(error)
 
 
 @pytest.mark.parametrize("make", SPECIAL)

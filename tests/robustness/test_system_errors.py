@@ -103,6 +103,15 @@ def test_a_damaged_sweep_is_told(empty_folder: Path, content: str, capsys: pytes
     assert "sweep.json' cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", "3", '{"best_value": "x", "best_params": {}, "metric": "aa"}', "\x00"])
+def test_a_damaged_study_is_told(empty_folder: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = empty_folder / "sweep"
+    SweepFolder(folder).create(Plan((), (), "basic", "optuna", (("seed=0",),), str(empty_folder), None, 0.0))
+    (folder / "study.json").write_text(content)
+    assert cmt("sweep", "status", str(folder)) == 2
+    assert "study.json' cannot be read" in capsys.readouterr().err
+
+
 @pytest.fixture
 def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a user whom neither HOME nor the system gives a home, as in a container with an id of its own."""

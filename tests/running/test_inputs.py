@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from typing_extensions import override
 
 from cmt_cli.core.exceptions import CmtWarning, UserError
+from cmt_cli.core.process_group import SingleProcess
 from cmt_cli.core.stream import Stream
 from cmt_cli.running import inputs, job_run
 from cmt_cli.running.identity import versions
-from cmt_cli.running.inputs import compare_inputs, load_learner, refuse_unlike, tell_differences
+from cmt_cli.running.inputs import compare_inputs, load_learner, on_each, refuse_unlike, tell_differences
 from cmt_cli.running.run_files import read_result
 from tests.present import present
 from tests.running.test_baselines import folder_of, metrics, toy_job
@@ -186,3 +188,28 @@ def test_numbers_of_another_format_are_told(tmp_path: Path) -> None:
     edit(tmp_path, lambda record: record["model"].update(dtype="bfloat16"))
     with pytest.warns(CmtWarning, match="numbers were bfloat16 when the run was begun, and are float32"):
         run_toy(tmp_path)
+
+
+class Pair(SingleProcess):
+    """One of two processes; the other has given up where `other` is its reason."""
+
+    world_size = 2
+
+    def __init__(self, other: str | None) -> None:
+        self.other = other
+
+    @override
+    def gather(self, value: Any) -> list[Any]:
+        return [value, self.other]
+
+
+def test_what_one_process_is_refused_all_are() -> None:
+    def fail() -> None:
+        raise UserError("mine")
+
+    assert on_each(Pair(None), lambda: 7) == 7
+    with pytest.raises(UserError, match=r"^Process 1 of this run, counted from 0, cannot go on: theirs$"):
+        on_each(Pair("theirs"), lambda: 7)
+    for other in (None, "theirs"):
+        with pytest.raises(UserError, match=r"^mine$"):
+            on_each(Pair(other), fail)

@@ -145,6 +145,19 @@ def test_a_silent_holder_on_another_host_is_replaced(tmp_path: Path, monkeypatch
     assert time.monotonic() - began > 0.2
 
 
+def test_a_time_to_come_does_not_hold_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.05)
+    lock = name_holder(tmp_path, host="elsewhere")
+    (tmp_path / ".lock.claim").write_text(json.dumps({"pid": 1, "host": "elsewhere", "token": "theirs"}))
+    for path in (lock, tmp_path / ".lock.claim"):
+        os.utime(path, (4e9, 4e9))
+    began = time.monotonic()
+    with RunLock(tmp_path):
+        assert json.loads(lock.read_text())["host"] == socket.gethostname()
+    assert 0.2 < time.monotonic() - began < 5
+
+
 def test_a_beating_holder_on_another_host_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.01)
     lock = name_holder(tmp_path, host="elsewhere")

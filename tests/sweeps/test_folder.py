@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +17,11 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.running import lock
 from cmt_cli.running.lock import RunLock
+from cmt_cli.running.signals import StoppedBySignal
 from cmt_cli.sweeps import status
 from cmt_cli.sweeps.folder import JobRecord, Plan, RunningJob, SweepFolder, job_key
 from cmt_cli.sweeps.status import find_sweep, read_status
+from cmt_cli.sweeps.stop import stopping
 
 JOBS = (("seed=0", "method=ewc"), ("seed=1", "method=ewc"))
 
@@ -146,3 +149,41 @@ def test_the_status_is_plain_json(sweep: SweepFolder) -> None:
     record = json.loads(json.dumps(read_status(sweep.path).to_json()))
     assert record["counts"] == {"running": 1, "missing": 1}
     assert record["jobs"][0]["record"]["num_starts"] == 1 and record["jobs"][1]["record"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("job_id", ["1"]), ("pid", "1"), ("status", "\x1b[2J"), ("host", 3), ("started", "now"), ("trial", {"number": 1})],
+)
+def test_a_record_of_other_types_is_refused(sweep: SweepFolder, name: str, value: object) -> None:
+    sweep.write(JobRecord(JOBS[0], "running"))
+    path = sweep.record_path(JOBS[0])
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_status(sweep.path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("config_dir", 3), ("is_sampled", "yes"), ("cwd", None), ("started", [])])
+def test_a_plan_of_other_types_is_refused(sweep: SweepFolder, name: str, value: object) -> None:
+    path = sweep.path / "sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(UserError, match=rf"sweep\.json' cannot be read \(TypeError: its {name} is"):
+        sweep.plan()
+
+
+def test_a_time_to_come_is_no_heartbeat(sweep: SweepFolder) -> None:
+    sweep.write(JobRecord(JOBS[0], "running", host="elsewhere", pid=7))
+    assert states(sweep)[0] == "running"
+    os.utime(sweep.record_path(JOBS[0]), (4e9, 4e9))
+    assert states(sweep)[0] == "stale"
+
+
+@pytest.mark.parametrize("pid", [-1, 0, None])
+def test_only_jobs_of_this_sweep_are_signalled(sweep: SweepFolder, pid: int | None) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        named = other.pid if pid is None else pid
+        sweep.write(JobRecord(JOBS[0], "running", host=socket.gethostname(), pid=named, started=1.0))
+        with pytest.raises(StoppedBySignal), stopping(sweep, is_detached=False, seconds=2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert other.poll() is None
+        other.communicate(b"\n")

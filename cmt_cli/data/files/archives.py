@@ -37,6 +37,8 @@ FAULTS = (
     OverflowError,
 )
 MAX_DEPTH = 32  # folders
+_MAX_NAME, _MAX_PATH = 255, 1024  # bytes; file systems allow so many for a name, and more for a path with the cache's
+_SHOWN = 120  # letters of a member's name
 _ENDINGS = re.compile(r"\.(?:zip|tar|tgz|tbz2?|txz|tar\.\w+)", re.IGNORECASE)
 
 
@@ -47,8 +49,9 @@ def is_archive(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         return True
     try:
-        with open_bytes(path) as stream:
-            return tarfile.is_tarfile(cast(IO[bytes], TarSource(stream)))
+        # Not is_tarfile, which unpacks whatever it is given in search of a tar, and takes zeros for an empty one.
+        with open_bytes(path) as stream, tarfile.open(fileobj=cast(IO[bytes], TarSource(stream)), mode="r:") as tar:
+            return tar.next() is not None
     except FAULTS:
         return False
 
@@ -125,10 +128,11 @@ def _faults(members: Sequence[Member]) -> Iterator[str]:
     known: set[PurePosixPath] = set()
     for member in members:
         path = PurePosixPath(member.name)
+        shown = repr(member.name if len(member.name) <= _SHOWN else f"{member.name[:_SHOWN]}...")
         if fault := unsafe(member.name, member.kind):
-            yield f"member {member.name!r} {fault}"
+            yield f"member {shown} {fault}"
         elif member.kind == "file" and path in known:
-            yield f"member {member.name!r} occurs twice"
+            yield f"member {shown} occurs twice"
         known.add(path)
 
 
@@ -141,8 +145,11 @@ def unsafe(name: str, kind: str) -> str:
         return "has an absolute path"
     if ".." in windows.parts:
         return "climbs out of the folder with '..'"
-    if not name.strip() or "\0" in name:
+    if not name.strip() or "\0" in name or (kind == "file" and not windows.parts):
         return "has no usable name"
+    *parts, whole = (len(part.encode(errors="surrogateescape")) for part in (*windows.parts, name))
+    if max(parts, default=0) > _MAX_NAME or whole > _MAX_PATH:
+        return "has a name that is too long"
     if len(windows.parts) > MAX_DEPTH:
         return f"lies more than {MAX_DEPTH} folders deep"
     return ""
@@ -172,13 +179,17 @@ def rename_folder(finished: Path, target: Path) -> None:
 
 def _write(member: Member, into: Path) -> None:
     target = into / member.name
-    if member.kind == "folder":
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if member.kind == "folder":
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sink = target.open("xb")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise tarfile.ReadError(f"the member {member.name!r} is in the place of another") from error
     source = member.open()
     assert source is not None  # None is for members that are not files
-    with source, target.open("xb") as sink:
+    with source, sink:
         shutil.copyfileobj(source, sink)
 
 

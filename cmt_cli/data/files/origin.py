@@ -151,13 +151,15 @@ def _read(layout: Layout[C, G], path: Path) -> tuple[C, list[Problem]]:
 
 
 def _with_folder(problems: list[Problem], path: Path) -> list[Problem]:
-    """Return problems that tell of the folder where the user named a file in it."""
-    if not path.is_file():
-        return problems
-    hint = f"; it is a file: give the folder that its files lie in, e.g. data.path={path.parent}"
+    """Return problems that tell of the folder where the user named a file in it, or of an archive that is in it."""
+    if path.is_file():
+        hint = f"; it is a file: give the folder that its files lie in, e.g. data.path={path.parent}"
+    else:
+        packed = next((file for file in sorted(path.iterdir()) if is_archive(file)), None) if path.is_dir() else None
+        hint = f"; '{packed}' is an archive: unpack it, and give the folder of its files" if packed else ""
     return [
         replace(problem, message=problem.message + hint)
-        if problem.line is None and problem.message.startswith(("holds n", "must be a folder"))
+        if problem.line is None and problem.message.startswith(("holds n", "must ", "is missing"))
         else problem
         for problem in problems
     ]

@@ -19,6 +19,10 @@ class SpecialFileError(UserError):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         super().__init__(f"'{path}' is {kind}, and regular files only are read. Put a file in its place, or remove it.")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str]]:
+        """Pickle the message: process 0 of a run sends its errors to the others."""
+        return UserError, (str(self),)
+
 
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading. Raises SpecialFileError for anything else, OSError where there is nothing."""

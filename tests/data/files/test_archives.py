@@ -17,6 +17,7 @@ import pytest
 from cmt_cli.data.files import limits
 from cmt_cli.data.files.archives import damaged_archive, extract, folder_of_files, is_archive, unpacked
 from cmt_cli.data.files.problems import Problem
+from tests.command_line import cmt
 
 
 def put_zip(path: Path, members: dict[str, str]) -> Path:
@@ -77,6 +78,11 @@ def test_an_archive_is_unpacked_once_for_its_content(tmp_path: Path) -> None:
         ("/etc/evil", "has an absolute path"),
         ("C:\\evil.csv", "has an absolute path"),
         ("\\evil.csv", "has an absolute path"),
+        ("n" * 256, "has a name that is too long"),
+        ("/".join(["n" * 200] * 6), "has a name that is too long"),
+        ("d/" * 40 + "evil.csv", "lies more than 32 folders deep"),
+        (".", "has no usable name"),
+        ("fine.csv/evil.csv", "is in the place of another"),
     ],
 )
 def test_a_zip_that_reaches_outside_is_refused_whole(tmp_path: Path, name: str, words: str) -> None:
@@ -126,6 +132,10 @@ def test_only_archives_are_taken_for_archives(tmp_path: Path) -> None:
     assert is_archive(put_zip(tmp_path / "noname", {"f": "x"}))
     assert is_archive(put_tar(tmp_path / "a.tgz", tar_member("f")))
     assert not any(is_archive(path) for path in (tmp_path / "dev.json", tmp_path / "empty", tmp_path))
+    (tmp_path / "zeros.tar").write_bytes(bytes(4096))
+    (tmp_path / "zeros.gz").write_bytes(gzip.compress(bytes(4096)))
+    (tmp_path / "twice.tgz").write_bytes(lzma.compress((tmp_path / "a.tgz").read_bytes()))
+    assert not any(is_archive(tmp_path / name) for name in ("zeros.tar", "zeros.gz", "twice.tgz"))
 
 
 def test_descending_stops_at_a_folder_with_files(tmp_path: Path) -> None:
@@ -247,3 +257,12 @@ def test_a_member_with_a_wrong_size_is_a_problem(tmp_path: Path) -> None:
     raw[place + 24 : place + 28] = (10).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(raw)
     assert "cannot be unpacked" in told(tmp_path / "a.zip", tmp_path)
+
+
+def test_an_archive_in_an_archive_is_named(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inner = put_zip(empty_folder / "inner.zip", {"train.csv": "text,label"})
+    with zipfile.ZipFile("outer.zip", "w") as archive:
+        archive.write(inner, "inner.zip")
+    for name in ("labelled", "trace", "superni_o1", "semeval2010", "squad"):
+        assert cmt("data", "check", name, "--path", "outer.zip") == 2
+        assert "inner.zip' is an archive: unpack it" in capsys.readouterr().out
