@@ -68,6 +68,7 @@ class RunResult:
     seen: dict[str, tuple[float | None, ...]] = field(default_factory=dict)  # rows' scores of all learned tasks at once
     signatures: Mapping[str, str] = field(default_factory=dict)  # what scores must be quoted with, by metric
     truncated: Mapping[str, int] = field(default_factory=dict)  # prompts of the last row that were cut, by test
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what was asked besides the stream, by test
     metrics: dict[str, Metric] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     git_commit: str | None = None
@@ -99,11 +100,12 @@ class RunResult:
                 f"result.json has schema {record.get('schema_version')!r}, this version reads {SCHEMA_VERSION}"
             )
         _check(record, _TYPES, "")
-        later = ("seen", "signatures", "truncated")  # a record of an older version lacks them
+        later = ("seen", "signatures", "truncated", "probes")  # a record of an older version lacks them
         fields = {name: record[name] for name in RunResult.__dataclass_fields__ if name not in later}
         fields["seen"] = {name: tuple(values) for name, values in record.get("seen", {}).items()}
         fields["signatures"] = record.get("signatures", {})
         fields["truncated"] = record.get("truncated", {})
+        fields["probes"] = record.get("probes", {})
         fields["matrices"] = {
             name: ScoreMatrix(m["metric"], tuple(m["tests"]), tuple(m["learned_at"]), tuple(map(tuple, m["rows"])))
             for name, m in record["matrices"].items()
