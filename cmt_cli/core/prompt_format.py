@@ -159,7 +159,7 @@ class RunningText:
         tail = self.prompt(text + target)[len(read) :]
         if not tail:
             raise UserError(
-                f"The target {target!r} of '{id}' adds no token to its text, which ends with {text[-40:]!r}, and cannot "
+                f"The target {target!r} of '{id}' adds no token to its text, which ends with {text[-40:]!r}: it cannot "
                 "be scored. A target begins with the white space that stands between the two."
             )
         if len(read) + len(tail) > max_tokens:

@@ -19,7 +19,7 @@ from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.stream import Stream, TestSet
 from cmt_cli.evaluation.evaluator import TestScore
 
-# By column: `metric`, whose value is the column's score, `sha256` of all that is asked, and whatever a reader must know.
+# By column: `metric`, whose value is the column's score, `sha256` of all that is asked, and what a reader must know.
 Facts = Mapping[str, Mapping[str, Any]]
 
 

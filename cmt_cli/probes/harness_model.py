@@ -160,8 +160,8 @@ def _generation(request: Any) -> tuple[int, tuple[str, ...]]:
         raise UserError(
             f"The task '{request.task_name}' generates with {dict(settings)}"
             f"{', of which is not known: ' + ', '.join(unknown) if unknown else ''}. Probes are answered greedily, so "
-            "that a repeated run has the same scores. Leave the task out, or give a task file of your own that includes "
-            "its file and has generation_kwargs with do_sample: false, until and max_gen_toks only."
+            "that a repeated run has the same scores. Leave the task out, or give a task file of your own that "
+            "includes its file and has generation_kwargs with do_sample: false, until and max_gen_toks only."
         )
     lengths = (settings[key] for key in _LENGTHS if settings.get(key) is not None)
     until = settings.get("until") or ()

@@ -63,7 +63,8 @@ class HarnessTasks:
         if not trust_code:
             refuse_code([*files.values(), *included], metrics=frozenset(metric_registry), own=PACKAGE)
         with _quiet(), _seeded(seed):
-            manager = TaskManager(include_path=include_path, include_defaults=len(files) < len(names) or _has_group(files))
+            by_name = len(files) < len(names) or _has_group(files)  # reading the harness's own takes seconds
+            manager = TaskManager(include_path=include_path, include_defaults=by_name)
             tasks: dict[str, Any] = {}
             groups: dict[str, Any] = {}
             columns: list[Column] = []
@@ -144,8 +145,8 @@ def _loaded(manager: Any, name: str, file: Path | None) -> dict[str, Any]:
     if file is None and name not in manager.task_index:
         raise UserError(
             f"probes.tasks: lm-evaluation-harness has no task, group or tag '{name}'."
-            f"{nearest(name, manager.all_tasks)} `lm-eval ls tasks` lists all; a task of your own is given by its file, "
-            f"{name}.yaml, or found in probes.include_path."
+            f"{nearest(name, manager.all_tasks)} `lm-eval ls tasks` lists all; a task of your own is given by its "
+            f"file, {name}.yaml, or found in probes.include_path."
         )
     try:
         return dict(manager.load([name if file is None else str(file)]))
@@ -153,9 +154,9 @@ def _loaded(manager: Any, name: str, file: Path | None) -> dict[str, Any]:
         where = "" if file is None else f" ('{file}')"
         if isinstance(error, OSError):
             raise UserError(
-                f"The data of the probe '{name}'{where} cannot be had: {_told(error)}. Repeat with a network connection, "
-                "which keeps them for later runs without one, or give a task file of your own with local data "
-                "(dataset_path: json, dataset_kwargs: {data_files: ...})."
+                f"The data of the probe '{name}'{where} cannot be had: {_told(error)}. Repeat with a network "
+                "connection, which keeps them for later runs without one, or give a task file of your own with local "
+                "data (dataset_path: json, dataset_kwargs: {data_files: ...})."
             ) from error
         raise UserError(f"The probe '{name}'{where} cannot be loaded: {_told(error)}") from error
 
@@ -188,8 +189,9 @@ def _has_group(files: Mapping[str, Path]) -> bool:
 def _refuse_unsafe(task: Any, trust_code: bool) -> None:
     if getattr(task, "UNSAFE_CODE", False) and not trust_code:
         raise UserError(
-            f"The probe '{task.task_name}' executes code that the model writes (unsafe_code). Nothing of it was executed. "
-            "If you want that, in a place where it can do no harm, repeat the command with probes.trust_code=true."
+            f"The probe '{task.task_name}' executes code that the model writes (unsafe_code). Nothing of it was "
+            "executed. If you want that, in a place where it can do no harm, repeat the command with "
+            "probes.trust_code=true."
         )
 
 

@@ -87,9 +87,9 @@ def _named(node: Any, metrics: frozenset[str]) -> Iterator[str]:
         own_results = node.get("process_results") is not None  # then metrics are names only
         for metric in () if own_results else node.get("metric_list") or ():
             name = metric.get("metric") if isinstance(metric, Mapping) else None
-            if isinstance(name, str) and not isinstance(name, _Function):
-                if metric.get("hf_evaluate", False) is not False or name not in metrics:
-                    yield f"the metric '{name}' of the package evaluate, a script that is downloaded"
+            is_own = name in metrics and metric.get("hf_evaluate", False) is False
+            if isinstance(name, str) and not isinstance(name, _Function) and not is_own:
+                yield f"the metric '{name}' of the package evaluate, a script that is downloaded"
         for value in node.values():
             yield from _named(value, metrics)
     elif isinstance(node, list):

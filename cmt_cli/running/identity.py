@@ -47,7 +47,9 @@ def config_hash(config: Mapping[str, Any], *, ignore_seed: bool = False) -> str:
     `ignore_seed` leaves every key named `seed` out: runs that agree then are repetitions of one experiment.
     """
     roots = {str(value): name for name, value in dict(config.get("paths") or {}).items()}
-    settings = {key: value for key, value in config.items() if key not in NOT_SETTINGS and not _asks_nothing(key, value)}
+    settings = {
+        key: value for key, value in config.items() if key not in NOT_SETTINGS and not _asks_nothing(key, value)
+    }
     canonical = json.dumps(_canonical(settings, roots, ignore_seed), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -71,8 +71,8 @@ def refuse_other_probes(previous: RunResult | None, facts: Facts, folder: Path) 
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         raise UserError(
             f"The run in {folder} was begun with other questions of its probes: {', '.join(changed)} changed since. "
-            "Their files, their data, or lm_eval itself is another one today. Put back what it was begun with, or remove "
-            "the run folder (or give another paths.runs) and start again."
+            "Their files, their data, or lm_eval itself is another one today. Put back what it was begun with, or "
+            "remove the run folder (or give another paths.runs) and start again."
         )
 
 

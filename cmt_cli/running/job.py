@@ -24,7 +24,11 @@ from cmt_cli.terminal.text import say
 
 _NAMES = ("method", "data", "model")  # of a run's choices, those that name it
 _NO_PROBES = {"probes": {"_target_": "cmt_cli.evaluation.probes.NoProbes"}}
-_FORMER = {"baselines": "none", "baseline_methods": {}, **_NO_PROBES}  # in the place of keys that the record of an older run lacks
+_FORMER = {
+    "baselines": "none",
+    "baseline_methods": {},
+    **_NO_PROBES,
+}  # in the place of keys that the record of an older run lacks
 _GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")
 
 
@@ -162,7 +166,13 @@ def _check_form(config: Mapping[str, Any]) -> None:
     for name in _GROUPS:
         if not isinstance(config[name], Mapping):
             raise TypeError(f"{name} is a {type(config[name]).__name__}")
-    for key, kind in {"seed": int, "trusted_targets": list, "baselines": str, "baseline_methods": Mapping, "probes": Mapping}.items():
+    for key, kind in {
+        "seed": int,
+        "trusted_targets": list,
+        "baselines": str,
+        "baseline_methods": Mapping,
+        "probes": Mapping,
+    }.items():
         if not isinstance(config.get(key, _FORMER.get(key)), kind):
             raise TypeError(f"{key} is a {type(config.get(key)).__name__}")
     size = config.get("size")

@@ -39,7 +39,8 @@ class PhaseRecord:
 
     `eval_seconds` is the part of a learning phase's seconds that went into answering questions inside the task.
     `probe_seconds` are those of an evaluating phase's seconds that went into general probes; `questions` has none of
-    theirs. `truncated` counts the prompts that were longer than the model, by test set; it lists every test that was evaluated.
+    theirs. `truncated` counts the prompts that were longer than the model, by test set; it lists every test that was
+    evaluated.
     """
 
     seconds: float = 0.0
