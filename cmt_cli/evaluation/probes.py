@@ -53,6 +53,9 @@ class Probes(Protocol):
 class NoProbes(Probes):
     """Ask nothing besides the stream's tests."""
 
+    def __init__(self) -> None:
+        """Take nothing."""
+
     @override
     def prepare(self) -> Facts:
         return {}

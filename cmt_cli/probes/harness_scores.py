@@ -48,8 +48,8 @@ class Column:
         if wanted is None or wanted in {name.partition(",")[0] for name in self.metrics}:
             what = f"its metrics are {', '.join(self.metrics)}" if wanted is None else f"'{wanted}' is not one"
             raise UserError(
-                f"The column of the probe '{self.name}' needs a fraction that is better where it is larger, and {what}: it "
-                f"{allowed}. Choose another one with probes.metric, or leave the task out."
+                f"The column of the probe '{self.name}' needs a fraction that is better where it is larger, and "
+                f"{what}. It {allowed}. Choose another one with probes.metric, or leave the task out."
             )
         raise UserError(
             f"probes.metric={wanted}: the probe '{self.name}' {allowed}.{nearest(wanted, fractions)} Name a metric for "

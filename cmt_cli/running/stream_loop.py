@@ -130,7 +130,7 @@ def evaluate(session: Session, asking: Asking, task_index: int) -> None:
             )
             record.questions = sum(len(score.predictions) for score in scores)
             started = time.monotonic()
-            scores += asking.probes.evaluate(
+            probed = asking.probes.evaluate(
                 predictor,
                 session.learner,
                 row=task_index + 1,
@@ -139,7 +139,8 @@ def evaluate(session: Session, asking: Asking, task_index: int) -> None:
                 stop_requested=session.stop_requested,
                 processes=session.processes,
             )
-            record.probe_seconds = time.monotonic() - started
+            record.probe_seconds = time.monotonic() - started if probed else 0.0
+            scores += probed
         cut = set().union(*session.processes.gather(own_cut))
         record.truncated = {score.test: sum(p["id"] in cut for p in score.predictions) for score in scores}
     session.add_row(
