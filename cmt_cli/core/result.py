@@ -106,6 +106,8 @@ class RunResult:
         fields["signatures"] = record.get("signatures", {})
         fields["truncated"] = record.get("truncated", {})
         fields["probes"] = record.get("probes", {})
+        for name in _checked_mapping(fields["probes"], "probes"):
+            _check(fields["probes"][name], {"metric": str, "sha256": str}, f"probes.{name}.")
         fields["matrices"] = {
             name: ScoreMatrix(m["metric"], tuple(m["tests"]), tuple(m["learned_at"]), tuple(map(tuple, m["rows"])))
             for name, m in record["matrices"].items()
@@ -143,6 +145,11 @@ def _check(record: Any, kinds: Mapping[str, Any], place: str) -> None:
             _check(record[key], kind, f"{place}{key}.")
         elif not isinstance(record[key], kind):
             raise TypeError(f"{place}{key} is a {type(record[key]).__name__}")
+
+
+def _checked_mapping(value: Any, place: str) -> Mapping[str, Any]:
+    _check(value, {}, place)
+    return dict(value)
 
 
 def _check_shapes(result: RunResult) -> None:

@@ -124,8 +124,9 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
     keys = job.config.get("baseline_methods", {})  # the record of an older run has none
     for baseline, method in methods_of(stream, keys).items():
         made = job.baseline(method)
-        is_self = made.identity.config_hash == job.without_probes.identity.config_hash
-        path = folder if is_self else folder.parent / made.folder(stream).name
+        name = made.folder(stream).name
+        is_self = name == job.without_probes.folder(stream).name
+        path = folder if is_self else folder.parent / name
         found[baseline] = find_baseline(method, path, stream, own=folder, command=command, models=made.model_files)
     return found
 
