@@ -38,9 +38,9 @@ class PhaseRecord:
     """One phase's use. Seconds are wall-clock; `steps` are optimizer steps; `tokens` those that were trained on.
 
     `eval_seconds` is the part of a learning phase's seconds that went into answering questions inside the task.
-    `probe_seconds` are those of an evaluating phase's seconds that went into general probes; `questions` has none of
-    theirs. `truncated` counts the prompts that were longer than the model, by test set; it lists every test that was
-    evaluated.
+    `probe_seconds` and `probe_questions` are those of an evaluating phase's seconds and questions that went into
+    general probes. `truncated` counts the prompts that were longer than the model, by test set; it lists every test
+    that was evaluated.
     """
 
     seconds: float = 0.0
@@ -52,6 +52,7 @@ class PhaseRecord:
     peak_memory_bytes: int = 0
     eval_seconds: float = 0.0
     probe_seconds: float = 0.0
+    probe_questions: int = 0
     truncated: dict[str, int] = field(default_factory=dict)
 
 
@@ -98,7 +99,8 @@ class Ledger:
         learn_seconds = sum(r.seconds - r.eval_seconds for r in learning)
         eval_seconds = sum(r.seconds for r in evaluating) + sum(r.eval_seconds for r in learning)
         answer_seconds = eval_seconds - sum(r.probe_seconds for r in evaluating)
-        documents, questions = sum(r.documents for r in learning), sum(r.questions for r in every)
+        documents = sum(r.documents for r in learning)
+        questions = sum(r.questions - r.probe_questions for r in every)
         return Cost(
             train_seconds=sum(r.seconds for r in before) + learn_seconds,
             eval_seconds=eval_seconds,

@@ -153,8 +153,8 @@ def _metrics(
         if name in CHANGE_SCORES:  # most tests lack some, and a rate is no score that is retained or forgotten
             metrics |= {f"{name}/{key}": value for key, value in change_metrics(matrix).items()}
             continue
-        if name != primary and not _is_of_tasks(matrix):
-            continue  # only probes have it
+        if name != primary and _is_of_probes(matrix):
+            continue
         runs = measured.baselines
         found = sequence_metrics(
             matrix,
@@ -171,9 +171,10 @@ def _metrics(
     return metrics
 
 
-def _is_of_tasks(matrix: ScoreMatrix) -> bool:
-    scored = ((at, value) for row in matrix.rows for at, value in zip(matrix.learned_at, row, strict=True))
-    return any(at is not None and value is not None for at, value in scored) or None not in matrix.learned_at
+def _is_of_probes(matrix: ScoreMatrix) -> bool:
+    """Return whether only probes have a metric, which then says nothing about tasks."""
+    pairs = (pair for row in matrix.rows for pair in zip(matrix.learned_at, row, strict=True))
+    return {at is None for at, value in pairs if value is not None} == {True}
 
 
 def _undefined(stream: Stream) -> dict[str, str]:

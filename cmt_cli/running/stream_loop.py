@@ -128,7 +128,6 @@ def evaluate(session: Session, asking: Asking, task_index: int) -> None:
                 stop_requested=session.stop_requested,
                 processes=session.processes,
             )
-            record.questions = sum(len(score.predictions) for score in scores)
             started = time.monotonic()
             probed = asking.probes.evaluate(
                 predictor,
@@ -140,9 +139,11 @@ def evaluate(session: Session, asking: Asking, task_index: int) -> None:
                 processes=session.processes,
             )
             record.probe_seconds = time.monotonic() - started if probed else 0.0
+            record.probe_questions = sum(len(score.predictions) for score in probed)
             scores += probed
         cut = set().union(*session.processes.gather(own_cut))
         record.truncated = {score.test: sum(p["id"] in cut for p in score.predictions) for score in scores}
+        record.questions = sum(len(score.predictions) for score in scores)
     session.add_row(
         task_index, with_false_updates(scores, session.stream.tests, task_index + 1, session.store.predictions)
     )
