@@ -101,7 +101,10 @@ class Learner(Predictor):
     @property
     def end_ids(self) -> tuple[int, ...]:
         """Return the tokens that end an answer: the end token, then the others of the model and of the format."""
-        others = {*listed_end_ids(self.model), *self.prompt_format.end_ids} - {self.eos_id}
+        return self._end_ids(self.prompt_format)
+
+    def _end_ids(self, written_as: PromptFormat) -> tuple[int, ...]:
+        others = {*listed_end_ids(self.model), *written_as.end_ids} - {self.eos_id}
         return (self.eos_id, *sorted(others))
 
     @property
@@ -285,7 +288,8 @@ class Learner(Predictor):
         inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
         prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
         with self.precision():
-            continuations = decode(self.model, *inputs, prefix, decoding, self._ends_of(reads))
+            written_as = self._plain if reads[0].is_running_text else self.prompt_format  # alike in a batch
+            continuations = decode(self.model, *inputs, prefix, decoding, self._end_ids(written_as))
         answers = []
         for read, tokens in zip(reads, continuations, strict=True):
             text = self.decode(tokens)
@@ -295,12 +299,6 @@ class Learner(Predictor):
             text = text.lstrip().removeprefix(read.rest)
             answers.append(Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens))))
         return answers
-
-    def _ends_of(self, reads: Sequence[_Read]) -> tuple[int, ...]:
-        """Return the tokens that end the answers of a group; the end of a chat turn ends no running text by itself."""
-        if not reads[0].is_running_text:
-            return self.end_ids
-        return (self.eos_id, *sorted({*listed_end_ids(self.model)} - {self.eos_id}))
 
     def refuse_no_room(self, decoding: Decoding, *, reserve: int = 0) -> None:
         """Raise UserError where new tokens and `reserve` further positions leave none for a prompt."""

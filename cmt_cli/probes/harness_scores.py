@@ -78,9 +78,8 @@ def test_score(column: Column, metric: str, results: Mapping[str, Any], samples:
         name, _, own_filter = key.partition(",")
         if own_filter and not name.endswith("_stderr"):
             found[metric_name(name, own_filter)] = _number(value)
-    bits = found.get(BITS_PER_BYTE)
-    if bits is not None:
-        found[BYTE_PROBABILITY] = 2.0**-bits
+    if (bits := results.get(f"{BITS_PER_BYTE},none")) is not None:
+        found[BYTE_PROBABILITY] = _number(2.0 ** -float(bits))  # 0 for a text that is impossible
     score = found.get(metric)
     if score is not None and not 0 <= score <= 1:
         raise UserError(
