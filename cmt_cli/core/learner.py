@@ -48,6 +48,11 @@ class _Read:
     rest: str
     decoding: Decoding
     is_running_text: bool = False
+    until: tuple[str, ...] = ()
+
+    def suffices(self, text: str) -> bool:
+        """Return whether an answer needs no text behind this."""
+        return any(stop in text for stop in self.until)
 
 
 class Learner(Predictor):
@@ -181,7 +186,7 @@ class Learner(Predictor):
             if len(ids) > room:
                 self.refuse_no_room(decoding, reserve=self.num_positions - max_tokens)
             self._note_length(prompt.id, len(ids), room)
-            return _Read(ids[-room:], "", decoding, is_running_text=True)
+            return _Read(ids[-room:], "", decoding, is_running_text=True, until=tuple(filter(None, prompt.until)))
         found = self._tokens(prompt.text, prompt.choices, prompt.choices)
         own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *map(len, found.answers), 1))
         room = max_tokens - own.max_new_tokens
@@ -289,12 +294,13 @@ class Learner(Predictor):
         prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
         with self.precision():
             written_as = self._plain if reads[0].is_running_text else self.prompt_format  # alike in a batch
-            continuations = decode(self.model, *inputs, prefix, decoding, self._end_ids(written_as))
+            suffices = (lambda i, ids: reads[i].suffices(self.decode(ids))) if any(r.until for r in reads) else None
+            continuations = decode(self.model, *inputs, prefix, decoding, self._end_ids(written_as), suffices)
         answers = []
         for read, tokens in zip(reads, continuations, strict=True):
             text = self.decode(tokens)
             if read.is_running_text:
-                answers.append(Answer(text, ended=len(tokens) < decoding.max_new_tokens))
+                answers.append(Answer(text, ended=len(tokens) < decoding.max_new_tokens or read.suffices(text)))
                 continue
             text = text.lstrip().removeprefix(read.rest)
             answers.append(Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens))))

@@ -58,7 +58,7 @@ class Prompt:
     `task` is the index of the task that the question belongs to, None where the stream does not tell.
     `is_running_text` says that the text is continued as it stands, as other harnesses have it: without a chat template,
     cut at its beginning where it is too long, its target ends with no end token, and white space around a generated
-    answer is kept.
+    answer is kept. Its generation may stop once one of the texts `until` is there, which the answer then holds.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Prompt:
     document_ids: tuple[str, ...] = ()
     task: int | None = None
     is_running_text: bool = False
+    until: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,10 @@ class HarnessModel(LM):
     def generate_until(self, requests: list[Any]) -> list[str]:
         """Return the greedy continuation of each context up to the first of its stop texts."""
         settings = [_generation(request) for request in requests]
-        prompts = [Prompt(_id(request), request.args[0], is_running_text=True) for request in requests]
+        prompts = [
+            Prompt(_id(request), request.args[0], is_running_text=True, until=stops)
+            for request, (_, stops) in zip(requests, settings, strict=True)
+        ]
         texts = self._generated(prompts, [max_new_tokens for max_new_tokens, _ in settings])
         return [_until(text, stops) for text, (_, stops) in zip(texts, settings, strict=True)]
 

@@ -64,4 +64,18 @@ def test_a_running_text_is_continued_as_it_stands(any_learner: Learner) -> None:
     (answer,) = any_learner.generate([Prompt("q", "Say: ", is_running_text=True)], decoding)
     ids = any_learner.tokenizer("Say: ", return_tensors="pt")["input_ids"]
     new = any_learner.model.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1] :]
-    assert answer.text == any_learner.decode(new.tolist())  # white space and all lines are kept
+    whole = any_learner.decode(new.tolist())
+    assert answer.text == whole  # white space and all lines are kept
+
+
+def test_generation_may_stop_at_a_text(any_learner: Learner) -> None:
+    decoding = Decoding(max_new_tokens=12, batch_size=4, num_beams=1, num_beam_groups=1, diversity_penalty=0.0)
+    texts = ["Say: ", "The sky is", "One two three four", "x"]
+    whole = any_learner.generate([Prompt(text, text, is_running_text=True) for text in texts], decoding)
+    stops = [answer.text[1:2] for answer in whole]
+    asked = [Prompt(t, t, is_running_text=True, until=(stop,)) for t, stop in zip(texts, stops, strict=True)]
+    for found, full, stop in zip(any_learner.generate(asked, decoding), whole, stops, strict=True):
+        assert found.text.split(stop)[0] == full.text.split(stop)[0] and full.text.startswith(found.text)
+        assert stop in found.text and found.ended
+    (alone,) = any_learner.generate(asked[:1], decoding)
+    assert len(any_learner.encode(alone.text)) < len(any_learner.encode(whole[0].text))
