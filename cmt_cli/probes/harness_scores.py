@@ -68,7 +68,7 @@ def metric_name(metric: str, own_filter: str) -> str:
     return metric if own_filter == "none" else f"{metric},{own_filter}"
 
 
-def test_score(column: Column, metric: str, results: Mapping[str, Any], samples: Mapping[str, Any]) -> TestScore:
+def column_score(column: Column, metric: str, results: Mapping[str, Any], samples: Mapping[str, Any]) -> TestScore:
     """Return a column's scores and the predictions of its tasks.
 
     Raises UserError where the value of the column's metric is no fraction.

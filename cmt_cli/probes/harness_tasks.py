@@ -24,7 +24,7 @@ from lm_eval.tasks import TaskManager
 
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.evaluation.evaluator import TestScore
-from cmt_cli.probes.harness_scores import Column, metrics_of, test_score
+from cmt_cli.probes.harness_scores import Column, column_score, metrics_of
 from cmt_cli.probes.task_files import checked_file, files_below, is_file, refuse_code
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
 
@@ -124,7 +124,7 @@ class HarnessTasks:
             )
         results, samples = found["results"], found["samples"]
         return [
-            test_score(column, column.chosen(metric_of(column.name)), results[column.name], samples)
+            column_score(column, column.chosen(metric_of(column.name)), results[column.name], samples)
             for column in self.columns
         ]
 

@@ -36,7 +36,7 @@ def test_what_is_too_long_loses_its_beginning() -> None:
     assert cut == {"q", "long"}
 
 
-def test_each_token_of_a_text_is_scored_once_in_full_windows() -> None:
+def test_each_token_of_a_text_is_scored_once() -> None:
     pieces = TEXT.pieces("q", "", "abcdefgh", 4)
     assert pieces == [([2, *letters("abc")], 1), (letters("cdef"), 1), (letters("efgh"), 2)]
     assert "".join(chr(i) for ids, num_read in pieces for i in ids[num_read:]) == "abcdefgh"

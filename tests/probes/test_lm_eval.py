@@ -111,7 +111,7 @@ def test_a_repetition_asks_and_scores_the_same(tiny_llama: Learner, tmp_path: Pa
     assert other["choice"]["sha256"] != facts([task], num_fewshot=2)["choice"]["sha256"]
 
 
-def test_a_text_is_scored_by_the_probability_of_its_bytes(tiny_llama: Learner, tmp_path: Path) -> None:
+def test_a_text_is_scored_by_its_bytes_probability(tiny_llama: Learner, tmp_path: Path) -> None:
     score = asked(tiny_llama, [task_file(tmp_path, "text")])["text"]
     bits = score.scores["bits_per_byte"]
     assert bits is not None and score.scores["byte_probability"] == pytest.approx(2**-bits)
