@@ -24,6 +24,7 @@ from lm_eval.tasks import TaskManager
 
 from cmt_cli.core.exceptions import UserError, nearest
 from cmt_cli.evaluation.evaluator import TestScore
+from cmt_cli.probes.harness_code import no_downloaded_code, refuse_unsafe
 from cmt_cli.probes.harness_scores import Column, column_score, metrics_of
 from cmt_cli.probes.task_files import checked_file, files_below, is_file, refuse_code
 from cmt_cli.training.seeding import generator_state, restore_generators, seed_generators
@@ -69,7 +70,10 @@ class HarnessTasks:
             groups: dict[str, Any] = {}
             columns: list[Column] = []
             for name in names:
-                loaded = _loaded(manager, name, files.get(name))
+                if not trust_code:
+                    refuse_unsafe(name, files.get(name), manager.task_index)
+                with no_downloaded_code(name, trust_code):
+                    loaded = _loaded(manager, name, files.get(name))
                 own_groups = loaded.get("groups", {})
                 if twice := sorted({*loaded["tasks"]} & {*tasks}):
                     raise UserError(f"probes.tasks: '{name}' brings '{twice[0]}', which another of them brings, too.")
@@ -77,7 +81,6 @@ class HarnessTasks:
                 groups |= own_groups
                 columns += _columns(loaded["tasks"], own_groups)
             for task in tasks.values():
-                _refuse_unsafe(task, trust_code)
                 _set_fewshot(task, num_fewshot)
         return cls(tasks, groups, tuple(columns), limit, seed, trust_code)
 
@@ -111,7 +114,7 @@ class HarnessTasks:
 
     def scores(self, model: Any, metric_of: ChosenMetric) -> list[TestScore]:
         """Ask all tasks with the same questions as ever; return the scores of the columns."""
-        with _quiet(), _seeded(self.seed):
+        with _quiet(), _seeded(self.seed), no_downloaded_code(", ".join(self.tasks), self.trust_code):
             for task in self.tasks.values():
                 task.set_fewshot_seed(self.seed)
             found = evaluate(
@@ -150,6 +153,8 @@ def _loaded(manager: Any, name: str, file: Path | None) -> dict[str, Any]:
         )
     try:
         return dict(manager.load([name if file is None else str(file)]))
+    except UserError:
+        raise
     except _MISTAKES_OF_FILES as error:
         where = "" if file is None else f" ('{file}')"
         if isinstance(error, OSError):
@@ -184,15 +189,6 @@ def _filters(task: Any) -> list[str]:
 def _has_group(files: Mapping[str, Path]) -> bool:
     """Say whether a task file is of a group, whose members may be tasks of the harness."""
     return any("group:" in path.read_text(encoding="utf-8") for path in files.values())
-
-
-def _refuse_unsafe(task: Any, trust_code: bool) -> None:
-    if getattr(task, "UNSAFE_CODE", False) and not trust_code:
-        raise UserError(
-            f"The probe '{task.task_name}' executes code that the model writes (unsafe_code). Nothing of it was "
-            "executed. If you want that, in a place where it can do no harm, repeat the command with "
-            "probes.trust_code=true."
-        )
 
 
 def _set_fewshot(task: Any, num_fewshot: int | None) -> None:

@@ -38,7 +38,7 @@ def checked_file(task: str) -> Path:
     path = Path(task).expanduser()
     if not path.is_file():
         raise UserError(f"probes.tasks: there is no task file '{task}'. Name a file, or a task of the harness.")
-    content = _content(path)
+    content = content_of(path)
     if not {"task", "group", "class"} & set(content):
         raise UserError(f"'{path}' is no task of lm-evaluation-harness: it has no `task:` with its name.")
     return path.resolve()
@@ -71,7 +71,7 @@ def _code(path: Path, metrics: frozenset[str], own: Path, *, seen: set[Path]) ->
     if path in seen or path.is_relative_to(own):
         return
     seen.add(path)
-    content = _content(path)
+    content = content_of(path)
     yield from ((path, what) for what in _named(content, metrics))
     included = content.get("include") or ()
     for name in [included] if isinstance(included, str) else included:
@@ -97,7 +97,8 @@ def _named(node: Any, metrics: frozenset[str]) -> Iterator[str]:
             yield from _named(value, metrics)
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
+    """Return what a task file says, functions by name only; raise UserError where it cannot be read."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -41,6 +41,7 @@ PLACES = {
     "wandb_workspaces": ["tracking"],
     "datasets": ["data/files", "data/labelled", "probes"],
     "lm_eval": ["probes"],
+    "evaluate": ["probes"],
     "peft": ["core/learner.py", "models", "layers", "exporting"],
     "transformers": ["core", "models", "layers", "exporting"],
     "torch": [

@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("lm_eval")
 
+import evaluate
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -21,6 +22,7 @@ from cmt_cli.core.exceptions import Interrupted, UserError
 from cmt_cli.core.learner import Learner
 from cmt_cli.evaluation.evaluator import TestScore
 from cmt_cli.evaluation.probes import Facts
+from cmt_cli.probes.harness_code import no_downloaded_code
 from cmt_cli.probes.lm_eval_probes import LmEval
 from tests.probes.harness_files import KINDS, PERPLEXITIES, task_file
 
@@ -237,6 +239,21 @@ def test_functions_run_only_where_they_are_trusted(tiny_llama: Learner, tmp_path
         facts([str(path)])
     score = asked(tiny_llama, [str(path)], trust_code=True)["choice"]
     assert score.predictions[0]["prompt"] == "Say Which comes after one?"
+
+
+def test_unsafe_tasks_of_a_group_are_not_loaded(tmp_path: Path) -> None:
+    task_file(tmp_path, "choice", task="first")
+    task_file(tmp_path, "say", task="second", unsafe_code=True, dataset_path="nobody/has_this")
+    (tmp_path / "both.yaml").write_text("group: both\ntask: [first, {task: second}]\n")
+    with pytest.raises(UserError, match=r"second\.yaml' runs code that it marks as unsafe"):
+        facts(["both"], include_path=str(tmp_path))
+    with pytest.raises(UserError, match=r"'humaneval' executes code that the model writes"):
+        facts(["humaneval"])
+
+
+def test_a_metric_that_would_be_downloaded_is_told() -> None:
+    with pytest.raises(UserError, match="'mine' runs the metric 'rouge'"), no_downloaded_code("mine", False):
+        evaluate.load("rouge")
 
 
 @pytest.mark.parametrize(
