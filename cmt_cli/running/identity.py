@@ -47,9 +47,7 @@ def config_hash(config: Mapping[str, Any], *, ignore_seed: bool = False) -> str:
     `ignore_seed` leaves every key named `seed` out: runs that agree then are repetitions of one experiment.
     """
     roots = {str(value): name for name, value in dict(config.get("paths") or {}).items()}
-    settings = {
-        key: value for key, value in config.items() if key not in NOT_SETTINGS and not _asks_nothing(key, value)
-    }
+    settings = {key: value for key, value in config.items() if key not in NOT_SETTINGS and not asks_nothing(key, value)}
     canonical = json.dumps(_canonical(settings, roots, ignore_seed), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -70,7 +68,7 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
     return value
 
 
-def _asks_nothing(key: str, value: Any) -> bool:
+def asks_nothing(key: str, value: Any) -> bool:
     """Return whether a setting says that there are no probes, as all settings do that have no such key."""
     return key == "probes" and (value is None or value == {"_target_": _NO_PROBES})
 

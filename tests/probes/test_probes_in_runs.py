@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cmt_cli.analysis.repetitions import flat
 from cmt_cli.core.exceptions import CmtWarning, UserError
 from cmt_cli.core.result import RunResult
 from cmt_cli.evaluation.evaluator import TestScore
@@ -126,8 +129,6 @@ def test_a_columns_name_must_be_free(tmp_path: Path) -> None:
 
 
 def test_the_time_of_probes_is_no_time_per_answer(tmp_path: Path) -> None:
-    import time
-
     result = run_toy(tmp_path, probes=ToyProbes(before=lambda row: time.sleep(0.1)))
     assert result.cost.eval_seconds > 0.4
     assert result.cost.answer_ms_per_question * 4 * 6 < 1000 * (result.cost.eval_seconds - 0.39)
@@ -160,6 +161,10 @@ def test_no_probes_leave_the_hash_as_it_was() -> None:
     assert config_hash({**settings, "probes": {**none, "limit": 3}}) != config_hash(settings)
 
 
+def test_no_probes_are_no_setting_of_a_comparison() -> None:
+    assert flat({"probes": {"_target_": "cmt_cli.evaluation.probes.NoProbes"}, "seed": 0}) == {"seed": 0}
+
+
 def test_baselines_are_runs_without_probes() -> None:
     plain, asked = job(*SMALL), job(*SMALL, "probes=lm_eval", "probes.tasks=[arc_easy]")
     assert asked.identity.config_hash != plain.identity.config_hash
@@ -173,8 +178,6 @@ RUN = ("method=finetune", "data=world_classification", "trainer=smoke", "logger=
 
 @pytest.mark.usefixtures("empty_folder")
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert cmt("run", *RUN, "probes.tasks=[arc_easy]") == 2
     assert "pip install 'cmt-cli[lm-eval]'" in " ".join(capsys.readouterr().err.split())
