@@ -69,7 +69,12 @@ def _comparable(entry: RunEntry) -> tuple[Any, ...]:
     files = tuple(sorted(data["sha256"].items()))
     size = (data.get("num_documents"), data.get("num_questions"))
     tests = tuple(sorted(entry.detail["tests"]))  # orders of one set of tasks are repetitions
-    return head["data"], head["source"], head["split"], head["primary_metric"], tests, files, size
+    return head["data"], head["source"], head["split"], head["primary_metric"], tests, _probes(entry), files, size
+
+
+def _probes(entry: RunEntry) -> tuple[tuple[str, str], ...]:
+    """Return what a run asked besides its stream, by the hash of the questions."""
+    return tuple(sorted(entry.detail.get("probes", {}).items()))  # an index of an older version has none
 
 
 def files_of(entry: RunEntry) -> str:
@@ -106,6 +111,8 @@ def _what_differs(first: RunEntry, second: RunEntry) -> str:
         return f"the files {', '.join(files)} have other contents {pair}"
     if sorted(first.detail["tests"]) != sorted(second.detail["tests"]):
         return f"the tests differ, {len(first.detail['tests'])} and {len(second.detail['tests'])} {pair}"
+    if _probes(first) != _probes(second):
+        return f"the questions of the probes differ {pair}"
     sizes = [key for key in ("num_documents", "num_questions") if a.get(key) != b.get(key)]
     if sizes:
         return f"{', '.join(f'{key} is {a.get(key)} and {b.get(key)}' for key in sizes)} {pair}"

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cmt_cli.running.identity import NOT_SETTINGS, config_hash
+from cmt_cli.running.identity import NOT_SETTINGS, asks_nothing, config_hash
 
 ORDER_KEYS = ("order", "order_seed", "stream")  # of `data`
 _ORDER_COPIES = "tasks"  # of `data.generated`, made from them by interpolation
@@ -39,7 +39,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a config's settings by dotted key; what is no setting of the run (paths, logger, hydra) is left out."""
     found: dict[str, Any] = {}
     for key, value in config.items():
-        if not prefix and key in NOT_SETTINGS:
+        if not prefix and (key in NOT_SETTINGS or asks_nothing(key, value)):
             continue
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

@@ -176,6 +176,7 @@ def _facts(result: RunResult, config: Mapping[str, Any] | None, folder: Path) ->
         "data": dict(result.data),
         "model": dict(result.model),
         "tests": list(primary.tests) if primary else [],
+        "probes": {name: fact["sha256"] for name, fact in result.probes.items()},
         "commit": result.git_commit,
         "order": order_of(config or {}),
         # A run whose config is lost repeats no other.

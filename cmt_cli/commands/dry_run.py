@@ -14,6 +14,7 @@ from cmt_cli.commands.stream_files import description
 from cmt_cli.config import check, compose
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
+from cmt_cli.evaluation.probes import with_columns
 from cmt_cli.running.baselines import BaselineRun, work
 from cmt_cli.running.inputs import compare_inputs
 from cmt_cli.running.job import Job
@@ -73,6 +74,8 @@ def _checked(request: check.Request, streams: dict[str, Stream]) -> list[Line]:
     stream = streams[key] = streams.get(key) or current.stream()
     for group in ("trainer", "evaluator"):
         current.build(group)
+    asked = current.build("probes").prepare()
+    with_columns(stream, asked)
     refuse_misfit(current.build("method"), stream)
     refuse_absent_device(current)
     folder = current.folder(stream)
@@ -81,6 +84,7 @@ def _checked(request: check.Request, streams: dict[str, Stream]) -> list[Line]:
         ("data", _stream_line(stream)),
         ("note", stream.provenance.note),
         ("fits", f"{current.names['method']} has what it needs of {current.names['data']}"),
+        ("probes", ", ".join(f"{name} ({fact['metric']})" for name, fact in asked.items())),
         ("memory", memory_estimate(current)),
         ("prompt", prompt_example(current, stream)),
         ("folder", f"{folder} ({_state(folder)})"),

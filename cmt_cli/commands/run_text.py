@@ -40,7 +40,7 @@ def show(result: RunResult, folder: Path, console: Console) -> None:
         console.print()
         paragraph(console, "", f"{primary.metric}, after each task (rows) on each test (columns)")
         console.print(matrix_table(primary, console.width), highlight=False)
-        for told in _legend(primary, console.width):
+        for told in _legend(primary, console.width, result.probes):
             paragraph(console, "", told)
         console.print()
         console.print(_metrics_table(result), highlight=False)
@@ -137,16 +137,25 @@ def _spread(count: int, limit: int) -> list[int]:
     return [round(k * (count - 1) / (limit - 1)) for k in range(limit)]
 
 
-def _legend(matrix: ScoreMatrix, width: int) -> list[str]:
+def _legend(matrix: ScoreMatrix, width: int, asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
     shown = len(_spread(len(matrix.tests), max(2, (width - _ROW_NAME_WIDTH) // (_CELL_WIDTH + 1))))
     lines = [f"Tests 1 to {len(matrix.tests)}: {matrix.tests[0]} ... {matrix.tests[-1]}; test n belongs to task n."]
     if list(matrix.learned_at) != list(range(len(matrix.tests))):
         names = (f"{j + 1} {test} (task {at + 1})" for j, (test, at) in _tests(matrix) if at is not None)
-        probes = (f"*{j + 1} {test} (general probe)" for j, (test, at) in _tests(matrix) if at is None)
+        probes = (f"*{j + 1} {_probe(test, asked.get(test))}" for j, (test, at) in _tests(matrix) if at is None)
         lines = ["Tests: " + ", ".join([*names, *probes])]
     if shown < len(matrix.tests) or len(matrix.rows) > _MAX_ROWS:
         lines.append(f"The matrix is {len(matrix.rows)} x {len(matrix.tests)}; scores.csv has all of it.")
     return lines
+
+
+def _probe(test: str, asked: Mapping[str, Any] | None) -> str:
+    """Return a probe's name with its own score, and how much of it was asked where that is not all."""
+    if asked is None:
+        return f"{test} (general probe)"
+    num, available = asked.get("num_questions"), asked.get("num_available")
+    part = f", {num} of {available} questions" if num != available else ""
+    return f"{test} (general probe, {asked['metric']}{part})"
 
 
 def _tests(matrix: ScoreMatrix) -> list[tuple[int, tuple[str, int | None]]]:

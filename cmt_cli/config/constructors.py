@@ -58,6 +58,7 @@ _NAMES = {
     "data.world.skills": "Sizes world_skills",
     "data.world.stand_in": "StandIn",
     "evaluation.evaluator": "Evaluator",
+    "evaluation.probes": "NoProbes",
     "layers.aggregation": "CrossAttentionSettings",
     "layers.bottleneck": "Bottleneck",
     "layers.compressor": "SelfCompression T5Compression",
@@ -111,6 +112,7 @@ _NAMES = {
     "models.embedded": "load",
     "models.huggingface": "load",
     "models.prepared": "Source Wheel",
+    "probes.lm_eval_probes": "LmEval",
     "running.loggers": "JsonLines NullLogger",
     "tracking.logger": "WandbLogger",
     "training.trainer": "Trainer",
@@ -123,6 +125,7 @@ PARTS: Mapping[str, str] = {
     "data": "cmt_cli.core.stream.Stream",
     "model": "cmt_cli.core.learner.Learner",
     "evaluator": "cmt_cli.evaluation.evaluator.Evaluator",
+    "probes": "cmt_cli.evaluation.probes.Probes",
     "trainer": "cmt_cli.training.trainer.Trainer",
     "logger": "cmt_cli.running.loggers.Logger",
 }

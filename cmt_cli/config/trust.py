@@ -2,7 +2,8 @@
 
 A run folder may come from somebody else, so consent lies on the command line (`--trust NAME`), never in the folder:
 packages of `trusted_targets` are named as they stand there, code of a model's repository by the model's `name_or_path`,
-environment variables as `oc.env:NAME`: a variable's value could be made part of a prompt, and so of what is sent on.
+task files of probes by their paths, environment variables as `oc.env:NAME`: a variable's value could be made part of a
+prompt, and so of what is sent on.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 from cmt_cli.config import references
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.probes.task_files import is_file
 
-REMOTE_CODE = "trust_remote_code"
+REMOTE_CODE, TRUST_CODE = "trust_remote_code", "trust_code"
 
 
 def refuse_untrusted(config: Mapping[str, Any], trusted: Sequence[str], *, path: Path) -> None:
@@ -43,7 +45,21 @@ def executed(config: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(packages, list | tuple):
         raise UserError(f"trusted_targets={packages!r} is no list of packages.")
     found = {str(name): f"the package {name} (trusted_targets)" for name in packages}
-    return {**found, **dict(_models(config, ""))}
+    return {**found, **dict(_models(config, "")), **dict(_task_files(config.get("probes")))}
+
+
+def _task_files(probes: Any) -> Iterator[tuple[str, str]]:
+    """Yield the task files of probes, which hold templates and may name functions, by their names there."""
+    if not isinstance(probes, Mapping):
+        return
+    tasks = probes.get("tasks")
+    for task in tasks if isinstance(tasks, list | tuple) else [tasks]:
+        if isinstance(task, str) and is_file(task):
+            yield task, f"the task file {task} (probes.tasks)"
+    if (folder := probes.get("include_path")) is not None:
+        yield str(folder), f"the task files in {folder} (probes.include_path)"
+    if probes.get(TRUST_CODE, False) is not False:
+        yield f"probes.{TRUST_CODE}", f"code that tasks of lm-evaluation-harness name (probes.{TRUST_CODE})"
 
 
 def _models(node: Any, where: str) -> Iterator[tuple[str, str]]:

@@ -76,4 +76,7 @@ class Predictor(Protocol):
         """Answer each prompt."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], targets: Sequence[str]) -> list[float]:
-        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token."""
+        """Return log p(target | prompt) in nats, summed over the target's tokens and the end token.
+
+        A target of running text (`Prompt.is_running_text`) has no end token.
+        """

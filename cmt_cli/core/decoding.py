@@ -20,6 +20,8 @@ from cmt_cli.core.stream import AnswerForm
 
 # Chooses the next tokens `[rows]` from logits `[rows, vocab]`, the rows' numbers in the batch `[rows]` and the step.
 Choose = Callable[[Tensor, Tensor, int], Tensor]
+# Says whether a row, given by its number in the batch, needs no tokens behind these.
+Suffices = Callable[[int, list[int]], bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,25 +70,24 @@ class Decoding:
 
 
 def decode(
-    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, end_ids: Sequence[int]
+    model: Any,
+    input_ids: Tensor,
+    mask: Tensor,
+    prefix: Prefix | None,
+    decoding: Decoding,
+    end_ids: Sequence[int],
+    suffices: Suffices | None = None,
 ) -> list[list[int]]:
     """Continue left-padded prompts `[batch, seq]`; return the new tokens of each row, without the end token.
 
-    Each of `end_ids` ends a row.
+    Each of `end_ids` ends a row. One whose tokens suffice may end there, which beams do not look at.
     """
     if decoding.num_beams > 1:
         from cmt_cli.core.beam_search import diverse_beams
 
         return diverse_beams(model, input_ids, mask, prefix, decoding, end_ids)
-    return greedy(model, input_ids, mask, prefix, decoding, end_ids)
-
-
-def greedy(
-    model: Any, input_ids: Tensor, mask: Tensor, prefix: Prefix | None, decoding: Decoding, end_ids: Sequence[int]
-) -> list[list[int]]:
-    """Take the likeliest token at each step; stop when every row has ended."""
     inputs = model_inputs(model, input_ids, mask, prefix)
-    return continued(model, inputs, decoding.max_new_tokens, end_ids=end_ids, choose=_likeliest)
+    return continued(model, inputs, decoding.max_new_tokens, end_ids=end_ids, choose=_likeliest, suffices=suffices)
 
 
 def _likeliest(logits: Tensor, rows: Tensor, step: int) -> Tensor:
@@ -111,23 +112,34 @@ def top_k_choice(uniforms: Tensor, top_k: int) -> Choose:
 
 
 def continued(
-    model: Any, inputs: Mapping[str, Any], max_new_tokens: int, *, end_ids: Sequence[int], choose: Choose
+    model: Any,
+    inputs: Mapping[str, Any],
+    max_new_tokens: int,
+    *,
+    end_ids: Sequence[int],
+    choose: Choose,
+    suffices: Suffices | None = None,
 ) -> list[list[int]]:
     """Continue left-padded prompts, given as the `model_inputs` of a first pass, by the tokens that `choose` takes.
 
-    Stops when every row has ended; returns the new tokens of each row, without the end token. Each of `end_ids` ends a
-    row: chat models have one for the end of a turn beside that of a text.
+    Stops when every row has ended or `suffices`; returns the new tokens of each row, without the end token. Each of
+    `end_ids` ends a row: chat models have one for the end of a turn beside that of a text.
     """
     eos_id = end_ids[0]
     out = model(**inputs, use_cache=True, logits_to_keep=1)
     mask, position, cache = inputs["attention_mask"], inputs["position_ids"][:, -1:], key_values.returned(out)
     running = torch.arange(len(mask), device=mask.device)  # index of each row that is still decoded
     tokens = torch.full((len(mask), max_new_tokens), eos_id, device=mask.device)
+    satisfied = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
     for step in range(max_new_tokens):
         chosen = ended_alike(choose(out.logits[:, -1], running, step), end_ids)
         # Rows that have ended but not left the batch are decoded on; `until` cuts what they say.
         tokens[running, step] = chosen
         open_rows = (tokens[running, : step + 1] != eos_id).all(dim=1)
+        if suffices is not None:
+            for row in running[open_rows & ~satisfied[running]].tolist():
+                satisfied[row] = suffices(row, tokens[row, : step + 1].tolist())
+            open_rows &= ~satisfied[running]
         num_open = int(open_rows.sum())
         if num_open == 0 or step + 1 == max_new_tokens:
             break

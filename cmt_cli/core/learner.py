@@ -30,7 +30,7 @@ from cmt_cli.core.losses import kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
-from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, note_cut, plain_text, refuse_no_room
+from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, RunningText, note_cut, plain_text, refuse_no_room
 from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
@@ -47,6 +47,12 @@ class _Read:
     ids: list[int]
     rest: str
     decoding: Decoding
+    is_running_text: bool = False
+    until: tuple[str, ...] = ()
+
+    def suffices(self, text: str) -> bool:
+        """Return whether an answer needs no text behind this."""
+        return any(stop in text for stop in self.until)
 
 
 class Learner(Predictor):
@@ -78,6 +84,7 @@ class Learner(Predictor):
         self.mixed_precision = MixedPrecision()  # shared with copies: a teacher computes as its student does
         self.layer_checkpoints = LayerCheckpoints()  # shared likewise
         self._plain = plain_text(tokenizer)
+        self._running_text = RunningText.of(self.encode, tokenizer)
         self.prompt_format = prompt_format if prompt_format is not None else self._plain
         self._unfrozen: list[nn.Parameter] = []
 
@@ -99,7 +106,10 @@ class Learner(Predictor):
     @property
     def end_ids(self) -> tuple[int, ...]:
         """Return the tokens that end an answer: the end token, then the others of the model and of the format."""
-        others = {*listed_end_ids(self.model), *self.prompt_format.end_ids} - {self.eos_id}
+        return self._end_ids(self.prompt_format)
+
+    def _end_ids(self, written_as: PromptFormat) -> tuple[int, ...]:
+        others = {*listed_end_ids(self.model), *written_as.end_ids} - {self.eos_id}
         return (self.eos_id, *sorted(others))
 
     @property
@@ -171,6 +181,12 @@ class Learner(Predictor):
 
     def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> _Read:
         """Return what is read before an answer to be generated; its new tokens suffice for each of the choices."""
+        if prompt.is_running_text:
+            ids, room = self._running_text.prompt(prompt.text), max_tokens - decoding.max_new_tokens
+            if len(ids) > room:
+                self.refuse_no_room(decoding, reserve=self.num_positions - max_tokens)
+            self._note_length(prompt.id, len(ids), room)
+            return _Read(ids[-room:], "", decoding, is_running_text=True, until=tuple(filter(None, prompt.until)))
         found = self._tokens(prompt.text, prompt.choices, prompt.choices)
         own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *map(len, found.answers), 1))
         room = max_tokens - own.max_new_tokens
@@ -253,9 +269,9 @@ class Learner(Predictor):
         """
         max_tokens = self.num_positions - (prefix.num_virtual if prefix is not None else 0)
         reads = [self._read(prompt, decoding, max_tokens) for prompt in prompts]
-        groups: dict[Decoding, list[int]] = {}
+        groups: dict[tuple[Decoding, bool], list[int]] = {}
         for i, read in enumerate(reads):
-            groups.setdefault(read.decoding, []).append(i)
+            groups.setdefault((read.decoding, read.is_running_text), []).append(i)
         answers: list[Answer] = [Answer("")] * len(prompts)
 
         def continued(chosen: Sequence[int]) -> list[tuple[int, Answer]]:
@@ -263,7 +279,7 @@ class Learner(Predictor):
             return list(zip(chosen, self._answers([reads[i] for i in chosen], own, part), strict=True))
 
         parts = MemoryParts()
-        for own, members in groups.items():
+        for (own, _), members in groups.items():
             lengths = [len(reads[i].ids) for i in members]
             for batch in like_lengths(lengths, max_items=own.batch_size, num_new=own.max_new_tokens):
                 chosen = [members[k] for k in batch]
@@ -277,10 +293,16 @@ class Learner(Predictor):
         inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
         prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
         with self.precision():
-            continuations = decode(self.model, *inputs, prefix, decoding, self.end_ids)
+            written_as = self._plain if reads[0].is_running_text else self.prompt_format  # alike in a batch
+            suffices = (lambda i, ids: reads[i].suffices(self.decode(ids))) if any(r.until for r in reads) else None
+            continuations = decode(self.model, *inputs, prefix, decoding, self._end_ids(written_as), suffices)
         answers = []
         for read, tokens in zip(reads, continuations, strict=True):
-            text = self.decode(tokens).lstrip().removeprefix(read.rest)
+            text = self.decode(tokens)
+            if read.is_running_text:
+                answers.append(Answer(text, ended=len(tokens) < decoding.max_new_tokens or read.suffices(text)))
+                continue
+            text = text.lstrip().removeprefix(read.rest)
             answers.append(Answer(decoding.clean(text), ended=decoding.has_ended(text, len(tokens))))
         return answers
 
@@ -319,9 +341,13 @@ class Learner(Predictor):
     def _target_rows(self, prompts: Sequence[Prompt], targets: Sequence[str], max_tokens: int) -> list[tuple[int, Row]]:
         """Return the rows of all pairs with the numbers of their pairs; targets of one prompt are split alike."""
         members: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            members.setdefault((prompt.text, prompt.choices), []).append(i)
         owned: list[tuple[int, Row]] = []
+        for i, prompt in enumerate(prompts):
+            if prompt.is_running_text:
+                pieces = self._running_text.pieces(prompt.id, prompt.text, targets[i], max_tokens)
+                owned += [(i, Row(prompt.id, tuple(ids), num_read)) for ids, num_read in pieces]
+            else:
+                members.setdefault((prompt.text, prompt.choices), []).append(i)
         for (text, choices), numbers in members.items():
             if text:
                 ids = [prompts[i].id for i in numbers]

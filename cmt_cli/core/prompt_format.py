@@ -6,6 +6,7 @@ Plain text has no head, tail or end: a start token stands in front where the tok
 With a template head, tail and end are what it writes around the two turns, its own start token included. Whatever
 reads a prompt (training rows, answers, choices, classifiers) has its tokens from here. Of a prompt that does not fit
 into the model the middle of its own text is left out; such prompts are noted, and none is cut to a few tokens.
+Running text, which harnesses of general tasks ask, follows their conventions instead (`RunningText`).
 """
 
 from __future__ import annotations
@@ -121,6 +122,59 @@ class PromptFormat:
 def plain_text(tokenizer: Any) -> PromptFormat:
     """Return the format of running text, in front of which a start token stands where the tokenizer adds one."""
     return PromptFormat(start_ids=tuple(start_ids(tokenizer)))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningText:
+    """Texts and their targets in tokens by the conventions of lm-evaluation-harness.
+
+    A text stands as it is behind `start_ids`; its target is what the tokens of both together have beyond the number of
+    the text's own, and no end token closes it. What is too long loses its beginning. A target without a text is read
+    behind `first_id`, and where it is longer than the model in windows: each token is scored once, the last window is
+    full. Unlike the harness's own model, a sequence has at most `max_tokens` with its last token, which is not read.
+    """
+
+    encode: Encode
+    start_ids: tuple[int, ...]
+    first_id: int
+
+    @classmethod
+    def of(cls, encode: Encode, tokenizer: Any) -> RunningText:
+        """Return the form of a tokenizer; its start token is read first, or the end token where it has none."""
+        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        return cls(encode, tuple(start_ids(tokenizer)), int(eos if bos is None else bos))
+
+    def prompt(self, text: str) -> list[int]:
+        """Return the tokens of a text that is to be continued."""
+        return [*self.start_ids, *self.encode(text)] or [self.first_id]
+
+    def pieces(self, id: str, text: str, target: str, max_tokens: int) -> list[tuple[list[int], int]]:
+        """Return the sequences that score a target, one where there is a text, and how many tokens are only read.
+
+        Notes a text that is cut; raises UserError for a target that adds no token to it.
+        """
+        if not text:
+            return self._windows(self.encode(target), max_tokens)
+        read = self.prompt(text)
+        tail = self.prompt(text + target)[len(read) :]
+        if not tail:
+            raise UserError(
+                f"The target {target!r} of '{id}' adds no token to its text, which ends with {text[-40:]!r}: it cannot "
+                "be scored. A target begins with the white space that stands between the two."
+            )
+        if len(read) + len(tail) > max_tokens:
+            note_cut(id)
+        ids = [*read, *tail][-max_tokens:]
+        return [(ids, max(len(ids) - len(tail), 1))]
+
+    def _windows(self, ids: list[int], max_tokens: int) -> list[tuple[list[int], int]]:
+        most = max_tokens - 1
+        found = [([self.first_id, *ids[:most]], 1)]
+        for start in range(most, len(ids), most):
+            end = min(start + most, len(ids))
+            window = ids[end - most - 1 : end]
+            found.append((window, len(window) - (end - start)))
+        return found
 
 
 @contextmanager

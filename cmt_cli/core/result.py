@@ -68,6 +68,7 @@ class RunResult:
     seen: dict[str, tuple[float | None, ...]] = field(default_factory=dict)  # rows' scores of all learned tasks at once
     signatures: Mapping[str, str] = field(default_factory=dict)  # what scores must be quoted with, by metric
     truncated: Mapping[str, int] = field(default_factory=dict)  # prompts of the last row that were cut, by test
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what was asked besides the stream, by test
     metrics: dict[str, Metric] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     git_commit: str | None = None
@@ -99,11 +100,14 @@ class RunResult:
                 f"result.json has schema {record.get('schema_version')!r}, this version reads {SCHEMA_VERSION}"
             )
         _check(record, _TYPES, "")
-        later = ("seen", "signatures", "truncated")  # a record of an older version lacks them
+        later = ("seen", "signatures", "truncated", "probes")  # a record of an older version lacks them
         fields = {name: record[name] for name in RunResult.__dataclass_fields__ if name not in later}
         fields["seen"] = {name: tuple(values) for name, values in record.get("seen", {}).items()}
         fields["signatures"] = record.get("signatures", {})
         fields["truncated"] = record.get("truncated", {})
+        fields["probes"] = record.get("probes", {})
+        for name in _checked_mapping(fields["probes"], "probes"):
+            _check(fields["probes"][name], {"metric": str, "sha256": str}, f"probes.{name}.")
         fields["matrices"] = {
             name: ScoreMatrix(m["metric"], tuple(m["tests"]), tuple(m["learned_at"]), tuple(map(tuple, m["rows"])))
             for name, m in record["matrices"].items()
@@ -141,6 +145,11 @@ def _check(record: Any, kinds: Mapping[str, Any], place: str) -> None:
             _check(record[key], kind, f"{place}{key}.")
         elif not isinstance(record[key], kind):
             raise TypeError(f"{place}{key} is a {type(record[key]).__name__}")
+
+
+def _checked_mapping(value: Any, place: str) -> Mapping[str, Any]:
+    _check(value, {}, place)
+    return dict(value)
 
 
 def _check_shapes(result: RunResult) -> None:

@@ -56,6 +56,9 @@ class Prompt:
     `text` is the templated model input.
     `document_ids` name the gold documents; only oracle controls (`full_context`, gold-only banks) may read them.
     `task` is the index of the task that the question belongs to, None where the stream does not tell.
+    `is_running_text` says that the text is continued as it stands, as other harnesses have it: without a chat template,
+    cut at its beginning where it is too long, its target ends with no end token, and white space around a generated
+    answer is kept. Its generation may stop once one of the texts `until` is there, which the answer then holds.
     """
 
     id: str
@@ -63,6 +66,8 @@ class Prompt:
     choices: tuple[str, ...] = ()
     document_ids: tuple[str, ...] = ()
     task: int | None = None
+    is_running_text: bool = False
+    until: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

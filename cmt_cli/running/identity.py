@@ -18,13 +18,14 @@ from cmt_cli.core.stream import Provenance
 _FORMER = ("references", "reference_methods")  # names of `baselines` and `baseline_methods` in older run folders
 NOT_SETTINGS = ("paths", "logger", "hydra", "baselines", "baseline_methods", "size", *_FORMER)
 _PLACES = ("model.device", "trainer.distributed", "data.cache")  # keys that are unhashed there, and nowhere else
+_NO_PROBES = "cmt_cli.evaluation.probes.NoProbes"
 _OWN_DATA = "cmt_cli.data."  # targets of streams, whose `cache` is a place wherever they stand
 _SEED = "seed"
 ABSENT = "not installed"
 THEN = " then "  # between versions of a run that was continued with another
 _NUMERICAL = (  # packages that change numbers: what computes, splits texts into tokens, reads data, and scores
     *("torch", "transformers", "tokenizers", "peft", "numpy", "datasets", "pyarrow", "sacrebleu", "rouge-score"),
-    *("rapidfuzz", "bitsandbytes", "faiss-cpu", "spacy"),
+    *("rapidfuzz", "bitsandbytes", "faiss-cpu", "spacy", "lm_eval"),
 )
 
 
@@ -46,7 +47,7 @@ def config_hash(config: Mapping[str, Any], *, ignore_seed: bool = False) -> str:
     `ignore_seed` leaves every key named `seed` out: runs that agree then are repetitions of one experiment.
     """
     roots = {str(value): name for name, value in dict(config.get("paths") or {}).items()}
-    settings = {key: value for key, value in config.items() if key not in NOT_SETTINGS}
+    settings = {key: value for key, value in config.items() if key not in NOT_SETTINGS and not asks_nothing(key, value)}
     canonical = json.dumps(_canonical(settings, roots, ignore_seed), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -65,6 +66,11 @@ def _canonical(value: Any, roots: Mapping[str, str], ignore_seed: bool, path: st
             if value == root or value.startswith(root.rstrip("/") + "/"):
                 return f"paths.{name}{value[len(root.rstrip('/')) :]}"
     return value
+
+
+def asks_nothing(key: str, value: Any) -> bool:
+    """Return whether a setting says that there are no probes, as all settings do that have no such key."""
+    return key == "probes" and (value is None or value == {"_target_": _NO_PROBES})
 
 
 def _is_unused(value: Any, key: Any, path: str) -> bool:

@@ -16,6 +16,7 @@ from cmt_cli.core.exceptions import CmtWarning, UserError, told
 from cmt_cli.core.result import RunResult
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.stream_content import identified
+from cmt_cli.evaluation.probes import Facts
 from cmt_cli.models.model_digests import weights_digest
 from cmt_cli.running.identity import ABSENT, THEN, versions
 from cmt_cli.running.run_files import read_result
@@ -59,6 +60,20 @@ def refuse_other_inputs(
             f"The run in {folder} was begun with other inputs: {'; '.join(changes)}. A run has one model and one data "
             "set: put back what it was begun with, or remove the run folder (or give another paths.runs) and start "
             "again."
+        )
+
+
+def refuse_other_probes(previous: RunResult | None, facts: Facts, folder: Path) -> None:
+    """Raise UserError where the record of a run was begun with other questions of its probes than today's."""
+    if previous is None or not previous.matrices:
+        return
+    before, now = ({name: fact.get("sha256") for name, fact in of.items()} for of in (previous.probes, facts))
+    if before != now:
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        raise UserError(
+            f"The run in {folder} was begun with other questions of its probes: {', '.join(changed)} changed since. "
+            "Their files, their data, or lm_eval itself is another one today. Put back what it was begun with, or "
+            "remove the run folder (or give another paths.runs) and start again."
         )
 
 

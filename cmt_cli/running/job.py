@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ from cmt_cli.running.run_files import read_config, reading, refuse_links
 from cmt_cli.terminal.text import say
 
 _NAMES = ("method", "data", "model")  # of a run's choices, those that name it
-_FORMER = {"baselines": "none", "baseline_methods": {}}  # in the place of keys that the record of an older run lacks
+_NO_PROBES = {"probes": {"_target_": "cmt_cli.evaluation.probes.NoProbes"}}
+_FORMER = {
+    "baselines": "none",
+    "baseline_methods": {},
+    **_NO_PROBES,
+}  # in the place of keys that the record of an older run lacks
 _GROUPS = (*_NAMES, "trainer", "evaluator", "logger", "paths")
 
 
@@ -72,8 +77,13 @@ class Job(Settings):
             own = own["methods"].get(own["order"][0], own)
         if "trainable" in own:
             settings["trainable"] = own["trainable"]
-        config = {**self.config, "method": settings, "baselines": "none"}
+        config = {**self.config, "method": settings, "baselines": "none", **_NO_PROBES}
         return Job(config, {**self.names, "method": method}, own_paths=self.own_paths)
+
+    @property
+    def without_probes(self) -> Job:
+        """Return the same run that asks only the stream's own tests; its scores of these are the same."""
+        return replace(self, config={**self.config, **_NO_PROBES})
 
     @property
     def identity(self) -> Identity:
@@ -83,7 +93,8 @@ class Job(Settings):
     def build(self, group: str) -> Any:
         """Instantiate one group of the configuration."""
         with references.hiding(self.config):
-            return targets.instantiate(references.expanded(self.config[group], group), self.trusted)
+            node = self.config[group] if group in self.config else _FORMER[group]
+            return targets.instantiate(references.expanded(node, group), self.trusted)
 
     @property
     def cache(self) -> Path:
@@ -155,7 +166,13 @@ def _check_form(config: Mapping[str, Any]) -> None:
     for name in _GROUPS:
         if not isinstance(config[name], Mapping):
             raise TypeError(f"{name} is a {type(config[name]).__name__}")
-    for key, kind in {"seed": int, "trusted_targets": list, "baselines": str, "baseline_methods": Mapping}.items():
+    for key, kind in {
+        "seed": int,
+        "trusted_targets": list,
+        "baselines": str,
+        "baseline_methods": Mapping,
+        "probes": Mapping,
+    }.items():
         if not isinstance(config.get(key, _FORMER.get(key)), kind):
             raise TypeError(f"{key} is a {type(config.get(key)).__name__}")
     size = config.get("size")

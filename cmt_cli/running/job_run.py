@@ -21,6 +21,7 @@ from cmt_cli.core.atomic import remove_leftovers
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.distributed.environment import check_environment, distributed_environment
+from cmt_cli.evaluation.probes import with_columns
 from cmt_cli.running.baselines import BaselineRun, find_baseline, methods_of, work
 from cmt_cli.running.inputs import compare_inputs, load_learner, on_each, refuse_unlike
 from cmt_cli.running.job import Job
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cmt_cli.core.method import Method
     from cmt_cli.core.process_group import ProcessGroup
     from cmt_cli.core.result import RunResult
+    from cmt_cli.evaluation.probes import Probes
     from cmt_cli.running.loggers import Logger
     from cmt_cli.running.store import RunStore
 
@@ -69,7 +71,8 @@ def _run(job: Job, folder: Path | None, loggers: Sequence[Logger]) -> Path:
         from cmt_cli.running.restore import mend
 
         mend(folder, result)
-        _update(job, stream, folder, with_metrics(result, stream, Measured({}, read_steps(folder), baselines)))
+        asked = with_columns(stream, result.probes)
+        _update(job, stream, folder, with_metrics(result, asked, Measured({}, read_steps(folder), baselines)))
     return folder
 
 
@@ -121,7 +124,9 @@ def find_baselines(job: Job, stream: Stream, folder: Path) -> dict[str, Baseline
     keys = job.config.get("baseline_methods", {})  # the record of an older run has none
     for baseline, method in methods_of(stream, keys).items():
         made = job.baseline(method)
-        path = folder.parent / made.folder(stream).name
+        name = made.folder(stream).name
+        is_self = name == job.without_probes.folder(stream).name
+        path = folder if is_self else folder.parent / name
         found[baseline] = find_baseline(method, path, stream, own=folder, command=command, models=made.model_files)
     return found
 
@@ -174,6 +179,8 @@ def _run_stream(
 
         refuse_unsharded(method, job.resolved["model"])
     trainer, evaluator = job.build("trainer"), job.build("evaluator")
+    probes = _probes(job, processes)
+    with_columns(stream, probes.prepare())
     stream = replace(stream, provenance=stream.provenance.noted(evaluator.note(stream.tests)))
     console = open_console(stderr=True)
     loggers = [ConsoleLogger(console), job.build("logger"), *further_loggers]
@@ -194,7 +201,17 @@ def _run_stream(
             store=store,
             loggers=loggers if processes.rank == 0 else [],
             baselines=baselines,
+            probes=probes,
         )
+
+
+def _probes(job: Job, processes: ProcessGroup) -> Probes:
+    """Prepare the probes, in process 0 first: it may download what the others then find."""
+    probes: Probes = job.build("probes")
+    processes.run_on_rank_zero(lambda: [*probes.prepare()])
+    facts = probes.prepare()
+    refuse_unlike(processes, "probes", facts)
+    return probes
 
 
 def _learner(job: Job, processes: ProcessGroup) -> Learner:

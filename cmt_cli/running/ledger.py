@@ -38,7 +38,9 @@ class PhaseRecord:
     """One phase's use. Seconds are wall-clock; `steps` are optimizer steps; `tokens` those that were trained on.
 
     `eval_seconds` is the part of a learning phase's seconds that went into answering questions inside the task.
-    `truncated` counts the prompts that were longer than the model, by test set; it lists every test that was evaluated.
+    `probe_seconds` and `probe_questions` are those of an evaluating phase's seconds and questions that went into
+    general probes. `truncated` counts the prompts that were longer than the model, by test set; it lists every test
+    that was evaluated.
     """
 
     seconds: float = 0.0
@@ -49,6 +51,8 @@ class PhaseRecord:
     trainable_parameters: int = 0
     peak_memory_bytes: int = 0
     eval_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    probe_questions: int = 0
     truncated: dict[str, int] = field(default_factory=dict)
 
 
@@ -87,19 +91,21 @@ class Ledger:
         return {test: number for test, number in last.items() if number}
 
     def cost(self, *, storage_bytes: int) -> Cost:
-        """Add the phases up. Seconds per document and per question are means over the whole stream."""
+        """Add the phases up. Seconds per document and per question are means over the whole stream, without probes."""
         learning = [r for name, r in self.phases.items() if name.startswith("learn:")]
         evaluating = [r for name, r in self.phases.items() if name.startswith("evaluate:")]
         before = [r for name, r in self.phases.items() if name == BEFORE_STREAM]
         every = [*before, *learning, *evaluating]
         learn_seconds = sum(r.seconds - r.eval_seconds for r in learning)
         eval_seconds = sum(r.seconds for r in evaluating) + sum(r.eval_seconds for r in learning)
-        documents, questions = sum(r.documents for r in learning), sum(r.questions for r in every)
+        answer_seconds = eval_seconds - sum(r.probe_seconds for r in evaluating)
+        documents = sum(r.documents for r in learning)
+        questions = sum(r.questions - r.probe_questions for r in every)
         return Cost(
             train_seconds=sum(r.seconds for r in before) + learn_seconds,
             eval_seconds=eval_seconds,
             adapt_seconds_per_document=learn_seconds / documents if documents else None,
-            answer_ms_per_question=1000 * eval_seconds / questions if questions else None,
+            answer_ms_per_question=1000 * answer_seconds / questions if questions else None,
             tokens=sum(r.tokens for r in every),
             trainable_parameters=max((r.trainable_parameters for r in every), default=0),
             storage_bytes=storage_bytes,

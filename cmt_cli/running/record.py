@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from cmt_cli.core.stream import Stream, TestSet
 from cmt_cli.data.files.stream_content import identified
 from cmt_cli.evaluation.chance import Chance, chance
 from cmt_cli.evaluation.changing_facts import CHANGE_SCORES, change_metrics
+from cmt_cli.evaluation.probes import Facts as ProbeFacts
 from cmt_cli.evaluation.sequence_curves import curves
 from cmt_cli.evaluation.sequence_metrics import NO_BASELINE, probe_drops, retention_curve, sequence_metrics
 from cmt_cli.running.baselines import JOINT, SINGLE_TASK, BaselineRun
@@ -33,6 +34,7 @@ class Facts:
     model: Mapping[str, Any]
     git_commit: str | None
     versions: Mapping[str, str]
+    probes: ProbeFacts = field(default_factory=dict)
 
     @staticmethod
     def of(learner: Learner, stream: Stream, identity: Identity, previous: RunResult | None) -> Facts:
@@ -87,6 +89,8 @@ def make_result(facts: Facts, stream: Stream, measured: Measured, *, cost: Cost,
     primary = _primary_metric(stream)
     if primary == MIXED and by_metric:
         by_metric[MIXED] = _own_metrics(by_metric, stream)
+    elif facts.probes and by_metric:
+        by_metric[primary] = _with_probes(primary, by_metric, stream, facts.probes)
     return RunResult(
         method=facts.identity.method,
         data=facts.data,
@@ -103,6 +107,7 @@ def make_result(facts: Facts, stream: Stream, measured: Measured, *, cost: Cost,
         cost=cost,
         git_commit=facts.git_commit,
         versions=facts.versions,
+        probes=facts.probes,
     )
 
 
@@ -124,6 +129,20 @@ def _own_metrics(by_metric: Mapping[str, ScoreMatrix], stream: Stream) -> ScoreM
     return ScoreMatrix(MIXED, some.tests, some.learned_at, tuple(rows))
 
 
+def _with_probes(
+    metric: str, by_metric: Mapping[str, ScoreMatrix], stream: Stream, probes: Iterable[str]
+) -> ScoreMatrix:
+    """Return the matrix of a metric in which the columns of probes, which have none of it, hold their own scores."""
+    own = _own_metrics(by_metric, stream)
+    found = by_metric.get(metric, own)
+    names = set(probes)
+    rows = (
+        tuple(mine if test in names else value for test, value, mine in zip(found.tests, row, own_row, strict=True))
+        for row, own_row in zip(found.rows, own.rows, strict=True)
+    )
+    return replace(found, metric=metric, rows=tuple(rows))
+
+
 def _metrics(
     by_metric: Mapping[str, ScoreMatrix], primary: str, stream: Stream, measured: Measured
 ) -> dict[str, Metric]:
@@ -133,6 +152,8 @@ def _metrics(
     for name, matrix in sorted(by_metric.items(), key=lambda item: item[0] != primary):
         if name in CHANGE_SCORES:  # most tests lack some, and a rate is no score that is retained or forgotten
             metrics |= {f"{name}/{key}": value for key, value in change_metrics(matrix).items()}
+            continue
+        if name != primary and _is_of_probes(matrix):
             continue
         runs = measured.baselines
         found = sequence_metrics(
@@ -148,6 +169,12 @@ def _metrics(
         else:
             metrics |= {f"{name}/{key}": value for key, value in found.items()}
     return metrics
+
+
+def _is_of_probes(matrix: ScoreMatrix) -> bool:
+    """Return whether only probes have a metric, which then says nothing about tasks."""
+    pairs = (pair for row in matrix.rows for pair in zip(matrix.learned_at, row, strict=True))
+    return {at is None for at, value in pairs if value is not None} == {True}
 
 
 def _undefined(stream: Stream) -> dict[str, str]:
@@ -170,7 +197,10 @@ def row_values(result: RunResult, row: int, tests: Sequence[TestSet]) -> dict[st
     Retention is there where the record has it, too: a ratio of two scores at chance says nothing.
     """
     primary = result.matrices[result.primary_metric]
-    values = {f"{primary.metric}/{test}": v for test, v in zip(primary.tests, primary.rows[row], strict=True)}
+    own = {test.name: test.metric for test in tests if test.learned_at is None}
+    values = {
+        f"{own.get(test, primary.metric)}/{test}": v for test, v in zip(primary.tests, primary.rows[row], strict=True)
+    }
     for name, matrix in result.matrices.items():
         known = [
             score

@@ -43,9 +43,11 @@ def cells_of(result: RunResult) -> Cells:
     """Return the cells that a record holds, which are those of `scores.csv` when it was written last."""
     cells: Cells = {}
     for name, matrix in result.matrices.items():
+        # There, probes stand with scores of their own.
+        lent = {test for test, fact in result.probes.items() if fact["metric"] != name == result.primary_metric}
         for row, values in enumerate(matrix.rows):
             for test, score in zip(matrix.tests, values, strict=True):
-                if score is not None:
+                if score is not None and test not in lent:
                     cells.setdefault(row, {}).setdefault(test, {})[name] = score
     for name, values in result.seen.items():
         for row, value in enumerate(values):

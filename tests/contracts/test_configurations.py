@@ -49,6 +49,8 @@ def resolved(option: Option) -> dict[str, Any]:
         overrides = [f"method={method}", f"{option.group}@{place}={option.name}"]
     if option.name == "huggingface":
         overrides.append("model.name_or_path=somewhere")
+    if name_of(option) == "probes/lm_eval":
+        overrides.append("probes.tasks=[arc_easy]")
     if option.group == "experiment":
         overrides.append("data.source=auto")
     composed = check.composed(Request(tuple(overrides)))

@@ -24,7 +24,7 @@ FLOORS = {  # a room uses rooms of lower numbers, and none of its own number but
     "data/world": 4,  # the generator, which makes such corpora
     **dict.fromkeys(("layers", "memory", "training", "evaluation", "models"), 5),
     **{f"data/{scenario}": 5 for scenario in SCENARIOS},
-    **dict.fromkeys(("methods", "distributed"), 6),
+    **dict.fromkeys(("methods", "distributed", "probes"), 6),
     "config": 7,
     "running": 8,
     **dict.fromkeys(("analysis", "tracking", "exporting"), 9),
@@ -39,7 +39,9 @@ PLACES = {
     "typer": ["commands"],
     "wandb": ["tracking"],
     "wandb_workspaces": ["tracking"],
-    "datasets": ["data/files", "data/labelled"],
+    "datasets": ["data/files", "data/labelled", "probes"],
+    "lm_eval": ["probes"],
+    "evaluate": ["probes"],
     "peft": ["core/learner.py", "models", "layers", "exporting"],
     "transformers": ["core", "models", "layers", "exporting"],
     "torch": [

@@ -304,7 +304,9 @@ def test_new_tokens_that_leave_no_room_are_refused(tiny_gpt2: Learner) -> None:
 def test_each_choice_can_be_generated(tiny_gpt2: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     most: dict[int, int] = {}
 
-    def decoded(model: object, ids: torch.Tensor, mask: torch.Tensor, prefix: object, own: Decoding, eos: int) -> Any:
+    def decoded(
+        model: object, ids: torch.Tensor, mask: torch.Tensor, prefix: object, own: Decoding, *rest: object
+    ) -> Any:
         most.update(dict.fromkeys(mask.sum(dim=1).tolist(), own.max_new_tokens))
         return [[] for _ in ids]
 
