@@ -12,7 +12,8 @@ import pytest
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files import origin, published
-from cmt_cli.data.files.origin import Layout, Origin, Progress, fetched, load
+from cmt_cli.data.files.fetched import Progress
+from cmt_cli.data.files.origin import Layout, Origin, fetched, load
 from cmt_cli.data.files.problems import Problem, ProblemError
 from cmt_cli.data.files.reading import sha256_of
 from cmt_cli.data.knowledge.streamingqa import streamingqa
