@@ -31,9 +31,7 @@ def prepare(
     name: StreamName,
     revision: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A commit of the hub's data set to take; DATASET@COMMIT where there are several."
-        ),
+        typer.Option(help="A commit of the hub's data set to take; DATASET@COMMIT where there are several."),
     ] = None,
     debug: Debug = False,
 ) -> None:
