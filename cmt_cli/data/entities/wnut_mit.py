@@ -28,7 +28,7 @@ from cmt_cli.data.files.conll import read_columns, read_token_lines, write_colum
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
-from cmt_cli.data.hub.hub_files import CONVERTED, MAIN, HubFiles, HubSource, Tables
+from cmt_cli.data.hub.hub_files import MAIN, HubFiles, HubSource, Tables
 from cmt_cli.data.hub.shapes import Labels, named
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
@@ -158,7 +158,7 @@ def _mit_source(dataset: str, domain: str, types: str) -> HubSource:
     return HubSource(
         dataset=dataset,
         revision=MAIN,
-        tables={"train": "dataset/train.json", "validation": "dataset/valid.json", "test": "dataset/test.json"},
+        tables={"train": "dataset/train.json", "validation": "dataset/valid*.json", "test": "dataset/test.json"},
         columns={"tokens": [str], "tags": [_tags_of(types)]},
         label_files={"tags": "dataset/label.json"},
         files=tuple(DOMAINS[domain].files.values()),
@@ -174,7 +174,7 @@ HUB = HubFiles(
     (
         HubSource(
             dataset="leondz/wnut_17",
-            revision=CONVERTED,
+            revision="1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9",  # of the hub's own conversion
             tables={split: f"wnut_17/{split}/*.parquet" for split in ("train", "validation", "test")},
             columns={
                 "tokens": [str],

@@ -96,7 +96,7 @@ def _cached(dataset: str, revision: str) -> Snapshot | None:
         return None
     files = []
     for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
-        name = path.resolve().name  # a link to ../../blobs/HASH, where the file system has links
+        name = path.readlink().name if path.is_symlink() else ""  # of ../../blobs/HASH; without links it is not known
         sha256, git_hash = (name if re.fullmatch(rf"[0-9a-f]{{{length}}}", name) else None for length in (64, 40))
         files.append(HubFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256, git_hash))
     return Snapshot(dataset, revision, tuple(files)) if files else None

@@ -14,7 +14,7 @@ from cmt_cli.data.entities import crossner, fewnerd, wnut_mit
 from cmt_cli.data.files.fetched import fetched_into
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.hub.hub_files import CONVERTED
-from cmt_cli.data.instructions import alpaca_skills
+from cmt_cli.data.instructions import alpaca_skills, superni, superni_hub
 from cmt_cli.data.knowledge import squad
 from cmt_cli.data.labelled.items import LabelledCorpus
 from cmt_cli.data.relations import fewrel, semeval2010, webnlg
@@ -101,7 +101,7 @@ def test_wnut_and_mit_without_the_first_movie_corpus(hub: Hub, capsys: pytest.Ca
     for split in SPLITS:
         rows = [{"id": "0", "tokens": ["Moor", split, str(n)], "ner_tags": [9, 0, 0]} for n in range(8)]
         files[f"wnut_17/{split}/0000.parquet"] = as_parquet(rows, features)
-    hub.put("leondz/wnut_17", commit_of(2), files, CONVERTED)
+    hub.put("leondz/wnut_17", "1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9", files, CONVERTED)
     for dataset, kind in (("tner/mit_restaurant", "Dish"), ("tner/mit_movie_trivia", "Actor")):
         files = {"dataset/label.json": json.dumps({"O": 0, f"B-{kind}": 1, f"I-{kind}": 2}).encode(), "mit.py": b""}
         for split in ("train", "valid", "test"):
@@ -255,6 +255,29 @@ def test_alpaca(hub: Hub) -> None:
     assert cmt("data", "prepare", "alpaca_skills") == 0
     found = items_of(alpaca_skills.read(Path("data/alpaca")), "train")
     assert len(found) == 72 and found[0].fields == {"instruction": "Write it, 0.", "input": ""}
+
+
+def test_superni_joins_the_outputs_of_an_instance(hub: Hub) -> None:
+    files = {}
+    for task in superni_hub.TASKS:
+        rows = [
+            {
+                "task_name": task,
+                "id": f"{task}-{n // 2}",
+                "definition": "Say it.",
+                "inputs": f"in {n // 2}",
+                "targets": text,
+            }
+            for n, text in enumerate(["a", "b"] * 20)
+        ]
+        split = "test" if "181" in task else "train"
+        files[f"{split}/{task}_{split}.jsonl"] = as_lines(rows)
+    hub.put("Muennighoff/natural-instructions", commit_of(10), files)
+    assert cmt("data", "prepare", "superni_o1") == 0
+    found = items_of(superni.read(Path("data/superni"), order=[181]), "train")
+    assert len(found) == 20 and found[1].references == ("a", "b")
+    assert found[1].fields == {"definition": "Say it.", "examples": "", "input": "in 1"}
+    assert cmt("data", "prepare", "superni_o2") == 0  # of the same files
 
 
 def test_squad(hub: Hub) -> None:
