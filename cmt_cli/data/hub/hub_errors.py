@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 from collections.abc import Iterator
 
 from cmt_cli.core.exceptions import UserError
@@ -19,7 +20,7 @@ def telling(dataset: str, revision: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, _client_error(), HFValidationError) as error:
+    except (OSError, _client_error(), HFValidationError, json.JSONDecodeError) as error:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         text = _told(cause, dataset, revision)
         if text is None:
@@ -86,7 +87,7 @@ def _told(error: BaseException, dataset: str, revision: str) -> str | None:
             f"There is no room left for {at} in the hub's cache, {constants.HF_HUB_CACHE}. Make room there, or set "
             "HF_HOME to a folder on another disk."
         )
-    if isinstance(error, FileMetadataError):
+    if isinstance(error, FileMetadataError | json.JSONDecodeError):
         return f"What answered for {at} at {constants.ENDPOINT} is no hub. Check HF_ENDPOINT, and proxies on the way."
     if isinstance(error, OSError) and error.errno is None:  # the library's own, of a size that does not fit
         return f"The download of {at} was cut off. {_RETRY}."

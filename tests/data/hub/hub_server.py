@@ -22,6 +22,7 @@ import datasets
 import pyarrow
 from pyarrow import parquet
 
+PAGE = b"<html>a page</html>"
 LARGE = (".parquet", ".jsonl")  # files that the stub keeps as large ones
 
 Files = dict[str, bytes]
@@ -73,7 +74,7 @@ class Hub:
     statuses: dict[str, tuple[int, str]] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
-    stalls: set[str] = field(default_factory=set)
+    stalls: set[str] = field(default_factory=set)  # files of which a half arrives, and then nothing
     asked: list[str] = field(default_factory=list)
 
     def put(self, dataset: str, commit: str, files: Files, branch: str = "main") -> str:
@@ -117,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {unquote(path)}")
         for part, (status, code) in self.hub.statuses.items():
             if part in unquote(path):
-                self._send(status, b"", {"X-Error-Code": code} if code else {})
+                self._send(status, PAGE, {"X-Error-Code": code} if code else {})
                 return
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "datasets"]:

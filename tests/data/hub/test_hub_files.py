@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from datasets import ClassLabel, Value
 from huggingface_hub import constants
@@ -196,6 +198,7 @@ def test_a_changed_file_is_asked_for_again_and_refused(hub: Hub, path: Path) -> 
         (404, "RevisionNotFound", f"{DATASET} has no revision main"),
         (429, "", "too many requests .status 429.*Repeat the command in some minutes"),
         (500, "", r"The hub has a fault \(status 500\)"),
+        (200, "", "What answered for org/rows .* is no hub. Check HF_ENDPOINT, and proxies"),
     ],
 )
 def test_answers_of_the_hub_are_told(hub: Hub, path: Path, status: int, code: str, message: str) -> None:
@@ -252,6 +255,15 @@ def test_a_full_disk_is_told_before_the_download(hub: Hub, path: Path, monkeypat
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=10))
     assert "Make room there, or set HF_HOME to a folder on another disk" in refusal(path)
     assert not any("/cdn/" in asked for asked in hub.asked)
+
+
+def test_a_disk_that_fills_up_is_told(hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **others: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    hub.put(DATASET, ONE, table("a", "b"))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
+    assert f"There is no room left for {DATASET} at {ONE[:12]} in the hub's cache" in refusal(path)
 
 
 def multi30k(hub: Hub, commit: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cmt_cli.data.classification import banking77, clinc150
 from cmt_cli.data.entities import crossner, fewnerd, wnut_mit
 from cmt_cli.data.files.fetched import fetched_into
 from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.files.published import PUBLISHED
 from cmt_cli.data.hub.hub_files import CONVERTED
 from cmt_cli.data.instructions import alpaca_skills, superni, superni_hub
 from cmt_cli.data.knowledge import squad
@@ -229,7 +231,9 @@ def test_docs_mt(hub: Hub) -> None:
     )
 
 
-def test_tatoeba(hub: Hub) -> None:
+def test_tatoeba(hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = hashlib.sha256("".join(f"Hund {n}.\n" for n in range(10)).encode()).hexdigest()
+    monkeypatch.setitem(PUBLISHED, "tatoeba", frozenset({digest}))
     features = {"sentence1": TEXT, "sentence2": TEXT, "lang": TEXT}
     files = {}
     for pair in tatoeba.PAIRS:
@@ -237,6 +241,7 @@ def test_tatoeba(hub: Hub) -> None:
         files[f"{pair}/test/0000.parquet"] = as_parquet(rows, features)
     hub.put("mteb/tatoeba-bitext-mining", commit_of(9), files, CONVERTED)
     assert cmt("data", "prepare", "tatoeba") == 0
+    assert "16 of 32 files fetched are the published ones, byte by byte" in capsys.readouterr().out
     assert Path("data/tatoeba/tatoeba.deu-eng.eng").read_text() == "".join(f"Dog {n}.\n" for n in range(10))
     found = items_of(tatoeba.LAYOUT.read(Path("data/tatoeba")), "train")
     assert len(found) == 160 and found[0].fields["source"] == "Hund 0."
