@@ -2,7 +2,7 @@
 # make test    create .venv with the test tools, then lint, type-check, build the documentation and test
 # make docs    build the documentation into site/, with warnings as errors
 # make notebook    execute notebooks/quickstart.ipynb and keep its outputs
-# make test-robustness    kill runs, damage files, fill disks; hours; writes the table of docs/robustness.md
+# make test-robustness    kill runs, damage files, fill disks; an hour; writes the table of docs/robustness.md
 # make test-cluster    run sweeps on a Slurm, a Ray cluster and worker processes that the tests start themselves
 #
 # PYTHON=python3.12   another interpreter        VENV=/tmp/venv   another place for the environment

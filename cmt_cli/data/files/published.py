@@ -14,6 +14,13 @@ PUBLISHED: dict[str, frozenset[str]] = {
             95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9
             e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e75019b10344f29
         """,
+        # amazonReviewSnippets, movieReviewSnippets, nytEditorialSnippets and tweets, each _GroundTruth.txt
+        "sentiment_domains": """
+            11a9807a0974a2506a2d3b4851eaf69b3d6d20688ce4923adda2312a4f6dd6c2
+            c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350
+            7d8fbcce7dde5d716da53e78f4ef4be6b706e9ef1e1d51887e6d0ad4b69cc27e
+            dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f
+        """,
         # train.csv, test.csv, categories.json
         "banking77": """
             b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b

@@ -122,3 +122,22 @@ class Benchmark(WorldCorpus):
         rng = random.Random(f"{self.seed}/{split}/{task}/{index}")
         text = draw(rng, rng.choice(people), label)
         return Item(f"{task}/{split}-{index:05d}", task, {"text": text}, (label,), (label,))
+
+
+LIKED = {"movies": "instrument", "products": "dish", "editorials": "language", "tweets": "pet"}  # by domain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sentiments(WorldCorpus):
+    """The size of a generated corpus of liking and disliking: examples of each of four domains by split."""
+
+    def items(self, split: str, number: int, people: Sequence[Name]) -> Iterable[Item]:
+        """Yield the items of a split; item i of a domain depends on (seed, split, domain, i) alone."""
+        for domain, relation in LIKED.items():
+            yield from (self._item(split, domain, RELATION[relation].values, i, people) for i in range(number))
+
+    def _item(self, split: str, domain: str, values: Sequence[str], index: int, people: Sequence[Name]) -> Item:
+        label, verbs = (("negative", VERBS[:2]), ("positive", VERBS[-2:]))[index % 2]
+        rng = random.Random(f"{self.seed}/{split}/{domain}/{index}")
+        text = f"{rng.choice(people).full} {rng.choice(verbs)} {rng.choice(values)}."
+        return Item(f"{domain}/{split}-{index:05d}", domain, {"text": text}, (label,), (label,))
