@@ -133,19 +133,20 @@ class HubFiles:
         return tuple(file for source in self.sources for file in source.files)
 
     def fetch(self, path: Path, progress: Progress, revisions: Mapping[str, str]) -> bool:
-        """Write the files into a folder; False where all are there, or a folder has others, which are the user's.
+        """Write the files into a folder; False where all are there, or the folder holds the user's own.
 
-        `revisions` has a commit for data sets that are not to be read at their own; "" stands for the only one.
+        What is missing from a folder that was fetched is added, of the commits of the rest. `revisions` has a commit
+        for data sets that are not to be read at their own; "" stands for the only one.
         Raises UserError where the hub or the disk refuses and where rows are not as they should be.
         """
-        named = self._named(revisions)
-        there = [file for file in self.files if (path / file).is_file()]
-        if len(there) == len(self.files) or (is_present(path) and not there):
+        named, before = self._named(revisions), fetched_into(path)
+        is_whole = all((path / file).is_file() for file in self.files)
+        if is_whole or (is_present(path) and not before.files):
             _check_present(path, named)
             return False
-        wanted = {source.dataset: source.revision for source in self.sources}
-        noted = fetched_into(path).datasets if there else {}  # the rest of a folder is of the commits of its files
-        wanted |= {source.dataset: noted[source.dataset] for source in self.sources if source.dataset in noted} | named
+        noted = before.datasets if is_present(path) else {}
+        own = {source.dataset: noted.get(source.dataset, source.revision) for source in self.sources}
+        wanted = {**own, **named}
         path.parent.mkdir(parents=True, exist_ok=True)
         with folder_beside(path) as inner:
             commits = {}
@@ -188,7 +189,10 @@ def _check_present(path: Path, named: Mapping[str, str]) -> None:
 
 
 def _publish(inner: Path, path: Path, commits: Mapping[str, str]) -> None:
-    """Move finished files to their place, and note what they are; raise UserError where another file is in one."""
+    """Move finished files to their place, having noted what they are; raise UserError where another file is in one.
+
+    The note comes first: where the moves are cut off, the folder is known for one that was being fetched.
+    """
     files = sorted(file for file in inner.rglob("*") if file.is_file())
     digests = {file.relative_to(inner).as_posix(): sha256_of(file) for file in files}
     for name, digest in digests.items():
@@ -205,8 +209,8 @@ def _publish(inner: Path, path: Path, commits: Mapping[str, str]) -> None:
         os.replace(inner, path)
         sync(path.parent)
         return
+    note_fetched(path, digests, commits)
     for name in digests:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(inner / name, path / name)
         sync((path / name).parent)
-    note_fetched(path, digests, commits)

@@ -115,11 +115,44 @@ def test_what_is_missing_comes_from_the_commit_of_the_rest(hub: Hub, path: Path)
 def test_other_files_are_the_users_and_stay(hub: Hub, path: Path) -> None:
     hub.put(DATASET, ONE, table("a", "b"))
     path.mkdir(parents=True)
-    (path / "mine.csv").write_text("text\n")
-    assert not fetch(path) and hub.asked == []
     (path / "rows.txt").write_text("my own\n")
+    assert not fetch(path) and hub.asked == []
+    assert "are of no known commit of org/rows, not" in refusal(path, revisions={"": ONE})
+
+
+def test_a_file_that_the_user_changed_is_not_replaced(hub: Hub, path: Path) -> None:
+    hub.put(DATASET, ONE, table("a", "b"))
+    fetch(path)
+    (path / "rows.txt").write_text("my own\n")
+    (path / "number.txt").unlink()
     assert "rows.txt is there, but is not what the hub has" in refusal(path)
     assert (path / "rows.txt").read_text() == "my own\n" and not (path / "number.txt").exists()
+
+
+def test_a_folder_without_files_is_filled(hub: Hub, path: Path) -> None:
+    hub.put(DATASET, ONE, table("a", "b"))
+    path.mkdir(parents=True)
+    (path / ".hidden").touch()
+    assert fetch(path) and fetched_into(path).datasets == {DATASET: ONE}
+
+
+def test_moves_that_were_cut_off_are_finished(hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(source: Path, target: Path) -> None:
+        if Path(target).name == "rows.txt":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    hub.put(DATASET, ONE, table("a", "b"))
+    path.mkdir(parents=True)
+    (path / ".hidden").touch()
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(path)
+    monkeypatch.setattr(os, "replace", replace)
+    hub.put(DATASET, TWO, table("c", "d"))
+    assert (path / "number.txt").exists() and fetch(path)
+    assert (path / "rows.txt").read_text() == "no a\nyes b\n"
 
 
 @pytest.mark.parametrize(
