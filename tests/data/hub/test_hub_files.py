@@ -74,7 +74,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "rows"
 
 
-def test_the_first_use_notes_the_commit_and_what_was_written(hub: Hub, path: Path) -> None:
+def test_the_first_use_notes_commit_and_files(hub: Hub, path: Path) -> None:
     hub.put(DATASET, ONE, table("a", "b"))
     assert fetch(path)
     assert (path / "rows.txt").read_text() == "no a\nyes b\n"
@@ -103,7 +103,7 @@ def test_a_named_commit_repeats_an_earlier_preparation(hub: Hub, path: Path) -> 
     assert not fetch(path, revisions={"": ONE})
 
 
-def test_what_is_missing_comes_from_the_commit_of_the_rest(hub: Hub, path: Path) -> None:
+def test_missing_files_come_from_the_noted_commit(hub: Hub, path: Path) -> None:
     hub.put(DATASET, ONE, table("a", "b"))
     fetch(path)
     hub.put(DATASET, TWO, table("c", "d", "e", "f"))
@@ -306,9 +306,7 @@ def multi30k(hub: Hub, commit: str) -> None:
     hub.put("bentrevett/multi30k", commit, files)
 
 
-def test_a_kill_in_the_middle_leaves_nothing_that_is_read(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_leaves_nothing_that_is_read(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     multi30k(hub, ONE)
     hub.stalls.add("val.jsonl")
     environment = {
