@@ -21,6 +21,7 @@ from cmt_cli.data.files.fetched import fetched_into
 from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.problems import ProblemError
 from cmt_cli.data.files.published import PUBLISHED
+from cmt_cli.data.hub.hub_errors import HubError
 from cmt_cli.terminal.console import open_console
 from cmt_cli.terminal.progress import ProgressDisplay
 from cmt_cli.terminal.text import paragraph
@@ -127,7 +128,10 @@ def prepare(name: str, revisions: Sequence[str] = ()) -> None:
 def _fetched(layout: Layout[Any, Any], path: Path, bar: ProgressDisplay, revisions: Sequence[str]) -> bool:
     if layout.hub is None:
         return fetched(layout, path, bar)
-    return layout.hub.fetch(path, bar, {dataset: commit for dataset, _, commit in map(_parts, revisions)})
+    try:
+        return layout.hub.fetch(path, bar, {dataset: commit for dataset, _, commit in map(_parts, revisions)})
+    except HubError as error:
+        raise UserError(f"{error} Without the hub: {layout.by_hand(path)}") from error
 
 
 def _parts(revision: str) -> tuple[str, str, str]:

@@ -68,7 +68,7 @@ G = TypeVar("G")  # what a generator makes and a layout writes
 class Layout(Generic[C, G]):
     """A way of laying out files: how to read it, to write the stand-in, and to get the real data.
 
-    `fetch` makes the real files out of others that lie at a path, `hub` downloads them; None where there is no way to.
+    `fetch` makes the real files at a path out of what is reachable, `hub` takes them from the hub; None where none can.
     `how_to_get` holds "{path}". Files that name no splits are divided by `shares`. `license` is that of the published
     files, and is not claimed for other files of the layout unless the user states it (`license_is_the_users`).
     """
@@ -85,11 +85,14 @@ class Layout(Generic[C, G]):
 
     def steps(self, path: Path, stream: str | None = None) -> str:
         """Return how to get the files of a stream, by default that of the layout's name, to a path."""
-        by_hand = self.how_to_get.replace("{path}", str(path))
         if self.hub is None:
-            return by_hand
-        name, datasets = stream or self.name, ", ".join(self.hub.datasets)
-        return f"Run `cmt data prepare {name}` to download it from the hub ({datasets}). Or by hand: {by_hand}"
+            return self.by_hand(path)
+        how = f"Run `cmt data prepare {stream or self.name}` to download it from the hub"
+        return f"{how} ({', '.join(self.hub.datasets)}). Or by hand: {self.by_hand(path)}"
+
+    def by_hand(self, path: Path) -> str:
+        """Return how to get the files to a path without the hub."""
+        return self.how_to_get.replace("{path}", str(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,13 @@ _RETRY = "What has arrived is kept: repeat the command later"
 _ELSEWHERE = "or prepare the folder on a machine that has a connection and copy it here"
 
 
+class HubError(UserError):
+    """The hub has not what a stream needs of it, or does not give it: the files must come from elsewhere."""
+
+
 @contextlib.contextmanager
 def telling(dataset: str, revision: str) -> Iterator[None]:
-    """Turn errors of the hub's client into UserErrors that name the data set; others travel on."""
+    """Turn errors of the hub's client into HubErrors that name the data set; others travel on."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
@@ -25,7 +29,7 @@ def telling(dataset: str, revision: str) -> Iterator[None]:
         text = _told(cause, dataset, revision)
         if text is None:
             raise
-        raise UserError(text) from error
+        raise HubError(text) from error
 
 
 def is_unreachable(error: BaseException) -> bool:

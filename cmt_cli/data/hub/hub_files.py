@@ -22,6 +22,7 @@ from cmt_cli.data.files.origin import is_present
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import sha256_of
 from cmt_cli.data.files.table_rows import TableForm, named_labels, rows_of
+from cmt_cli.data.hub.hub_errors import HubError
 from cmt_cli.data.hub.shapes import RowCheck, Shape
 from cmt_cli.data.hub.snapshot import COMMIT, HubFile, Snapshot, check_room, downloaded, snapshot
 
@@ -55,10 +56,10 @@ class HubSource:
 
 
 class Tables:
-    """The tables of a source at one commit; what is not as it should be ends the reading with a UserError."""
+    """The tables of a source at one commit; what is not as it should be ends the reading with a HubError."""
 
     def __init__(self, source: HubSource, found: Snapshot, progress: Progress) -> None:
-        """Find the files of all tables; raise UserError where some are missing or the disk has no room for them."""
+        """Find the files of all tables; raise HubError where some are missing or the disk has no room for them."""
         self._source, self._found, self._progress = source, found, progress
         self._files = {name: self._matching(pattern) for name, pattern in source.tables.items()}
         label_files = {column: self._matching(pattern)[0] for column, pattern in source.label_files.items()}
@@ -84,7 +85,7 @@ class Tables:
                 raise self._refusal(f"{file.path} {problems[0].message}")
 
     def check(self) -> None:
-        """Raise UserError where the rows that were read hold more or fewer labels than they should."""
+        """Raise HubError where the rows that were read hold more or fewer labels than they should."""
         if fault := self._check.lacking():
             raise self._refusal(fault)
 
@@ -108,10 +109,10 @@ class Tables:
             )
         raise self._refusal(f"it has no file {pattern}, or not all of its parts")
 
-    def _refusal(self, fault: str) -> UserError:
-        return UserError(
+    def _refusal(self, fault: str) -> HubError:
+        return HubError(
             f"{self._source.dataset} at {self._found.commit} is not laid out as this version expects: {fault}. Nothing "
-            "was written. Name an earlier commit with --revision, or get the files by hand."
+            "was written. An earlier commit can be named with --revision."
         )
 
 
@@ -137,7 +138,7 @@ class HubFiles:
 
         What is missing from a folder that was fetched is added, of the commits of the rest. `revisions` has a commit
         for data sets that are not to be read at their own; "" stands for the only one.
-        Raises UserError where the hub or the disk refuses and where rows are not as they should be.
+        Raises HubError where the hub refuses or rows are not as they should be, UserError where other files are there.
         """
         named, before = self._named(revisions), fetched_into(path)
         is_whole = all((path / file).is_file() for file in self.files)

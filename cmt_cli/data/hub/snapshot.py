@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cmt_cli.core.exceptions import UserError
 from cmt_cli.data.files.fetched import Progress
 from cmt_cli.data.files.reading import sha256_of
-from cmt_cli.data.hub.hub_errors import is_unreachable, telling
+from cmt_cli.data.hub.hub_errors import HubError, is_unreachable, telling
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SECONDS_TO_WAIT = 10  # for an answer of the hub
@@ -64,7 +63,7 @@ class Snapshot:
 def snapshot(dataset: str, revision: str) -> Snapshot:
     """Return the commit that a revision (a commit, a branch) is now, and what is in it.
 
-    Raises UserError where the hub cannot be reached, refuses, or has no such data set or revision.
+    Raises HubError where the hub cannot be reached, refuses, or has no such data set or revision.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our own are shown
     from huggingface_hub import HfApi
@@ -77,7 +76,7 @@ def snapshot(dataset: str, revision: str) -> Snapshot:
                 return cached
             raise
     if not info.sha or not COMMIT.fullmatch(info.sha):
-        raise UserError(f"The hub names no commit of {dataset} at {revision}. Check HF_ENDPOINT.")
+        raise HubError(f"The hub names no commit of {dataset} at {revision}. Check HF_ENDPOINT.")
     files = [
         HubFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id)
         for file in info.siblings or ()
@@ -103,14 +102,14 @@ def _cached(dataset: str, revision: str) -> Snapshot | None:
 
 
 def check_room(dataset: str, files: list[HubFile]) -> None:
-    """Raise UserError where the disk of the library's cache has no room for files of a data set."""
+    """Raise HubError where the disk of the library's cache has no room for files of a data set."""
     from huggingface_hub import constants
 
     place = Path(constants.HF_HUB_CACHE)
     there = next(parent for parent in (place, *place.parents) if parent.is_dir())
     needed, free = sum(file.size for file in files), shutil.disk_usage(there).free
     if needed > free:
-        raise UserError(
+        raise HubError(
             f"{dataset} needs {needed / 1e6:,.0f} MB and {place} has {free / 1e6:,.0f} MB left. Make room there, or "
             "set HF_HOME to a folder on another disk."
         )
@@ -119,13 +118,13 @@ def check_room(dataset: str, files: list[HubFile]) -> None:
 def downloaded(found: Snapshot, file: HubFile, progress: Progress) -> Path:
     """Return a file of a snapshot in the library's cache, whole: what is damaged there is downloaded once more.
 
-    Raises UserError as `snapshot` does, and where what arrives is not what the hub lists.
+    Raises HubError as `snapshot` does, and where what arrives is not what the hub lists.
     """
     for force in (False, True):
         path = _download(found, file, progress, force=force)
         if _is_whole(path, file):
             return path
-    raise UserError(
+    raise HubError(
         f"{file.path} of {found.dataset} at {found.commit[:12]} is not what the hub lists: its size or hash differs. "
         "Repeat the command later; a proxy between here and the hub may change or cut what it passes on."
     )
@@ -134,7 +133,7 @@ def downloaded(found: Snapshot, file: HubFile, progress: Progress) -> Path:
 def _download(found: Snapshot, file: HubFile, progress: Progress, *, force: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
-    what = f"downloading {found.dataset}: {file.path}"
+    what = f"downloading {file.path}"
     bar: Any = _bar(lambda done: progress(what, done, file.size))
     with telling(found.dataset, found.commit):
         path = hf_hub_download(

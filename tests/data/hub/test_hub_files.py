@@ -183,7 +183,7 @@ def test_other_columns_and_labels_are_refused(hub: Hub, path: Path, rows: list[d
     hub.put(DATASET, ONE, {FILE: as_bare_parquet(rows)})
     told = refusal(path)
     assert told.startswith(f"{DATASET} at {ONE} is not laid out as this version expects") and message in told
-    assert "Nothing was written. Name an earlier commit with --revision" in told
+    assert "Nothing was written. An earlier commit can be named with --revision" in told
 
 
 def test_a_data_set_that_is_a_program_is_refused(hub: Hub, path: Path) -> None:
@@ -347,5 +347,7 @@ def test_the_commands_revision_reaches_the_hub(hub: Hub, capsys: pytest.CaptureF
 def test_a_failure_of_the_command_exits_with_two(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     hub.statuses["/api/datasets"] = (403, "GatedRepo")
     assert cmt("data", "prepare", "banking77") == 2
-    assert "PolyAI/banking77 is gated" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "PolyAI/banking77 is gated" in told
+    assert "Without the hub: Put train.csv and test.csv of github.com/PolyAI-LDN/task-specific-datasets" in told
     assert not Path("data/banking77").exists()
