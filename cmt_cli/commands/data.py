@@ -27,8 +27,15 @@ def check(
 
 
 @app.command()
-def prepare(name: StreamName, debug: Debug = False) -> None:
+def prepare(
+    name: StreamName,
+    revision: Annotated[
+        list[str] | None,
+        typer.Option(help="A commit of the hub's data set to take; DATASET@COMMIT where there are several."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
     """Get a stream's files where their licence allows it, else say how."""
     from cmt_cli.commands import stream_files
 
-    stream_files.prepare(name)
+    stream_files.prepare(name, revision or ())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress, TaskID
+from rich.console import Console
 
 from cmt_cli.config import catalog, targets
 from cmt_cli.config.check import Request, composed
@@ -16,10 +16,15 @@ from cmt_cli.config.check import settings_of as resolved
 from cmt_cli.config.value_types import TARGET
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
+from cmt_cli.data.files.fetched import FILE as RECORD
+from cmt_cli.data.files.fetched import fetched_into
 from cmt_cli.data.files.origin import Layout, fetched, is_present
 from cmt_cli.data.files.problems import ProblemError
+from cmt_cli.data.files.published import PUBLISHED
+from cmt_cli.data.hub.hub_errors import HubError
 from cmt_cli.terminal.console import open_console
-from cmt_cli.terminal.text import in_line, paragraph
+from cmt_cli.terminal.progress import ProgressDisplay
+from cmt_cli.terminal.text import paragraph
 
 _MAX_FILES = 40  # whose sha256 is shown
 
@@ -93,33 +98,63 @@ def description(stream: Stream) -> str:
     return f"{learned}, {counted(questions, 'test question')}{episodes}"
 
 
-def prepare(name: str) -> None:
-    """Make the stream's files out of what is reachable, then check them; otherwise say how to get them."""
+def prepare(name: str, revisions: Sequence[str] = ()) -> None:
+    """Make the stream's files out of what is reachable, then check them; otherwise say how to get them.
+
+    `revisions` are commits of data sets of the hub to take instead of their own: COMMIT or DATASET@COMMIT.
+    """
     settings = settings_of(name)
     layout = layout_of(settings)
+    if revisions and (layout is None or layout.hub is None):
+        raise UserError(f"--revision {revisions[0]}: the files of {name} do not come from the hub. Leave it out.")
     if layout is None:  # generated as it is needed
         check(settings)
         return
     path = Path(settings.data["path"]).expanduser()
-    if layout.fetch is not None:
-        with Progress(console=open_console()) as bars:
-            bar = bars.add_task(name)
-            made = fetched(layout, path, lambda what, done, total: _advance(bars, bar, what, done, total))
-        if made:
-            check(settings)
-            return
-    if is_present(path):
-        check(settings)
-        return
-    raise UserError(f"The files of {name} cannot be fetched from here. {_how(layout, path)}")
+    console = open_console()
+    bar = ProgressDisplay(console)
+    try:
+        is_new = _fetched(layout, path, bar, revisions)
+    finally:
+        bar.close()
+    if not is_new and not is_present(path):
+        raise UserError(f"The files of {name} cannot be fetched from here. {layout.steps(path, name)}")
+    if layout.hub is not None:
+        _tell_origin(console, layout, path)
+        settings = settings_of(name, _settings_for(layout, path))
+    check(settings)
 
 
-def _advance(bars: Progress, bar: TaskID, what: str, done: int, total: int) -> None:
-    bars.update(bar, description=in_line(what), completed=done, total=total or None)
+def _fetched(layout: Layout[Any, Any], path: Path, bar: ProgressDisplay, revisions: Sequence[str]) -> bool:
+    if layout.hub is None:
+        return fetched(layout, path, bar)
+    try:
+        return layout.hub.fetch(path, bar, {dataset: commit for dataset, _, commit in map(_parts, revisions)})
+    except HubError as error:
+        raise UserError(f"{error} Without the hub: {layout.by_hand(path)}") from error
 
 
-def _how(layout: Layout[Any, Any], path: Path) -> str:
-    return layout.how_to_get.replace("{path}", str(path))
+def _parts(revision: str) -> tuple[str, str, str]:
+    dataset, at, commit = revision.rpartition("@")
+    return dataset, at, commit
+
+
+def _settings_for(layout: Layout[Any, Any], path: Path) -> tuple[str, ...]:
+    """Return the overrides that what the hub has needs; none for files of the user's own."""
+    return layout.hub.settings if layout.hub is not None and fetched_into(path).datasets else ()
+
+
+def _tell_origin(console: Console, layout: Layout[Any, Any], path: Path) -> None:
+    """Print the commits of the hub's data sets that a folder was made of, and what reads it."""
+    noted = fetched_into(path)
+    for dataset, commit in noted.datasets.items():
+        paragraph(console, "", f"{dataset} of the hub at {commit}, noted in {path / RECORD}")
+    published = PUBLISHED.get(layout.name, frozenset())
+    if number := sum(digest in published for digest in noted.files.values()):
+        files = counted(len(noted.files), "file")
+        paragraph(console, "  ", f"{number} of {files} fetched are the published ones, byte by byte")
+    if overrides := _settings_for(layout, path):
+        paragraph(console, "  ", f"The hub has a part of the stream only; read it with {' '.join(overrides)}")
 
 
 def found() -> dict[str, str]:
@@ -129,10 +164,10 @@ def found() -> dict[str, str]:
         settings = settings_of(option.name)
         layout = layout_of(settings)
         lines[option.name] = (
-            _found(layout, Path(settings.data["path"]).expanduser()) if layout else "generated, no files"
+            _found(option.name, layout, Path(settings.data["path"]).expanduser()) if layout else "generated, no files"
         )
     return lines
 
 
-def _found(layout: Layout[Any, Any], path: Path) -> str:
-    return f"found at {path}" if is_present(path) else f"missing. {_how(layout, path)}"
+def _found(name: str, layout: Layout[Any, Any], path: Path) -> str:
+    return f"found at {path}" if is_present(path) else f"missing. {layout.steps(path, name)}"

@@ -72,7 +72,8 @@ class ProgressDisplay:
             self._task = self._bar.add_task(description, total=None, left="")
             self._bar.start()
         if self._bar.tasks[0].description != description:
-            self._bar.reset(self._task)
+            self._bar.remove_task(self._task)  # its total would stay where the next has none
+            self._task = self._bar.add_task(description, total=None, left="")
         self._bar.update(self._task, description=description, completed=done, total=total or None, left=left)
 
 

@@ -20,17 +20,18 @@ SCENARIOS = ("knowledge", "classification", "entities", "relations", "translatio
 FLOORS = {  # a room uses rooms of lower numbers, and none of its own number but itself
     "core": 1,
     **dict.fromkeys(("data/files", "terminal"), 2),
-    "data/labelled": 3,  # labelled corpora and how they become streams
-    "data/world": 4,  # the generator, which makes such corpora
-    **dict.fromkeys(("layers", "memory", "training", "evaluation", "models"), 5),
-    **{f"data/{scenario}": 5 for scenario in SCENARIOS},
-    **dict.fromkeys(("methods", "distributed", "probes"), 6),
-    "config": 7,
-    "running": 8,
-    **dict.fromkeys(("analysis", "tracking", "exporting"), 9),
-    **dict.fromkeys(("reporting", "sweeps"), 10),
-    "commands": 11,
-    "": 12,  # `python -m cmt_cli`, and what `import cmt_cli` offers
+    "data/hub": 3,  # what the hub has, in the formats of `files`
+    "data/labelled": 4,  # labelled corpora and how they become streams
+    "data/world": 5,  # the generator, which makes such corpora
+    **dict.fromkeys(("layers", "memory", "training", "evaluation", "models"), 6),
+    **{f"data/{scenario}": 6 for scenario in SCENARIOS},
+    **dict.fromkeys(("methods", "distributed", "probes"), 7),
+    "config": 8,
+    "running": 9,
+    **dict.fromkeys(("analysis", "tracking", "exporting"), 10),
+    **dict.fromkeys(("reporting", "sweeps"), 11),
+    "commands": 12,
+    "": 13,  # `python -m cmt_cli`, and what `import cmt_cli` offers
 }
 FAMILIES = ("sequential", "replay", "controls", "distillation", "regularization", "architecture", "amortized", "")
 PLACES = {
@@ -39,7 +40,7 @@ PLACES = {
     "typer": ["commands"],
     "wandb": ["tracking"],
     "wandb_workspaces": ["tracking"],
-    "datasets": ["data/files", "data/labelled", "probes"],
+    "datasets": ["data/hub", "probes"],
     "lm_eval": ["probes"],
     "evaluate": ["probes"],
     "peft": ["core/learner.py", "models", "layers", "exporting"],

@@ -20,6 +20,8 @@ from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find, read_csv
+from cmt_cli.data.hub.hub_files import HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import Labels
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
@@ -82,6 +84,23 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
         write_csv(folder / name, COLUMNS, rows)
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for split, name in FILE_OF_SPLIT.items():
+        write_csv(folder / name, COLUMNS, ([row["text"], row["label"]] for row in tables.rows(split)))
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="PolyAI/banking77",
+            revision="796a4623935746f71378f0ebd435635a8ce08e50",
+            tables={"train": "data/train-*.parquet", "test": "data/test-*.parquet"},
+            columns={"text": str, "label": Labels(77)},
+            files=tuple(FILE_OF_SPLIT.values()),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="banking77",
     license="CC BY 4.0",
@@ -90,4 +109,5 @@ LAYOUT: LabelledLayout = Layout(
     ),
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -24,13 +24,17 @@ from cmt_cli.data.files.json_document import JsonDocument, JsonRecord, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find, json_type
+from cmt_cli.data.hub.hub_files import HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import Labels
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream, task_stream
 
-FILES = ("data_full.json", "data_small.json", "data_imbalanced.json", "data_oos_plus.json")
+PLUS = "data_oos_plus.json"  # with the rows of data_full.json, and more of those that are out of scope
+FILES = ("data_full.json", "data_small.json", "data_imbalanced.json", PLUS)
 KEYS = {"train": "train", "validation": "val", "test": "test"}
 NO_DOMAIN = "none"
+OUT_OF_SCOPE = "oos"
 TASKS = ("labels", "domains")
 
 
@@ -141,7 +145,7 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
         key: [[item.fields["text"], item.labels[0].replace(" ", "_")] for item in corpus.splits[split]]
         for split, key in KEYS.items()
     }
-    oos: dict[str, list[list[str]]] = {f"oos_{key}": [] for key in KEYS.values()}
+    oos: dict[str, list[list[str]]] = {f"{OUT_OF_SCOPE}_{key}": [] for key in KEYS.values()}
     domains: dict[str, list[str]] = {}
     for item in corpus.splits["train"]:
         if item.task == NO_DOMAIN:
@@ -153,10 +157,33 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
     (folder / "domains.json").write_text(json.dumps(domains, indent=1) + "\n", encoding="utf-8")
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    """Write the file whose rows out of scope stand among the others on the hub; it has no domains there."""
+    lists: dict[str, list[list[str]]] = {}
+    for split, key in KEYS.items():
+        for row in tables.rows(split):
+            name = f"{OUT_OF_SCOPE}_{key}" if row["intent"] == OUT_OF_SCOPE else key
+            lists.setdefault(name, []).append([row["text"], row["intent"]])
+    (folder / PLUS).write_text(json.dumps(lists, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="clinc/clinc_oos",
+            revision="155b9c710419136e17307b80d0a13e68cd46b4ec",
+            tables={split: f"plus/{split}-*.parquet" for split in KEYS},
+            columns={"text": str, "intent": Labels(151)},
+            files=(PLUS,),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="clinc150",
     license="CC BY 3.0",
     how_to_get="Put data_full.json and domains.json of github.com/clinc/oos-eval (folder data) into {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -27,7 +27,8 @@ from cmt_cli.core.atomic import write_bytes
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.archives import extract
-from cmt_cli.data.files.origin import Layout, Progress
+from cmt_cli.data.files.fetched import Progress
+from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.package_index import Release, source_archive_of
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.published import PUBLISHED

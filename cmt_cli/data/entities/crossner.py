@@ -24,11 +24,19 @@ from cmt_cli.data.entities.entity_stream import NEEDED, domain_items, domain_str
 from cmt_cli.data.files.conll import write_columns
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.hub.hub_files import CONVERTED, HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import named
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
 DOMAINS = ("politics", "science", "music", "literature", "ai")
+TYPES = """
+    academicjournal album algorithm astronomicalobject award band book chemicalcompound chemicalelement conference
+    country discipline election enzyme event field literarygenre location magazine metrics misc musicalartist
+    musicalinstrument musicgenre organisation person poem politicalparty politician product programlang protein
+    researcher scientist song task theory university writer
+"""  # of entities, in all domains
 FOLDER = "ner_data"
 ENDINGS = ("txt", "conll", "jsonl", "json")
 STEMS = {"train": ("train",), "validation": ("dev", "valid", "validation", "val"), "test": ("test",)}
@@ -88,10 +96,33 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
             write_columns(folder / FOLDER / domain / f"{stems[0]}.txt", sentences)
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for domain in DOMAINS:
+        for split, stems in STEMS.items():
+            sentences = ((row["tokens"], row["ner_tags"]) for row in tables.rows(f"{domain} {split}"))
+            write_columns(folder / FOLDER / domain / f"{stems[0]}.txt", sentences)
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="DFKI-SLT/cross_ner",
+            revision=CONVERTED,
+            tables={f"{domain} {split}": f"{domain}/{split}/*.parquet" for domain in DOMAINS for split in STEMS},
+            columns={
+                "tokens": [str],
+                "ner_tags": [named("O", *(f"{begin}-{kind}" for begin in "BI" for kind in TYPES.split()))],
+            },
+            files=tuple(f"{FOLDER}/{domain}/{stems[0]}.txt" for domain in DOMAINS for stems in STEMS.values()),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="crossner",
     license="MIT",
     how_to_get="Put the folder ner_data of github.com/zliucr/CrossNER into {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

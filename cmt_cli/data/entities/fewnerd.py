@@ -24,6 +24,8 @@ from cmt_cli.data.entities.entity_stream import NEEDED, first_of, item_of, read_
 from cmt_cli.data.files.conll import write_columns
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
+from cmt_cli.data.hub.hub_files import HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import Labels
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits, label_groups
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
@@ -84,6 +86,23 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
         write_columns(folder / f"{stems[0]}.txt", without_prefix)
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for split, stems in STEMS.items():
+        write_columns(folder / f"{stems[0]}.txt", ((row["tokens"], row["fine_ner_tags"]) for row in tables.rows(split)))
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="DFKI-SLT/few-nerd",
+            revision="205f3e9c9f3577ea2561d43f2f62dc249ab92d5b",
+            tables={split: f"supervised/{split}-*.parquet" for split in STEMS},
+            columns={"tokens": [str], "fine_ner_tags": [Labels(67)]},
+            files=tuple(f"{stems[0]}.txt" for stems in STEMS.values()),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="fewnerd",
     license="CC BY-SA 4.0",
@@ -93,4 +112,5 @@ LAYOUT: LabelledLayout = Layout(
     ),
     read=read,
     write=write,
+    hub=HUB,
 )

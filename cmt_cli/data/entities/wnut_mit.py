@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cmt_cli.core.stream import Stream
@@ -27,6 +28,8 @@ from cmt_cli.data.files.conll import read_columns, read_token_lines, write_colum
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
+from cmt_cli.data.hub.hub_files import MAIN, HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import Labels, named
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy, Splits
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
@@ -141,6 +144,56 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
             domain.write(folder / file, [tagged(item, domain.spelled) for item in items])
 
 
+def _write_wnut17(folder: Path, tables: Tables) -> None:
+    for split, file in DOMAINS["wnut17"].files.items():
+        write_columns(folder / file, ((row["tokens"], row["ner_tags"]) for row in tables.rows(split)))
+
+
+def _write_mit(folder: Path, tables: Tables, *, domain: str) -> None:
+    for split, file in DOMAINS[domain].files.items():
+        write_token_lines(folder / file, ((row["tokens"], row["tags"]) for row in tables.rows(split)))
+
+
+def _mit_source(dataset: str, domain: str, types: str) -> HubSource:
+    return HubSource(
+        dataset=dataset,
+        revision=MAIN,
+        tables={"train": "dataset/train.json", "validation": "dataset/valid*.json", "test": "dataset/test.json"},
+        columns={"tokens": [str], "tags": [_tags_of(types)]},
+        label_files={"tags": "dataset/label.json"},
+        files=tuple(DOMAINS[domain].files.values()),
+        write=partial(_write_mit, domain=domain),
+    )
+
+
+def _tags_of(types: str) -> Labels:
+    return named("O", *(f"{begin}-{kind}" for begin in "BI" for kind in types.split()))
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="leondz/wnut_17",
+            revision="1ac0b6d18c8a1a1d1606b24bef78b8af2f92d2d9",  # of the hub's own conversion
+            tables={split: f"wnut_17/{split}/*.parquet" for split in ("train", "validation", "test")},
+            columns={
+                "tokens": [str],
+                "ner_tags": [_tags_of("corporation creative-work group location person product")],
+            },
+            files=tuple(DOMAINS["wnut17"].files.values()),
+            write=_write_wnut17,
+        ),
+        _mit_source(
+            "tner/mit_restaurant", "restaurant", "Amenity Cuisine Dish Hours Location Price Rating Restaurant_Name"
+        ),
+        _mit_source(
+            "tner/mit_movie_trivia",
+            "trivia",
+            "Actor Award Character_Name Director Genre Opinion Origin Plot Quote Relationship Soundtrack Year",
+        ),
+    ),
+    settings=("data.order=[wnut17,restaurant,trivia]",),  # MIT's first movie corpus is not there
+)
 LAYOUT: LabelledLayout = Layout(
     name="wnut_mit",
     license="WNUT17 CC BY 4.0; MIT movie and restaurant: none stated, free for research",
@@ -151,4 +204,5 @@ LAYOUT: LabelledLayout = Layout(
     ),
     read=read,
     write=write,
+    hub=HUB,
 )

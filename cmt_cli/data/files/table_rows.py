@@ -8,6 +8,7 @@ their names.
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from cmt_cli.core.exceptions import UserError, counted
-from cmt_cli.data.files.hub import jsonable
 from cmt_cli.data.files.json_document import JsonRecord, read_json
 from cmt_cli.data.files.limits import LimitError, limits
 from cmt_cli.data.files.opening import PACKED_ENDINGS, foreign
@@ -27,6 +27,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 FORMATS = (*DELIMITERS, ".jsonl", ".ndjson", ".json", ".parquet")
 OTHER_DELIMITERS = (";", "\t", "|")  # looked for where a table seems to have one column
 NAMED_DELIMITERS = {"tab": "\t"}
+_LISTS = ("Sequence", "List", "LargeList")  # features of the `datasets` library
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +180,7 @@ def _parquet_rows(file: Path, problems: list[Problem]) -> Iterator[Row]:
             for batch in table.iter_batches():
                 for values in batch.to_pylist():
                     number += 1
-                    named = {key: _named(jsonable(value), labels.get(key)) for key, value in values.items()}
+                    named = {key: named_labels(jsonable(value), labels.get(key)) for key, value in values.items()}
                     yield Row(named, file, number)
     except LimitError as error:
         problems.append(Problem(file, None, str(error), ends_file=True))
@@ -198,23 +199,40 @@ def _foreign_parquet(head: bytes) -> str | None:
     return None if head.startswith(b"PAR1") else foreign(head)
 
 
+def jsonable(value: Any) -> Any:
+    """Return a value of a table as json can spell it: dates in ISO 8601, decimal numbers as text."""
+    if isinstance(value, dict):
+        return {key: jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [jsonable(inner) for inner in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+
+
 def _label_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of class labels by column, from what the `datasets` library stores with a table."""
     found: Any = json.loads(metadata.get(b"huggingface", b"{}"))
     for key in ("info", "features"):
         found = found.get(key, {}) if isinstance(found, dict) else {}
-    return {
-        name: feature["names"]
-        for name, feature in (found.items() if isinstance(found, dict) else ())
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and _are_names(feature.get("names"))
-    }
+    names = {name: _names_of(feature) for name, feature in (found.items() if isinstance(found, dict) else ())}
+    return {name: given for name, given in names.items() if given is not None}
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+def _names_of(feature: Any) -> list[str] | None:
+    """Return the names of a class label, or of a list of them."""
+    while isinstance(feature, dict) and feature.get("_type") in _LISTS:
+        feature = feature.get("feature")
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return None
+    names = feature.get("names")
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
-def _named(value: Any, names: list[str] | None) -> Any:
+def named_labels(value: Any, names: Sequence[str] | None) -> Any:
+    """Return the name of a label that is a number, or of each in a list; None for a number without a name."""
+    if names is not None and isinstance(value, list):
+        return [named_labels(inner, names) for inner in value]
     if names is None or not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None

@@ -25,6 +25,7 @@ from cmt_cli.data.files.fields import optional_text_field, text_field
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
+from cmt_cli.data.hub.hub_files import HubFiles, HubSource, Tables
 from cmt_cli.data.instructions.instruction_files import records_of
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
@@ -33,6 +34,7 @@ from cmt_cli.data.labelled.labelled_files import LabelledLayout, clean_corpus, f
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
 
 FILE = "alpaca_data.json"
+COLUMNS = ("instruction", "input", "output")
 NO_SKILL = "none"
 
 Skills = Mapping[str, Sequence[str]]
@@ -121,10 +123,28 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
     (folder / FILE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    rows = [{name: row[name] for name in COLUMNS} for row in tables.rows("train")]
+    (folder / FILE).write_text(json.dumps(rows, indent=4, ensure_ascii=False), encoding="utf-8")
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="tatsu-lab/alpaca",
+            revision="dce01c9b08f87459cf36a430d809084718273017",
+            tables={"train": "data/train-*.parquet"},
+            columns=dict.fromkeys(COLUMNS, str),
+            files=(FILE,),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="alpaca_skills",
     license="CC BY-NC 4.0",
     how_to_get="Put alpaca_data.json of github.com/tatsu-lab/stanford_alpaca into {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -9,6 +9,7 @@ rows of each task (`limits.max_train`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cmt_cli.core.setting_checks import one_of
 from cmt_cli.core.stream import Stream
@@ -20,7 +21,7 @@ from cmt_cli.data.labelled.items import SplitPolicy
 from cmt_cli.data.labelled.labelled_files import clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits
 
-LAYOUT = superni.LAYOUT
+LAYOUT = replace(superni.LAYOUT, hub=None)  # the hub has neither its tasks nor the examples that it shows
 
 
 def citb(
@@ -44,6 +45,6 @@ def citb(
     """Return one of `orders`, named by `stream`."""
     order = orders[one_of(stream, tuple(orders), "data.stream")]
     files = files_at(path, default_path, source, auto_may_generate, cache, on_bad_row)
-    layout = superni.numbered_layout("citb", order, shots, held_out)
+    layout = replace(superni.numbered_layout("citb", order, shots, held_out), hub=None)
     corpus = clean_corpus(layout, files, generated, split_policy, format)
     return superni.numbered_stream(corpus, order, missing_tasks, limits, format)

@@ -28,6 +28,7 @@ from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find, folder_with, json_type
 from cmt_cli.data.instructions.instruction_files import records_in
+from cmt_cli.data.instructions.superni_hub import HUB
 from cmt_cli.data.instructions.world_instructions import Instructions
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus, SplitPolicy
@@ -223,4 +224,5 @@ LAYOUT: LabelledLayout = Layout(
     ),
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from cmt_cli.core.stream import Stream
@@ -27,7 +26,7 @@ def qa_stream(
     """Return the stream of the chosen files, or of the stand-in that is generated in their place."""
     corpus, provenance = load(layout, chosen, generated.write)
     if layout.shares is not None:
-        provenance = dataclasses.replace(provenance, note=corpus.division_note(layout.shares))
+        provenance = provenance.noted(corpus.division_note(layout.shares))
         corpus = corpus.divided(layout.shares)
     provenance = provenance.noted(*corpus.notes)
     if provenance.source == "generated":  # its files cap the questions of the test split only

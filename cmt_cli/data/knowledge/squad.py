@@ -34,7 +34,7 @@ from cmt_cli.data.files.reading import json_type
 from cmt_cli.data.knowledge.knowledge_stream import QuestionFormat, Selection
 from cmt_cli.data.knowledge.qa_corpus import Ids, Part, PartBuilder, QACorpus, Question
 from cmt_cli.data.knowledge.qa_stream import qa_stream
-from cmt_cli.data.knowledge.squad_files import TEST_FILE, TRAIN_FILE, VALIDATION_FILE, fetch, write
+from cmt_cli.data.knowledge.squad_files import HUB, TEST_FILE, TRAIN_FILE, VALIDATION_FILE, write
 from cmt_cli.data.world.stand_in import StandIn
 
 NUM_TRAIN_QUESTIONS = 87_599
@@ -228,10 +228,10 @@ LAYOUT = Layout(
     name="squad",
     license="CC BY-SA 4.0",
     how_to_get=(
-        "Run `cmt data prepare squad` to download the hub's rajpurkar/squad, or put train-v1.1.json and dev-v1.1.json "
-        "(rajpurkar.github.io/SQuAD-explorer) into {path}; a single file works too: data.path=dev-v1.1.json."
+        "Put train-v1.1.json and dev-v1.1.json (rajpurkar.github.io/SQuAD-explorer) into {path}; a single file works "
+        "too: data.path=dev-v1.1.json."
     ),
     read=read,
     write=write,
-    fetch=fetch,
+    hub=HUB,
 )

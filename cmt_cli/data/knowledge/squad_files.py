@@ -9,29 +9,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cmt_cli.data.files import hub
-from cmt_cli.data.files.origin import Progress
+from cmt_cli.data.hub.hub_files import HubFiles, HubSource, Tables
 from cmt_cli.data.world.world import Article
 
 TRAIN_FILE, VALIDATION_FILE, TEST_FILE = "train-v1.1.json", "validation-v1.1.json", "dev-v1.1.json"
-HUB_DATASET = "rajpurkar/squad"
-HUB_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
+HUB_FILES = {"train": TRAIN_FILE, "validation": TEST_FILE}  # by the split of the hub
 
 
-def fetch(path: Path, progress: Progress) -> bool:
-    """Download the pinned revision of the hub's SQuAD into a folder, in the layout of the published files.
-
-    Files that are there are left alone; False where both are.
-    """
-    missing = {"train": TRAIN_FILE, "validation": TEST_FILE}
-    missing = {split: name for split, name in missing.items() if not (path / name).exists()}
-    if not missing:
-        return False
-    splits = hub.load_splits(HUB_DATASET, HUB_REVISION, progress)
-    path.mkdir(parents=True, exist_ok=True)
-    for split, name in missing.items():
-        _write_json(path / name, _articles_of_rows(splits[split]))
-    return True
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for split, name in HUB_FILES.items():
+        _write_json(folder / name, _articles_of_rows(tables.rows(split)))
 
 
 def _articles_of_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -84,3 +71,23 @@ def _write_json(path: Path, articles: list[dict[str, Any]]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(partial, path)
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="rajpurkar/squad",
+            revision="7b6d24c440a36b6815f21b70d25016731768db1f",
+            tables={split: f"plain_text/{split}-*.parquet" for split in HUB_FILES},
+            columns={
+                "id": str,
+                "title": str,
+                "context": str,
+                "question": str,
+                "answers": {"text": [str], "answer_start": [int]},
+            },
+            files=tuple(HUB_FILES.values()),
+            write=_write_tables,
+        ),
+    )
+)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_cli.core.stream import Document, Stream
+from cmt_cli.data.files.fetched import Progress
 from cmt_cli.data.files.fields import (
     answers_field,
     date_field,
@@ -27,7 +28,7 @@ from cmt_cli.data.files.fields import (
     text_field,
 )
 from cmt_cli.data.files.generated import write_csv
-from cmt_cli.data.files.origin import Layout, Progress, origin
+from cmt_cli.data.files.origin import Layout, origin
 from cmt_cli.data.files.problems import Problem, Record, Row
 from cmt_cli.data.files.reading import find, read_csv, read_jsonl
 from cmt_cli.data.knowledge import wmt

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cmt_cli.core.exceptions import UserError, counted
+from cmt_cli.data.files.fetched import Progress
 from cmt_cli.data.files.limits import LimitError
 from cmt_cli.data.files.opening import DAMAGE, open_bytes, raw_lines
-from cmt_cli.data.files.origin import Progress
 
 KEY_SEPARATOR = "\x00\x01"
 DATE_DIGITS = 8

@@ -24,11 +24,11 @@ from typing import Any
 
 from cmt_cli.core.exceptions import UserError, counted
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files import hub as hub_files
 from cmt_cli.data.files.generated import write_csv
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.table_rows import TableForm, format_of
+from cmt_cli.data.hub import library as hub_files
 from cmt_cli.data.labelled.columns import Columns
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import (

@@ -32,6 +32,8 @@ from cmt_cli.data.files.json_document import JsonDocument, read_json
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find, json_type
+from cmt_cli.data.hub.hub_files import CONVERTED, HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import Labels
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
@@ -200,6 +202,38 @@ def _row(item: Item) -> dict[str, Any]:
     }
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    names: dict[str, list[str]] = {}
+    for name in FILES:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in tables.rows(name):
+            mentions = {
+                short: [row[key]["text"], row[key]["type"], row[key]["indices"]] for key, short in ENTITIES.items()
+            }
+            rows.setdefault(row["relation"], []).append({"tokens": row["tokens"], **mentions})
+            names[row["relation"]] = row["names"]
+        (folder / name).write_text(json.dumps(rows), encoding="utf-8")
+    (folder / NAMES).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+
+
+_MENTION = {"text": str, "type": str, "indices": [[int]]}
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="thunlp/few_rel",
+            revision=CONVERTED,
+            tables={name: f"default/{name.removesuffix('.json')}/*.parquet" for name in FILES},
+            columns={
+                "relation": Labels(80),
+                "tokens": [str],
+                **dict.fromkeys(ENTITIES, _MENTION),
+                "names": [str],  # of the relation: its name and what it means
+            },
+            files=(*FILES, NAMES),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="fewrel",
     license="MIT",
@@ -207,4 +241,5 @@ LAYOUT: LabelledLayout = Layout(
     "into {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from cmt_cli.core.exceptions import counted
@@ -24,11 +25,17 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem, name_row
 from cmt_cli.data.files.reading import find, numbered_lines
+from cmt_cli.data.hub.hub_files import MAIN, HubFiles, HubSource, Tables
+from cmt_cli.data.hub.shapes import named
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, label_groups, labels_of
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at, read_splits
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, label_stream
 
 FILE_OF_SPLIT = {"train": "TRAIN_FILE.TXT", "test": "TEST_FILE_FULL.TXT"}
+KINDS = """
+    Cause-Effect Component-Whole Content-Container Entity-Destination Entity-Origin Instrument-Agency Member-Collection
+    Message-Topic Product-Producer
+"""  # of relations, each in two directions
 TASK = "nominals"
 TAGS = {"head": "e1", "tail": "e2"}
 _SENTENCE = re.compile(r'(\d+)\s+"?(.*?)"?')
@@ -178,6 +185,30 @@ def _relation(label: str) -> str:
     return f"Person-{noun.title().replace(' ', '')}({'e1,e2' if noun == label else 'e2,e1'})"
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    """Write the two files; the hub has the records in their order, without their numbers and comments."""
+    numbers = count(1)
+    for split, name in FILE_OF_SPLIT.items():
+        with (folder / name).open("w", encoding="utf-8", newline="\n") as stream:
+            for row, number in zip(tables.rows(split), numbers, strict=False):
+                stream.write(f'{number}\t"{row["sentence"]}"\n{row["relation"]}\nComment:\n\n')
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="SemEvalWorkshop/sem_eval_2010_task_8",
+            revision=MAIN,
+            tables={split: f"data/{split}-*.parquet" for split in FILE_OF_SPLIT},
+            columns={
+                "sentence": str,
+                "relation": named("Other", *(f"{kind}({way})" for kind in KINDS.split() for way in ("e1,e2", "e2,e1"))),
+            },
+            files=tuple(FILE_OF_SPLIT.values()),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="semeval2010",
     license="CC BY 3.0",
@@ -186,4 +217,5 @@ LAYOUT: LabelledLayout = Layout(
     "at {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

@@ -19,9 +19,10 @@ entity is ever expanded. CC BY-NC-SA 4.0. Chance is 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from cmt_cli.core.exceptions import UserError
@@ -30,6 +31,7 @@ from cmt_cli.data.files.opening import PACKED_ENDINGS
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.xml_document import Element, read_xml
+from cmt_cli.data.hub.hub_files import CONVERTED, HubFiles, HubSource, Tables
 from cmt_cli.data.labelled.items import Item, LabelledCorpus, SplitPolicy, by_task, label_groups
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, labelled_stream
@@ -173,6 +175,52 @@ def _entry(item: Item, index: int) -> str:
     )
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    """Write one file for each split, its entries in the order of the release's files: by size, then by category."""
+    for split, name in FOLDER_OF_SPLIT.items():
+        rows = sorted(tables.rows(split), key=lambda row: (row["size"], row["category"]))
+        file = folder / _hub_file(name)
+        file.parent.mkdir(parents=True)
+        with file.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write("<?xml version='1.0' encoding='utf-8'?>\n<benchmark>\n  <entries>\n")
+            stream.writelines(_hub_entry(row) for row in rows)
+            stream.write("  </entries>\n</benchmark>\n")
+
+
+def _hub_file(name: str) -> str:
+    return f"xml/{name}/release_v2_{name}.xml"
+
+
+def _hub_entry(row: Mapping[str, Any]) -> str:
+    sets = "".join(
+        "      <modifiedtripleset>\n"
+        + "".join(f"        <mtriple>{escape(triple)}</mtriple>\n" for triple in triples)
+        + "      </modifiedtripleset>\n"
+        for triples in row["modified_triple_sets"]["mtriple_set"]
+    )
+    texts = "".join(f"      <lex>{escape(text)}</lex>\n" for text in row["lex"]["text"])
+    category, name = quoteattr(row["category"]), quoteattr(row["eid"])
+    return f'    <entry category={category} eid={name} size="{row["size"]}">\n{sets}{texts}    </entry>\n'
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="webnlg-challenge/web_nlg",
+            revision=CONVERTED,
+            tables={split: f"release_v2/{name}/*.parquet" for split, name in FOLDER_OF_SPLIT.items()},
+            columns={
+                "category": str,
+                "size": int,
+                "eid": str,
+                "modified_triple_sets": {"mtriple_set": [[str]]},
+                "lex": {"text": [str]},
+            },
+            files=tuple(_hub_file(name) for name in FOLDER_OF_SPLIT.values()),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="webnlg",
     license="CC BY-NC-SA 4.0",
@@ -180,4 +228,5 @@ LAYOUT: LabelledLayout = Layout(
     "into {path}.",
     read=read,
     write=write,
+    hub=HUB,
 )

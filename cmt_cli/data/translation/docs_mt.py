@@ -21,6 +21,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
+from cmt_cli.data.hub.hub_files import CONVERTED, HubFiles, HubSource, Tables
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
@@ -31,10 +32,12 @@ from cmt_cli.data.translation.parallel import (
     read_bitexts,
     sides_of,
     write_lines,
+    write_pair,
 )
 
 INNER = ("data", "Text-Text/text-to-text/data")
 NAMES = {"train": "train", "validation": "dev", "test": "test"}
+PAIRS = ("da-en", "lv-en", "no-en", "zh-en")
 
 
 def docs_mt(
@@ -93,10 +96,36 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
             write_lines(folder / name / f"{direction}.{name}.{two}", sides[1])
 
 
+def _files(pair: str, name: str) -> list[str]:
+    return [f"{name}/{pair}.{name}.{language}" for language in pair.split("-")]
+
+
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for pair in PAIRS:
+        for split, name in NAMES.items():
+            rows = tables.rows(f"{pair} {split}")
+            write_pair([folder / file for file in _files(pair, name)], ((row["source"], row["target"]) for row in rows))
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="google/code_x_glue_tt_text_to_text",
+            revision=CONVERTED,
+            tables={
+                f"{pair} {split}": f"{pair.replace('-', '_')}/{split}/*.parquet" for pair in PAIRS for split in NAMES
+            },
+            columns={"source": str, "target": str},
+            files=tuple(file for pair in PAIRS for name in NAMES.values() for file in _files(pair, name)),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="docs_mt",
     license="C-UDA (Computational Use of Data Agreement)",
     how_to_get="Put Text-Text/text-to-text/data of github.com/microsoft/CodeXGLUE into {path}.",
     read=partial(read_bitexts, find_bitexts=find_bitexts),
     write=write,
+    hub=HUB,
 )

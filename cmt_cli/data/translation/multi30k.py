@@ -21,6 +21,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout, is_generated
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
+from cmt_cli.data.hub.hub_files import MAIN, HubFiles, HubSource, Tables
 from cmt_cli.data.labelled.items import LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
 from cmt_cli.data.labelled.labelled_stream import Format, Limits, text_stream
@@ -32,10 +33,13 @@ from cmt_cli.data.translation.parallel import (
     read_bitexts,
     sides_of,
     write_lines,
+    write_pair,
 )
 
 INNER = ("data/task1/raw", "task1/raw", "raw")
 TEST_SET = "test_2016_flickr"
+STEMS = {"train": "train", "validation": "val", "test": TEST_SET}
+HUB_PAIR = ("en", "de")  # the one that the hub has in a loadable form
 
 
 def multi30k(
@@ -74,7 +78,7 @@ def find_bitexts(path: Path, problems: list[Problem], test_set: str = TEST_SET) 
         return []
     languages = sorted({language_of(file) for file in folder.glob("train.*") if file.is_file()})
     test_set = TEST_SET if is_generated(folder) else test_set
-    stems = {"train": "train", "validation": "val", "test": test_set}
+    stems = {**STEMS, "test": test_set}
     found = {
         (split, language): file
         for split, stem in stems.items()
@@ -93,16 +97,37 @@ def find_bitexts(path: Path, problems: list[Problem], test_set: str = TEST_SET) 
 
 def write(folder: Path, corpus: LabelledCorpus) -> None:
     """Write a corpus in this layout; its directions translate the same sentences."""
-    for split, stem in {"train": "train", "validation": "val", "test": TEST_SET}.items():
+    for split, stem in STEMS.items():
         for direction, sides in sides_of(corpus, split).items():
             for language, lines in zip(direction.split("-"), sides, strict=True):
                 write_lines(folder / f"{stem}.{language}", lines)
 
 
+def _write_tables(folder: Path, tables: Tables) -> None:
+    one, two = HUB_PAIR
+    for split, stem in STEMS.items():
+        files = [folder / f"{stem}.{language}" for language in HUB_PAIR]
+        write_pair(files, ((row[one], row[two]) for row in tables.rows(split)))
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="bentrevett/multi30k",
+            revision=MAIN,
+            tables={"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"},
+            columns=dict.fromkeys(HUB_PAIR, str),
+            files=tuple(f"{stem}.{language}" for stem in STEMS.values() for language in HUB_PAIR),
+            write=_write_tables,
+        ),
+    ),
+    settings=("data.directions.order=[en-de]",),
+)
 LAYOUT: LabelledLayout = Layout(
     name="multi30k",
     license="none stated (captions of Flickr30k, research use)",
     how_to_get="Put data/task1/raw of github.com/multi30k/dataset into {path}.",
     read=partial(read_bitexts, find_bitexts=find_bitexts),
     write=write,
+    hub=HUB,
 )

@@ -7,7 +7,8 @@ A task is a direction, "en-de"; a file pair serves both directions, with the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import folder_with, read_lines
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, Item, LabelledCorpus
+
+_LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,12 @@ def sides_of(corpus: LabelledCorpus, split: str) -> dict[str, tuple[list[str], l
         sources.append(item.fields["source"])
         targets.append(item.references[0])
     return sides
+
+
+def write_pair(files: Sequence[Path], pairs: Iterable[tuple[str, str]]) -> None:
+    """Write pairs of texts into two files, each text on one line."""
+    for file, texts in zip(files, zip(*pairs, strict=True), strict=True):
+        write_lines(file, [_LINE_ENDS.sub(" ", text.rstrip("\r\n")) for text in texts])
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:

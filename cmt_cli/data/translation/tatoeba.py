@@ -19,6 +19,7 @@ from cmt_cli.core.stream import Stream
 from cmt_cli.data.files.origin import Layout
 from cmt_cli.data.files.problems import Problem
 from cmt_cli.data.files.reading import find
+from cmt_cli.data.hub.hub_files import CONVERTED, HubFiles, HubSource, Tables
 from cmt_cli.data.labelled.held_out import HeldOut
 from cmt_cli.data.labelled.items import SPLITS, LabelledCorpus, SplitPolicy
 from cmt_cli.data.labelled.labelled_files import Generator, LabelledLayout, clean_corpus, files_at
@@ -30,9 +31,11 @@ from cmt_cli.data.translation.parallel import (
     read_bitexts,
     sides_of,
     write_lines,
+    write_pair,
 )
 
 INNER = ("v1", "tatoeba/v1", "data/tatoeba/v1")
+PAIRS = [f"{language}-eng" for language in "ara cmn deu fin fra hin ita jpn kor nld por rus spa swh tur vie".split()]
 
 
 def tatoeba(
@@ -96,10 +99,33 @@ def write(folder: Path, corpus: LabelledCorpus) -> None:
         write_lines(folder / file, texts)
 
 
+def _files(pair: str) -> list[str]:
+    return [f"tatoeba.{pair}.{language}" for language in pair.split("-")]
+
+
+def _write_tables(folder: Path, tables: Tables) -> None:
+    for pair in PAIRS:
+        rows = ((row["sentence1"], row["sentence2"]) for row in tables.rows(pair))
+        write_pair([folder / file for file in _files(pair)], rows)
+
+
+HUB = HubFiles(
+    (
+        HubSource(
+            dataset="mteb/tatoeba-bitext-mining",
+            revision=CONVERTED,
+            tables={pair: f"{pair}/test/*.parquet" for pair in PAIRS},
+            columns={"sentence1": str, "sentence2": str},
+            files=tuple(file for pair in PAIRS for file in _files(pair)),
+            write=_write_tables,
+        ),
+    )
+)
 LAYOUT: LabelledLayout = Layout(
     name="tatoeba",
     license="CC BY 2.0 FR",
     how_to_get="Put data/tatoeba/v1 of github.com/facebookresearch/LASER into {path}.",
     read=partial(read_bitexts, find_bitexts=find_bitexts),
     write=write,
+    hub=HUB,
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cmt_cli.core.exceptions import CmtWarning
-from cmt_cli.data.files import generated, hub
+from cmt_cli.data.files import generated
 from cmt_cli.data.files.archives import unpacked
+from cmt_cli.data.hub import library as hub
 from tests.data.files.test_archives import put_zip
 
 TEXT = "question,answer\nWho?,Ada\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files import origin, published
-from cmt_cli.data.files.origin import Layout, Origin, Progress, fetched, load
+from cmt_cli.data.files import published
+from cmt_cli.data.files.fetched import Progress, fetched_into
+from cmt_cli.data.files.origin import Layout, Origin, fetched, load
 from cmt_cli.data.files.problems import Problem, ProblemError
 from cmt_cli.data.files.reading import sha256_of
 from cmt_cli.data.knowledge.streamingqa import streamingqa
@@ -180,5 +180,5 @@ def test_fetched_files_keep_their_license_until_they_change(tmp_path: Path) -> N
 def test_files_present_before_fetching_are_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("somebody's own", encoding="utf-8")
     assert fetched(replace(ROWS, fetch=lambda path, progress: True), tmp_path, lambda what, done, total: None)
-    assert json.loads((tmp_path / origin.FETCHED).read_text()) == {}
+    assert fetched_into(tmp_path).files == {}
     assert license_of(tmp_path) == "not stated"

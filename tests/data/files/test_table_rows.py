@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Sequence, Value
 from pyarrow import parquet
 
 from cmt_cli.core.exceptions import UserError
@@ -65,6 +65,13 @@ def test_class_labels_of_a_parquet_file_are_their_names(tmp_path: Path) -> None:
     made.to_parquet(str(tmp_path / "rows.parquet"))
     rows, problems = read(tmp_path / "rows.parquet")
     assert [values["label"] for _, values in rows] == ["good", "bad", None] and problems == []
+
+
+def test_lists_of_class_labels_are_their_names(tmp_path: Path) -> None:
+    features = Features({"tags": Sequence(ClassLabel(names=["O", "B-person"]))})
+    Dataset.from_dict({"tags": [[0, 1], []]}, features=features).to_parquet(str(tmp_path / "rows.parquet"))
+    rows, problems = read(tmp_path / "rows.parquet")
+    assert [values["tags"] for _, values in rows] == [["O", "B-person"], []] and problems == []
 
 
 def test_parquet_dates_become_text_and_decimals_stay_numbers(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.stream import Stream
-from cmt_cli.data.files import hub
 from cmt_cli.data.files.origin import Shares
+from cmt_cli.data.hub.hub_files import Tables
 from cmt_cli.data.knowledge import squad, squad_files
 from cmt_cli.data.knowledge.qa_corpus import QACorpus
 from cmt_cli.data.knowledge.squad import read
@@ -157,7 +157,7 @@ def test_a_folder_without_the_files_says_what_it_holds(tmp_path: Path) -> None:
     assert "must hold train-v1.1.json and dev-v1.1.json, or a single json file; it holds a.json, b.json" in message
 
 
-def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hubs_rows_become_the_published_files(tmp_path: Path) -> None:
     def rows(articles: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
             {
@@ -175,19 +175,14 @@ def test_the_hubs_rows_become_the_published_files(tmp_path: Path, monkeypatch: p
             for qa in paragraph["qas"]
         ]
 
+    class HubTables:
+        def rows(self, split: str) -> list[dict[str, Any]]:
+            return rows(train if split == "train" else dev)
+
     train, dev = [article("A"), article("B")], [article("C")]
-    queried: list[tuple[str, str]] = []
-
-    def load_splits(name: str, revision: str, progress: object) -> dict[str, Any]:
-        queried.append((name, revision))
-        return {"train": rows(train), "validation": rows(dev)}
-
-    monkeypatch.setattr(hub, "load_splits", load_splits)
-    assert squad_files.fetch(tmp_path, lambda what, done, total: None) is True
+    squad_files.HUB.sources[0].write(tmp_path, cast(Tables, HubTables()))
     assert json.loads((tmp_path / "train-v1.1.json").read_text())["data"] == train
     assert json.loads((tmp_path / "dev-v1.1.json").read_text())["data"] == dev
-    assert squad_files.fetch(tmp_path, lambda what, done, total: None) is False
-    assert queried == [("rajpurkar/squad", squad_files.HUB_REVISION)]
 
 
 def test_real_dev_file_is_complete_and_divided_by_title(real_data: Path, small_world: StandIn, tmp_path: Path) -> None:

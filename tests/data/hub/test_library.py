@@ -9,8 +9,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from cmt_cli.core.exceptions import UserError
-from cmt_cli.data.files import hub
-from cmt_cli.data.files.hub import load_splits
+from cmt_cli.data.hub import library as hub
+from cmt_cli.data.hub.library import load_splits
 
 REVISION = "0" * 40
 

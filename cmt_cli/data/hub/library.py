@@ -1,8 +1,7 @@
-"""Data sets of the Hugging Face hub at a pinned revision, and their copies in plain files; only here is `datasets`."""
+"""Any data set of the hub as the library `datasets` loads it, kept in plain files; only here is `datasets`."""
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from cmt_cli.core.atomic import note_use, published
 from cmt_cli.core.exceptions import UserError
+from cmt_cli.data.files.fetched import Progress
 from cmt_cli.data.files.generated import write_jsonl
 from cmt_cli.data.files.kept_folders import is_whole, seal
-from cmt_cli.data.files.origin import Progress
+from cmt_cli.data.files.table_rows import jsonable
 
 FOLDER = "hub"  # below the cache
 SECONDS_TO_WAIT = "5"  # for the hub to answer; its library retries a few times
@@ -85,14 +85,3 @@ def _plain_rows(rows: Any) -> Iterator[dict[str, Any]]:
             key: names[row[key]] if row[key] is not None and row[key] >= 0 else None for key, names in labels.items()
         }
         yield {key: jsonable(value) for key, value in {**row, **named}.items()}
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value of a table as json can spell it: dates in ISO 8601, decimal numbers as text."""
-    if isinstance(value, dict):
-        return {key: jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [jsonable(inner) for inner in value]
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
