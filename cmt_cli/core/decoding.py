@@ -69,6 +69,21 @@ class Decoding:
         return num_tokens < self.max_new_tokens or (self.stop_text is not None and self.stop_text in text.lstrip())
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPrompt:
+    """The tokens of a prompt to be answered, the text at its end that the answer begins with, and how it is decoded."""
+
+    ids: list[int]
+    rest: str
+    decoding: Decoding
+    is_running_text: bool = False
+    until: tuple[str, ...] = ()
+
+    def suffices(self, text: str) -> bool:
+        """Return whether an answer needs no text behind this."""
+        return any(stop in text for stop in self.until)
+
+
 def decode(
     model: Any,
     input_ids: Tensor,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,37 +22,21 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from cmt_cli.core.batch import Batch, Outputs, Predictor, Row, right_padded
-from cmt_cli.core.decoding import Decoding, decode, listed_end_ids
+from cmt_cli.core.decoding import Decoding, ReadPrompt, decode, listed_end_ids
 from cmt_cli.core.device_memory import MemoryParts
-from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.layer_checkpoints import LayerCheckpoints
 from cmt_cli.core.losses import kept_positions, token_nll
 from cmt_cli.core.mixed_precision import MixedPrecision
 from cmt_cli.core.prefix import Prefix, PrefixSource, model_inputs
 from cmt_cli.core.process_group import SINGLE_PROCESS, ProcessGroup
 from cmt_cli.core.prompt_format import PromptFormat, PromptTokens, RunningText, note_cut, plain_text, refuse_no_room
-from cmt_cli.core.sharded import full_tensor, is_sharded, shard_like
+from cmt_cli.core.sharded import full_tensor, is_sharded, make_trainable, shard_like
 from cmt_cli.core.shared_prompts import shared_loglikelihoods
 from cmt_cli.core.stream import Answer, Example, Prompt
 from cmt_cli.core.tokens import left_padded, length_batches, like_lengths, text_windows, windows
 
 PREFIX_SOURCE = "prefix_source"  # name of the submodule that `Learner.add_prefix` adds
 SCORING_TOKENS = 4096  # padded tokens of one batch in `loglikelihood`; bounds memory, not the result
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """The tokens of a prompt to be answered, the text at its end that the answer begins with, and how it is decoded."""
-
-    ids: list[int]
-    rest: str
-    decoding: Decoding
-    is_running_text: bool = False
-    until: tuple[str, ...] = ()
-
-    def suffices(self, text: str) -> bool:
-        """Return whether an answer needs no text behind this."""
-        return any(stop in text for stop in self.until)
 
 
 class Learner(Predictor):
@@ -179,21 +163,21 @@ class Learner(Predictor):
         self._note_length("", len(found), max_tokens)
         return found.cut(max_tokens) or [self.eos_id]
 
-    def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> _Read:
+    def _read(self, prompt: Prompt, decoding: Decoding, max_tokens: int) -> ReadPrompt:
         """Return what is read before an answer to be generated; its new tokens suffice for each of the choices."""
         if prompt.is_running_text:
             ids, room = self._running_text.prompt(prompt.text), max_tokens - decoding.max_new_tokens
             if len(ids) > room:
                 self.refuse_no_room(decoding, reserve=self.num_positions - max_tokens)
             self._note_length(prompt.id, len(ids), room)
-            return _Read(ids[-room:], "", decoding, is_running_text=True, until=tuple(filter(None, prompt.until)))
+            return ReadPrompt(ids[-room:], "", decoding, is_running_text=True, until=tuple(filter(None, prompt.until)))
         found = self._tokens(prompt.text, prompt.choices, prompt.choices)
         own = replace(decoding, max_new_tokens=max(decoding.max_new_tokens, *map(len, found.answers), 1))
         room = max_tokens - own.max_new_tokens
         if len(found) > room:
             self.refuse_no_room(own, reserve=self.num_positions - max_tokens)
         self._note_length(prompt.id, len(found), room)
-        return _Read(found.cut(room) or [self.eos_id], self.decode(found.rest).strip(), own)
+        return ReadPrompt(found.cut(room) or [self.eos_id], self.decode(found.rest).strip(), own)
 
     def _note_length(self, id: str, num_tokens: int, max_tokens: int) -> None:
         if num_tokens > max_tokens:
@@ -288,7 +272,7 @@ class Learner(Predictor):
                         answers[i] = answer
         return answers
 
-    def _answers(self, reads: Sequence[_Read], decoding: Decoding, prefix: Prefix | None) -> list[Answer]:
+    def _answers(self, reads: Sequence[ReadPrompt], decoding: Decoding, prefix: Prefix | None) -> list[Answer]:
         ids, mask = left_padded([read.ids for read in reads], self.pad_id)
         inputs = torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
         prefix = prefix if prefix is not None else self._own_prefix(inputs[0], inputs[1].bool())
@@ -373,17 +357,9 @@ class Learner(Predictor):
         chosen = dict(self.model.named_parameters())
         if names is not None:
             chosen = {name: chosen[name] for name in names}
-        for name, parameter in chosen.items():
-            if not parameter.is_floating_point():
-                raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
-            if is_sharded(parameter) and parameter.dtype != torch.float32:
-                raise UserError(
-                    f"trainer.distributed=fsdp2 has sharded weights of {parameter.dtype}, and what is trained must be "
-                    "float32. Load them so, model.dtype=fp32, or train adapters: trainable@method.trainable=lora."
-                )
-            if parameter.dtype != torch.float32:
-                parameter.data = parameter.data.float()
-            self._mark(parameter.requires_grad_(True))
+        make_trainable(chosen)
+        for parameter in chosen.values():
+            self._mark(parameter)
         return list(chosen.values())
 
     def _mark(self, parameter: nn.Parameter) -> None:

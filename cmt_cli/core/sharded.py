@@ -10,13 +10,15 @@ before the gathering, in shards, or behind it, by all alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from typing_extensions import override
 
+from cmt_cli.core.exceptions import UserError
 from cmt_cli.core.process_group import ProcessGroup
 
 
@@ -71,3 +73,21 @@ class _AllGather(torch.autograd.Function):
         gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         ctx.process_group.all_reduce([gradient])
         return gradient[ctx.rows], None, None
+
+
+def make_trainable(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Let parameters take gradients, in float32 so that small updates are not lost.
+
+    Raises ValueError for quantized ones, UserError for shards of another number format.
+    """
+    for name, parameter in parameters.items():
+        if not parameter.is_floating_point():
+            raise ValueError(f"'{name}' is stored as {parameter.dtype}: quantized weights cannot be trained.")
+        if is_sharded(parameter) and parameter.dtype != torch.float32:
+            raise UserError(
+                f"trainer.distributed=fsdp2 has sharded weights of {parameter.dtype}, and what is trained must be "
+                "float32. Load them so, model.dtype=fp32, or train adapters: trainable@method.trainable=lora."
+            )
+        if parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
