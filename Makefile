@@ -1,5 +1,5 @@
 # make demo    create .venv, install, run the headline method on its stream (no GPU, no account, no data needed)
-# make demo-real    the same with a real language model on real sentences, from a package index; ten minutes
+# make demo-real    the same with a real language model on real sentences, from a package index; six minutes
 # make test    create .venv with the test tools, then lint, type-check, build the documentation and test
 # make docs    build the documentation into site/, with warnings as errors
 # make notebook    execute notebooks/quickstart.ipynb and keep its outputs
